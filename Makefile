@@ -1,0 +1,81 @@
+# `make` lists the targets. All of them work in a fresh clone: they make .venv and install what they need by themselves.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Which Python makes .venv; else the first of python3, python3.14 ... python3.11 that is new enough.
+PYTHON ?=
+# How many processes pytest tests with, and what else it is told: make test WORKERS=0 PYTEST_ARGS='-x -k refresh'
+WORKERS ?= 2
+PYTEST_ARGS ?=
+LOCKS := .ci/requirements
+
+export VENV PYTHON
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help serve test check format-check lint types imports pytest format bench lock clean install-serve install-test
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# ------------------------------------------------------------------------------------------------------------------ run
+
+ifneq ($(PORT),)
+serve: export GATEWAY_PORT := $(PORT)
+endif
+ifneq ($(DATA_DIR),)
+serve: export GATEWAY_DATA_DIR := $(DATA_DIR)
+endif
+
+serve: install-serve ## Run the gateway with a private Redis and a demo user (PORT=8000 DATA_DIR=...)
+	@exec .ci/serve
+
+bench: install-serve ## Measure the hot paths (benchmarks/)
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+# ----------------------------------------------------------------------------------------------------------------- test
+
+test: check pytest ## Run everything: format, lint, types, import rule, tests
+
+check: format-check lint types imports ## Run the checks without the tests
+
+format-check: install-test ## Check that the code is formatted
+	$(BIN)/ruff format --check .
+
+lint: install-test ## Check the code with ruff
+	$(BIN)/ruff check .
+
+types: install-test ## Check the types with mypy --strict
+	$(BIN)/mypy --strict
+
+imports: install-test ## Check who imports whom
+	$(BIN)/lint-imports
+
+pytest: install-test ## Run the tests with coverage (WORKERS=2 PYTEST_ARGS=...)
+	$(BIN)/pytest -n $(WORKERS) --cov --cov-report=term $(PYTEST_ARGS)
+
+format: install-test ## Format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# ---------------------------------------------------------------------------------------------------------------- house
+
+install-serve:
+	@.ci/setup serve
+
+install-test:
+	@.ci/setup test
+
+# The test file comes first and holds the versions for the others. UPGRADE=--upgrade takes the newest versions.
+COMPILE = $(BIN)/uv pip compile --quiet $(UPGRADE) pyproject.toml
+lock: install-test ## Make the lock files again (UPGRADE=--upgrade for newer versions)
+	$(BIN)/python -m pip --quiet --disable-pip-version-check install --require-hashes -r $(LOCKS)/lock.txt
+	$(COMPILE) --extra embedded --group test --group lint --group build -o $(LOCKS)/test.txt
+	$(COMPILE) --extra embedded --constraints $(LOCKS)/test.txt -o $(LOCKS)/serve.txt
+	$(COMPILE) --constraints $(LOCKS)/test.txt -o $(LOCKS)/runtime.txt
+	$(BIN)/uv pip compile --quiet $(UPGRADE) --group build --constraints $(LOCKS)/test.txt -o $(LOCKS)/build.txt
+	$(BIN)/uv pip compile --quiet $(UPGRADE) --group lock -o $(LOCKS)/lock.txt
+
+clean: ## Remove what the targets made, .venv too; data of `make serve` stays
+	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,122 @@
+"""Builds a gateway from its settings: the one place that constructs."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from gateway.access_tokens import AccessTokenMinter
+from gateway.clock import Clock, system_clock
+from gateway.derived_keys import KeyChain
+from gateway.errors import GatewayError, StoreUnavailable
+from gateway.keyring import Keyring
+from gateway.passwords import Passwords
+from gateway.rate_limits import RateLimiter
+from gateway.refresh_families import RefreshFamilies
+from gateway.revocations import Revocations
+from gateway.settings import Settings
+from gateway.state import Gateway, State
+from gateway.store import Store
+from gateway.users import Users
+from gateway.web.middleware import Cors, Envelope
+from gateway.web.problems import on_gateway_error, on_http_exception
+from gateway.web.routes import ROUTES
+
+FIRST_READING_SECONDS = 2.0
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings, clock: Clock = system_clock) -> AsyncIterator[Gateway]:
+    """
+    Give the parts of a gateway, connected to the Redis that `redis_url` names, and close them at the end.
+
+    Does not read anything yet: `serve_from` does.
+    """
+    assert settings.redis_url is not None  # noqa: S101 - the commands fill it in
+    assert settings.secret is not None  # noqa: S101 - likewise
+    keychain = KeyChain.of(settings.secret, settings.previous_secrets)
+    store = Store(settings.redis_url, settings.redis_key_prefix)
+    keyring = Keyring(
+        store,
+        keychain,
+        algorithm=settings.signing_algorithm,
+        rsa_key_bits=settings.rsa_key_bits,
+        access_token_ttl_seconds=settings.access_token_ttl_seconds,
+        rotation_days=settings.key_rotation_days,
+    )
+    passwords = Passwords(keychain, settings.bcrypt_cost, os.cpu_count() or 1, time.monotonic)
+    try:
+        yield Gateway(
+            settings=settings,
+            trusted_networks=settings.trusted_networks,
+            clock=clock,
+            store=store,
+            keyring=keyring,
+            users=Users(store, clock),
+            passwords=passwords,
+            families=RefreshFamilies(
+                store,
+                keychain,
+                idle_ttl_seconds=settings.refresh_idle_ttl_seconds,
+                absolute_ttl_seconds=settings.refresh_absolute_ttl_seconds,
+                replay_window_seconds=settings.refresh_replay_window_seconds,
+                max_per_user=settings.max_sessions_per_user,
+            ),
+            revocations=Revocations(store, clock),
+            rate_limiter=RateLimiter(
+                store,
+                {
+                    "login": settings.login_quota,
+                    "refresh": settings.refresh_quota,
+                    "change-password": settings.login_quota,
+                },
+            ),
+            access_tokens=AccessTokenMinter(
+                keyring,
+                issuer=settings.issuer,
+                audience=settings.audience,
+                client_id=settings.client_id,
+                ttl_seconds=settings.access_token_ttl_seconds,
+                personal_claims=settings.access_token_claims,
+            ),
+        )
+    finally:
+        passwords.close()
+        await store.close()
+
+
+def build_app(settings: Settings, clock: Clock = system_clock) -> Starlette:
+    """Give the ASGI application. It starts without Redis too, not ready, and becomes ready when Redis is there."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[State]:
+        async with open_gateway(settings, clock) as gateway:
+            try:
+                await gateway.keyring.open()
+            except StoreUnavailable:
+                pass
+            followers = [
+                asyncio.create_task(gateway.keyring.follow()),
+                asyncio.create_task(gateway.revocations.follow()),
+            ]
+            await gateway.revocations.wait_until_read(FIRST_READING_SECONDS)
+            try:
+                yield {"gateway": gateway}
+            finally:
+                for follower in followers:
+                    follower.cancel()
+                await asyncio.gather(*followers, return_exceptions=True)
+
+    app = Starlette(
+        routes=ROUTES,
+        middleware=[Middleware(Envelope), Middleware(Cors, settings=settings)],
+        exception_handlers={GatewayError: on_gateway_error, HTTPException: on_http_exception},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app

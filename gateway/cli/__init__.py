@@ -1,0 +1,86 @@
+"""
+The command `gateway`.
+
+Exit status: 0 done, 1 it failed, 2 usage, 3 could not start (settings, Redis, keys). An error is one line on
+stderr that says how to mend it.
+"""
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from gateway import __version__
+from gateway.errors import CommandError, Overloaded, StoreUnavailable
+from gateway.settings import LoadedSettings, load_settings
+
+SUBCOMMANDS = {
+    "serve": "gateway.cli.serve:serve",
+    "users": "gateway.cli.users:users",
+    "sessions": "gateway.cli.sessions:sessions",
+    "keys": "gateway.cli.keys:keys",
+    "check": "gateway.cli.check:check",
+    "healthcheck": "gateway.cli.check:healthcheck",
+    "config": "gateway.cli.config:config",
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a subcommand when it is asked for, so that each starts quickly."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(SUBCOMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in SUBCOMMANDS:
+            return None
+        module, _, name = SUBCOMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gateway")
+@click.option("--config", "config_file", metavar="FILE", help="TOML file with settings; also GATEWAY_CONFIG.")
+@click.pass_context
+def cli(ctx: click.Context, config_file: str | None) -> None:
+    """Log people in, rotate refresh tokens, and let everybody verify access tokens offline."""
+    ctx.obj = {"config": config_file} if config_file else {}
+
+
+def settings_for(ctx: click.Context, **flags: Any) -> LoadedSettings:
+    """Load the settings for a command. Raises `StartupError` when one of them is wrong."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    return load_settings({**ctx.obj, **given}, os.environ)  # noqa: TID251 - the one place that reads it
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
+    except click.UsageError as error:
+        hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
+        _fail(" ".join(error.format_message().split()) + hint, 2)
+    except click.exceptions.Abort:
+        _fail("interrupted", 1)
+    except CommandError as error:
+        _fail(str(error), error.exit_status)
+    except StoreUnavailable as error:
+        cause = error.__cause__
+        _fail(f"Redis does not serve ({type(cause).__name__}: {cause}): try again, and see `gateway check`", 1)
+    except Overloaded:
+        _fail("too many passwords are being hashed: try again", 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, exit_status: int) -> None:
+    click.echo(f"gateway: {' '.join(message.split())}", err=True)
+    sys.exit(exit_status)

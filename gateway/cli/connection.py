@@ -1,0 +1,55 @@
+"""How a command reaches Redis: the server that `redis_url` names, or the private one, running already or not."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import click
+import msgspec
+
+from gateway import logs
+from gateway.app import open_gateway
+from gateway.cli import settings_for
+from gateway.embedded import PrivateRedis, open_private_redis, private_secret
+from gateway.settings import Settings
+from gateway.state import Gateway
+from gateway.store import check_server
+
+
+@contextmanager
+def with_redis(settings: Settings, *, for_serving: bool) -> Iterator[tuple[Settings, PrivateRedis | None]]:
+    """
+    Give settings that name a running Redis and a secret, and the private Redis where that is the one.
+
+    Raises:
+        StartupError: The private Redis or its data directory cannot be used.
+    """
+    if settings.redis_url is not None:
+        yield settings, None
+        return
+    with open_private_redis(settings.data_dir, for_serving=for_serving) as private:
+        secret = settings.secret or private_secret(settings.data_dir)
+        yield msgspec.structs.replace(settings, redis_url=private.url, secret=secret), private
+
+
+@asynccontextmanager
+async def checked_gateway(settings: Settings) -> AsyncIterator[Gateway]:
+    """Give a gateway on a Redis that has been found fit. Raises `StartupError` when it is not."""
+    async with open_gateway(settings) as gateway:
+        await check_server(gateway.store)
+        yield gateway
+
+
+def run_with_gateway(ctx: click.Context, work: Any) -> Any:
+    """Run *work*, a function from a gateway to a coroutine, on the configured Redis, and give its result."""
+    settings = settings_for(ctx).settings
+    logs.configure_for_commands()
+
+    async def run(ready: Settings) -> Any:
+        async with checked_gateway(ready) as gateway:
+            coroutine: Coroutine[Any, Any, Any] = work(gateway)
+            return await coroutine
+
+    with with_redis(settings, for_serving=False) as (ready, _):
+        return asyncio.run(run(ready))

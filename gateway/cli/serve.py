@@ -1,0 +1,132 @@
+"""gateway serve: bind, check everything that can be wrong, say where things are, and serve."""
+
+import asyncio
+import ctypes
+import functools
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from types import FrameType
+
+import click
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.supervisors import Multiprocess
+
+from gateway import __version__, logs
+from gateway.app import build_app
+from gateway.cli import settings_for
+from gateway.cli.check import doubtful_settings
+from gateway.cli.connection import checked_gateway, with_redis
+from gateway.embedded import PrivateRedis
+from gateway.errors import StartupError
+from gateway.settings import Settings
+from gateway.store import check_server
+from gateway.web.well_known import jwks_uri
+
+BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 5
+DRAIN_SECONDS = 5
+PR_SET_PDEATHSIG = 1
+
+
+@click.command()
+@click.option("--host", help="Address to listen on. [default: 127.0.0.1]")
+@click.option("--port", type=int, help="Port to listen on. [default: 8000]")
+@click.option("--workers", type=int, help="Number of processes. [default: 1]")
+@click.option("--config", metavar="FILE", help="TOML file with settings; also GATEWAY_CONFIG.")
+@click.pass_context
+def serve(ctx: click.Context, host: str | None, port: int | None, workers: int | None, config: str | None) -> None:
+    """Serve HTTP until told to stop."""
+    settings = settings_for(ctx, host=host, port=port, workers=workers, config=config).settings
+    signal.signal(signal.SIGTERM, _leave)
+    listener = _listen(settings)
+    with with_redis(settings, for_serving=True) as (ready, private):
+        logs.configure(ready.log_format)
+        _tell(ready, private, *asyncio.run(_prepare(ready)))
+        _run(ready, listener)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise StartupError(
+            f"cannot listen on {settings.host} port {settings.port} ({error.strerror}): "
+            "stop what uses it, or take another --host or --port"
+        ) from error
+    return listener
+
+
+async def _prepare(settings: Settings) -> tuple[list[str], bool]:
+    """Check Redis and open or make the keyring; give warnings, and whether there is any user."""
+    async with checked_gateway(settings) as gateway:
+        await gateway.keyring.open()
+        warnings = [*doubtful_settings(settings), *await check_server(gateway.store)]
+        async for _ in gateway.users.all():
+            return warnings, True
+        return warnings, False
+
+
+def _tell(settings: Settings, private: PrivateRedis | None, warnings: list[str], has_users: bool) -> None:
+    redis = f"{private.engine}, private, from {private.origin}" if private else "as redis_url says"
+    data = f"{settings.data_dir} (append-only file; a power failure loses about one second at most)"
+    lines = [
+        f"token gateway {__version__}",
+        f"  Redis    {redis}",
+        *([f"  Data     {data}"] if private else []),
+        f"  Issuer   {settings.issuer}",
+        f"  JWKS     {jwks_uri(settings)}",
+        *([] if has_users else ["  Users    none yet: gateway users add EMAIL --generate"]),
+        *(["  Scale    for several gateways set GATEWAY_REDIS_URL and GATEWAY_SECRET"] if private else []),
+        *(f"  Warning  {warning}" for warning in warnings),
+    ]
+    click.echo("\n".join(lines), err=True)
+
+
+def _run(settings: Settings, listener: socket.socket) -> None:
+    config = uvicorn.Config(
+        functools.partial(_app_of_process, settings),
+        factory=True,
+        workers=settings.workers,
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    if settings.workers > 1:
+        Multiprocess(config, sockets=[listener]).run()
+        return
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    if not server.started:
+        raise StartupError("the server did not start: the log says why")
+
+
+def _app_of_process(settings: Settings) -> Starlette:
+    """Build the application in the process that serves it; a worker ends with the process that started it."""
+    logs.configure(settings.log_format)
+    parent = multiprocessing.parent_process()
+    if parent is not None and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent.pid:
+            sys.exit(1)
+    return build_app(settings)
+
+
+def _leave(signal_number: int, frame: FrameType | None) -> None:
+    """Leave by the ordinary way, so that the private Redis is closed, with exit status 0."""
+    sys.exit(0)

@@ -1,0 +1,75 @@
+"""gateway sessions ...: where a user is logged in, and ending it there."""
+
+import click
+
+from gateway.cli.connection import run_with_gateway
+from gateway.cli.output import json_option, print_json, print_table
+from gateway.errors import CommandError
+from gateway.refresh_families import Family
+from gateway.state import Gateway
+from gateway.users import UnknownUser
+from gateway.web.wire import rfc3339
+
+
+@click.group()
+def sessions() -> None:
+    """List and revoke the sessions of a user."""
+
+
+@sessions.command("list")
+@click.argument("email")
+@json_option
+@click.pass_context
+def list_sessions(ctx: click.Context, email: str, as_json: bool) -> None:
+    """List the living sessions of a user, newest first."""
+
+    async def work(gateway: Gateway) -> list[Family]:
+        return await gateway.families.list(await _user_id(gateway, email))
+
+    families = run_with_gateway(ctx, work)
+    rows = [
+        {
+            "id": family.family_id,
+            "created_at": rfc3339(family.created_at),
+            "last_used_at": rfc3339(family.last_used_at),
+            "expires_at": rfc3339(family.expires_at),
+            "ip": family.address,
+            "device": family.device,
+        }
+        for family in families
+    ]
+    if as_json:
+        print_json({"sessions": rows})
+    else:
+        headings = ("ID", "CREATED", "LAST USED", "EXPIRES", "ADDRESS", "DEVICE")
+        print_table(headings, [tuple(row.values()) for row in rows])
+
+
+@sessions.command()
+@click.argument("email")
+@click.argument("session_id", required=False)
+@click.option("--all", "revoke_all", is_flag=True, help="Revoke every session of the user.")
+@click.pass_context
+def revoke(ctx: click.Context, email: str, session_id: str | None, revoke_all: bool) -> None:
+    """Revoke one session, or all of them."""
+    if (session_id is None) != revoke_all:
+        raise click.UsageError("give a SESSION_ID (see `gateway sessions list`) or --all")
+
+    async def work(gateway: Gateway) -> int:
+        user_id = await _user_id(gateway, email)
+        if session_id is None:
+            family_ids = tuple(family.family_id for family in await gateway.families.list(user_id))
+        elif await gateway.families.exists(user_id, session_id):
+            family_ids = (session_id,)
+        else:
+            raise CommandError(f"{email} has no session {session_id}: see `gateway sessions list {email}`")
+        return await gateway.end_families(user_id, family_ids)
+
+    click.echo(f"sessions ended: {run_with_gateway(ctx, work)}")
+
+
+async def _user_id(gateway: Gateway, email: str) -> str:
+    user = await gateway.users.find(email)
+    if user is None:
+        raise UnknownUser(f"there is no user {email}: see `gateway users list`")
+    return user.user_id

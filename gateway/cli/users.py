@@ -1,0 +1,238 @@
+"""gateway users ...: the accounts. Nothing here is done over HTTP; it takes Redis and the secret."""
+
+import sys
+from typing import Any
+
+import click
+
+from gateway.cli.connection import run_with_gateway
+from gateway.cli.output import json_option, print_json, print_table
+from gateway.errors import CommandError, PasswordRejected
+from gateway.passwords import check_new_password, generate_password
+from gateway.state import Gateway
+from gateway.users import UnknownUser, User, check_email, check_name, check_roles
+from gateway.web.wire import rfc3339
+
+REASONS = {
+    "too_short": "it is too short (password_min_length)",
+    "too_long": "it has over 1024 bytes",
+    "common": "it is among the most used passwords",
+    "contains_email": "it contains the e-mail address",
+}
+
+
+@click.group()
+def users() -> None:
+    """Add, show, change and remove users."""
+
+
+password_options = [
+    click.option("--password-stdin", is_flag=True, help="Read the password from standard input."),
+    click.option("--generate", is_flag=True, help="Make a random password and print it, once."),
+]
+
+
+def _with_password_options(command: Any) -> Any:
+    for option in password_options:
+        command = option(command)
+    return command
+
+
+@users.command()
+@click.argument("email")
+@click.option("--name", default="", help="Name to show.")
+@click.option("--role", "roles", multiple=True, help="A role; may be repeated.")
+@_with_password_options
+@json_option
+@click.pass_context
+def add(
+    ctx: click.Context,
+    email: str,
+    name: str,
+    roles: tuple[str, ...],
+    password_stdin: bool,
+    generate: bool,
+    as_json: bool,
+) -> None:
+    """Add a user and print the id."""
+    address = check_email(email)
+    check_name(name)
+    check_roles(roles)
+    password = _read_password(password_stdin, generate)
+
+    async def work(gateway: Gateway) -> User:
+        _check_password(password, address, gateway)
+        return await gateway.users.add(address, name, roles, await gateway.passwords.hash(password))
+
+    user = run_with_gateway(ctx, work)
+    _print_new(user.user_id, user.email, password if generate else None, as_json)
+
+
+@users.command("list")
+@json_option
+@click.pass_context
+def list_users(ctx: click.Context, as_json: bool) -> None:
+    """List all users by e-mail address."""
+
+    async def work(gateway: Gateway) -> list[User]:
+        return sorted([user async for user in gateway.users.all()], key=lambda user: user.email)
+
+    found = run_with_gateway(ctx, work)
+    if as_json:
+        print_json({"users": [_document(user) for user in found]})
+    else:
+        rows = [(u.email, u.user_id, u.name, ",".join(u.roles), "yes" if u.is_active else "no") for u in found]
+        print_table(("EMAIL", "ID", "NAME", "ROLES", "ACTIVE"), rows)
+
+
+@users.command()
+@click.argument("email")
+@json_option
+@click.pass_context
+def show(ctx: click.Context, email: str, as_json: bool) -> None:
+    """Show one user."""
+    user = run_with_gateway(ctx, lambda gateway: _find(gateway, email))
+    if as_json:
+        print_json(_document(user))
+    else:
+        print_table(("FIELD", "VALUE"), [(name, _plain(value)) for name, value in _document(user).items()])
+
+
+@users.command()
+@click.argument("email")
+@click.pass_context
+def disable(ctx: click.Context, email: str) -> None:
+    """Disable a user and end all sessions."""
+
+    async def work(gateway: Gateway) -> int:
+        user = await _find(gateway, email)
+        return await _end(gateway, user, await gateway.users.set_active(user.user_id, False))
+
+    click.echo(f"disabled; sessions ended: {run_with_gateway(ctx, work)}")
+
+
+@users.command()
+@click.argument("email")
+@click.pass_context
+def enable(ctx: click.Context, email: str) -> None:
+    """Let a disabled user log in again."""
+
+    async def work(gateway: Gateway) -> None:
+        user = await _find(gateway, email)
+        await gateway.users.set_active(user.user_id, True)
+
+    run_with_gateway(ctx, work)
+    click.echo("enabled")
+
+
+@users.command("set-password")
+@click.argument("email")
+@_with_password_options
+@json_option
+@click.pass_context
+def set_password(ctx: click.Context, email: str, password_stdin: bool, generate: bool, as_json: bool) -> None:
+    """Set a new password and end all sessions."""
+    password = _read_password(password_stdin, generate)
+
+    async def work(gateway: Gateway) -> User:
+        user = await _find(gateway, email)
+        _check_password(password, user.email, gateway)
+        ended = await gateway.users.set_password(user.user_id, await gateway.passwords.hash(password))
+        await _end(gateway, user, ended)
+        return user
+
+    user = run_with_gateway(ctx, work)
+    _print_new(user.user_id, user.email, password if generate else None, as_json)
+
+
+@users.command()
+@click.argument("email")
+@click.argument("new_roles", metavar="ROLE...", nargs=-1)
+@click.pass_context
+def roles(ctx: click.Context, email: str, new_roles: tuple[str, ...]) -> None:
+    """Replace the roles of a user; none given takes all away. Sessions see it at their next refresh."""
+
+    async def work(gateway: Gateway) -> None:
+        user = await _find(gateway, email)
+        await gateway.users.set_roles(user.user_id, new_roles)
+
+    check_roles(new_roles)
+    run_with_gateway(ctx, work)
+    click.echo(f"roles: {','.join(new_roles)}")
+
+
+@users.command()
+@click.argument("email")
+@click.pass_context
+def remove(ctx: click.Context, email: str) -> None:
+    """Remove a user and end all sessions."""
+
+    async def work(gateway: Gateway) -> int:
+        user = await _find(gateway, email)
+        ended = await _end(gateway, user, await gateway.users.set_active(user.user_id, False))
+        await gateway.users.remove(user.user_id, user.email)
+        return ended
+
+    click.echo(f"removed; sessions ended: {run_with_gateway(ctx, work)}")
+
+
+async def _find(gateway: Gateway, email: str) -> User:
+    user = await gateway.users.find(email)
+    if user is None:
+        raise UnknownUser(f"there is no user {email}: see `gateway users list`")
+    return user
+
+
+async def _end(gateway: Gateway, user: User, family_ids: tuple[str, ...]) -> int:
+    return await gateway.end_families(user.user_id, family_ids)
+
+
+def _read_password(from_stdin: bool, generate: bool) -> str:
+    if from_stdin and generate:
+        raise click.UsageError("take --password-stdin or --generate, not both")
+    if generate:
+        return generate_password()
+    if from_stdin:
+        try:
+            text = sys.stdin.buffer.read().decode()
+        except UnicodeDecodeError as error:
+            raise CommandError("the password on standard input is not UTF-8") from error
+        return text.removesuffix("\n").removesuffix("\r")
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask for the password: take --password-stdin or --generate")
+    password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    return password
+
+
+def _check_password(password: str, email: str, gateway: Gateway) -> None:
+    try:
+        check_new_password(password, email, gateway.settings.password_min_length)
+    except PasswordRejected as rejected:
+        reasons = "; ".join(REASONS[reason] for reason in rejected.reasons)
+        raise CommandError(f"this password is not acceptable: {reasons}") from rejected
+
+
+def _print_new(user_id: str, email: str, password: str | None, as_json: bool) -> None:
+    if as_json:
+        print_json({"id": user_id, "email": email} | ({"password": password} if password else {}))
+        return
+    click.echo(f"id: {user_id}")
+    if password:
+        click.echo(f"password: {password}")
+
+
+def _document(user: User) -> dict[str, object]:
+    return {
+        "id": user.user_id,
+        "email": user.email,
+        "full_name": user.name,
+        "roles": user.roles,
+        "is_active": user.is_active,
+        "created_at": rfc3339(user.created_at),
+    }
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ",".join(value) if isinstance(value, tuple) else str(value)

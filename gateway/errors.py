@@ -1,0 +1,217 @@
+"""
+Everything that can go wrong, one type for each thing that a caller or an operator treats differently.
+
+The leaves of `GatewayError` are the table of problems in the HTTP contract: each carries its `status`, `slug`
+and `title`. The message of an instance is for the log and for the `detail` of answers below 500; it never
+holds a token, a password or a key. The leaves of `CommandError` end a command with their `exit_status`.
+"""
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """An answer that is not a success (RFC 9457: `type`, `title`, `status`, `detail`)."""
+
+    status: ClassVar[int]
+    slug: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+
+
+class MalformedRequest(GatewayError):
+    """Not JSON, wrong types, unknown or duplicate members, two tokens at once, a token in the query."""
+
+    status, slug, title = 400, "malformed-request", "The request cannot be understood"
+
+
+class InvalidCredentials(GatewayError):
+    """Unknown user, wrong password or disabled user at login: the same answer for all three."""
+
+    status, slug, title = 401, "invalid-credentials", "The e-mail address or the password is wrong"
+
+
+class WrongCurrentPassword(GatewayError):
+    """The current password given to change-password is not the user's."""
+
+    status, slug, title = 403, "invalid-credentials", "The current password is wrong"
+
+
+class AccessTokenMissing(GatewayError):
+    """No access token was sent."""
+
+    status, slug, title = 401, "access-token-missing", "An access token is needed"
+
+
+class AccessTokenInvalid(GatewayError):
+    """
+    The access token is malformed, forged, expired or revoked.
+
+    Args:
+        cause: Why, in a word, for the log alone.
+    """
+
+    status, slug, title = 401, "access-token-invalid", "The access token is not valid"
+
+    def __init__(self, cause: str) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+class RefreshTokenMissing(GatewayError):
+    """No refresh token was sent."""
+
+    status, slug, title = 401, "refresh-token-missing", "A refresh token is needed"
+
+
+class RefreshTokenInvalid(GatewayError):
+    """
+    The refresh token is malformed, forged, unknown, expired or revoked.
+
+    Args:
+        cause: Which of these, in a word, for the log alone.
+        unannounced: Families that this call found ended without their revocation having been announced.
+    """
+
+    status, slug, title = 401, "refresh-token-invalid", "The refresh token is not valid"
+
+    def __init__(self, cause: str, unannounced: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self.cause = cause
+        self.unannounced = unannounced
+
+
+class RefreshTokenReused(GatewayError):
+    """A superseded refresh token was used again; its family is ended (RFC 9700 section 4.14.2)."""
+
+    status, slug, title = 401, "refresh-token-reused", "The refresh token was used before; the session has ended"
+
+    def __init__(self, user_id: str, family_id: str) -> None:
+        super().__init__()
+        self.user_id = user_id
+        self.family_id = family_id
+
+
+class InsufficientRole(GatewayError):
+    """A requirement of the subrequest is not met."""
+
+    status, slug, title = 403, "insufficient-role", "The user may not do this"
+
+
+class CrossSiteRequest(GatewayError):
+    """A browser sent the request from a site that is not allowed to."""
+
+    status, slug, title = 403, "cross-site-request", "The request comes from another site"
+
+
+class NotFound(GatewayError):
+    """There is nothing under this path, or no such session."""
+
+    status, slug, title = 404, "not-found", "There is nothing here"
+
+
+class MethodNotAllowed(GatewayError):
+    """
+    The path does not have this method.
+
+    Args:
+        allow: The value of the `Allow` header (RFC 9110 section 10.2.1).
+    """
+
+    status, slug, title = 405, "method-not-allowed", "The method is not allowed here"
+
+    def __init__(self, allow: str) -> None:
+        super().__init__(f"Allowed: {allow}")
+        self.allow = allow
+
+
+class PayloadTooLarge(GatewayError):
+    """The request body is larger than the cap."""
+
+    status, slug, title = 413, "payload-too-large", "The request body is too large"
+
+
+class UnsupportedMediaType(GatewayError):
+    """The body is neither JSON nor, where that is taken, an urlencoded form."""
+
+    status, slug, title = 415, "unsupported-media-type", "The body has a type that is not taken here"
+
+
+class PasswordRejected(GatewayError):
+    """
+    The new password breaks one or more rules.
+
+    Args:
+        reasons: All that apply of `too_short`, `too_long`, `common`, `contains_email`, `unchanged`.
+    """
+
+    status, slug, title = 422, "password-rejected", "The new password is not acceptable"
+
+    def __init__(self, reasons: tuple[str, ...]) -> None:
+        super().__init__(", ".join(reasons))
+        self.reasons = reasons
+
+
+class RateLimited(GatewayError):
+    """
+    Too many attempts; one more will be heard in `retry_after_seconds`.
+
+    Args:
+        retry_after_seconds: At least 1.
+        policy: Value of `RateLimit-Policy`, empty where the limit has no public policy.
+        state: Value of `RateLimit`, empty likewise.
+    """
+
+    status, slug, title = 429, "rate-limited", "Too many attempts"
+
+    def __init__(self, retry_after_seconds: int, policy: str = "", state: str = "") -> None:
+        super().__init__(f"Try again in {retry_after_seconds} s")
+        self.retry_after_seconds = retry_after_seconds
+        self.policy = policy
+        self.state = state
+
+
+class Unavailable(GatewayError):
+    """It is our fault and it will pass: the caller should try again in `retry_after_seconds`."""
+
+    status, slug, title = 503, "store-unavailable", "The service cannot do this right now"
+    retry_after_seconds: int = 1
+
+
+class StoreUnavailable(Unavailable):
+    """Redis is away, full, read-only, loading, or answers with an error."""
+
+
+class Overloaded(Unavailable):
+    """More passwords are waiting to be hashed than can be in good time."""
+
+    slug, title = "overloaded", "Too many logins at once"
+
+
+class NotReady(Unavailable):
+    """
+    This process should get no traffic yet.
+
+    Args:
+        failing: The parts that fail, of `redis`, `keyring`, `revocations`.
+    """
+
+    slug, title = "not-ready", "Not ready"
+
+    def __init__(self, failing: tuple[str, ...]) -> None:
+        super().__init__(", ".join(failing))
+        self.failing = failing
+
+
+class CommandError(Exception):
+    """A command cannot do what it was asked; the message is one line and says how to mend it."""
+
+    exit_status: ClassVar[int] = 1
+
+
+class StartupError(CommandError):
+    """Settings, Redis or keys are not fit to start with."""
+
+    exit_status = 3

@@ -1,0 +1,380 @@
+"""
+The signing keys: next, current and retiring, sealed in Redis and shared by all gateways.
+
+The keyring is one document with a version, replaced by compare-and-set. Each key in it is sealed with AES-256-GCM
+under a key derived from `secret`; the seal also covers everything that the document says of the key, so that
+nobody who can write to Redis can add a key, or make one sign early. The newest document stays in memory without
+a time limit, and is put back when Redis has lost it or holds an older one.
+"""
+
+import asyncio
+import base64
+import hashlib
+import logging
+import secrets
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.derived_keys import KeyChain
+from gateway.errors import CommandError, StartupError, StoreUnavailable
+from gateway.store import Script, Store
+from gateway.verifier.verify import VerificationKey, public_jwk, thumbprint
+
+PUBLISHED_BEFORE_SIGNING_SECONDS = 24 * 3600
+KEPT_AFTER_SIGNING_SECONDS = 3600
+POLL_SECONDS = 2.0
+NONCE_BYTES = 12
+SECONDS_PER_DAY = 86_400
+
+logger = logging.getLogger("gateway.keyring")
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """
+    A key and its life. Times are Redis's, in whole seconds since the epoch; 0 means not yet.
+
+    `published_at`: since when it is in the JWKS; `signs_since`: since when it is current; `leaves_at`: when a
+    retiring key leaves the JWKS.
+    """
+
+    kid: str
+    algorithm: str
+    private_key: PrivateKey = field(repr=False)
+    published_at: int
+    signs_since: int = 0
+    leaves_at: int = 0
+
+    @property
+    def state(self) -> str:
+        """Give `next`, `current` or `retiring`."""
+        return "retiring" if self.leaves_at else "current" if self.signs_since else "next"
+
+    @property
+    def verification_key(self) -> VerificationKey:
+        """Give the public half."""
+        return VerificationKey(self.kid, self.algorithm, self.private_key.public_key())
+
+
+@dataclass(frozen=True)
+class Keys:
+    """One version of the keyring, opened, with all that is served from it ready made."""
+
+    version: int
+    keys: tuple[SigningKey, ...]
+    sealed_with: frozenset[str] = frozenset()
+    verification: dict[str, VerificationKey] = field(init=False)
+    jwks: bytes = field(init=False)
+    etag: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the JWKS, current key first, for clients that take the first."""
+        order = {"current": 0, "next": 1, "retiring": 2}
+        public = [key.verification_key for key in sorted(self.keys, key=lambda key: order[key.state])]
+        jwks = msgspec.json.encode({"keys": [public_jwk(key) for key in public]})
+        object.__setattr__(self, "verification", {key.kid: key for key in public})
+        object.__setattr__(self, "jwks", jwks)
+        object.__setattr__(self, "etag", f'"{hashlib.sha256(jwks).hexdigest()[:32]}"')
+
+    @property
+    def current(self) -> SigningKey:
+        """Give the key that signs."""
+        return next(key for key in self.keys if key.state == "current")
+
+    @property
+    def next(self) -> SigningKey | None:
+        """Give the key that will sign after the next rotation."""
+        return next((key for key in self.keys if key.state == "next"), None)
+
+
+class _SealedKey(msgspec.Struct, frozen=True):
+    kid: str
+    algorithm: str
+    published_at: int
+    signs_since: int
+    leaves_at: int
+    sealed_with: str
+    sealed: str
+
+
+class _Document(msgspec.Struct, frozen=True):
+    version: int
+    keys: tuple[_SealedKey, ...]
+
+
+class Keyring:
+    """
+    The keyring of one process.
+
+    Args:
+        algorithm: Of keys made from now on: RS256, PS256, ES256 or EdDSA.
+        rsa_key_bits: Size of RSA keys made from now on.
+        access_token_ttl_seconds: How long a token signed now can be good.
+        rotation_days: Age at which the current key gives way; 0 for never by itself.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        keychain: KeyChain,
+        *,
+        algorithm: str,
+        rsa_key_bits: int,
+        access_token_ttl_seconds: int,
+        rotation_days: int,
+    ) -> None:
+        self._store = store
+        self._keychain = keychain
+        self._algorithm = algorithm
+        self._rsa_key_bits = rsa_key_bits
+        self._access_token_ttl_seconds = access_token_ttl_seconds
+        self._rotation_days = rotation_days
+        self._swap = Script.load("keyring_swap")
+        self._seen_document = b""
+        self._keys: Keys | None = None
+
+    @property
+    def keys(self) -> Keys:
+        """
+        Give the newest keys known.
+
+        Raises:
+            StoreUnavailable: This process has never seen the keyring.
+        """
+        if self._keys is None:
+            raise StoreUnavailable
+        return self._keys
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether there are keys to sign and verify with."""
+        return self._keys is not None
+
+    async def open(self) -> Keys:
+        """
+        Read the keyring, or make the first one. Of several gateways that start at once one makes it.
+
+        Raises:
+            StartupError: It was sealed under another secret, or was tampered with.
+            StoreUnavailable: Redis does not serve.
+        """
+        now = await self._refresh()
+        while self._keys is None:
+            current = await self._new_key(published_at=now, signs_since=now)
+            await self._replace(0, (current, await self._new_key(published_at=now)))
+        if self._keys.sealed_with != {self._keychain.current.key_id}:
+            await self._replace(self._keys.version, self._keys.keys)
+        return self._keys
+
+    async def follow(self) -> None:
+        """Take over what other gateways change, and rotate when it is time, until cancelled."""
+        while True:
+            try:
+                if self._keys is None:
+                    await self.open()
+                await self._rotate_when_due(await self._refresh())
+            except StoreUnavailable:
+                pass
+            except StartupError as error:
+                logger.error("the keyring in Redis cannot be used", extra={"fields": {"cause": str(error)}})
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def rotate(self, *, force: bool = False, compromised: bool = False) -> Keys:
+        """
+        Make the next key the current one and publish a new next one.
+
+        Args:
+            force: Even if the next key is younger than 24 h, so that some clients do not know it yet.
+            compromised: Drop current and next at once; a new key signs without having been published before.
+
+        Raises:
+            CommandError: The next key is too young, or another gateway changed the keyring at the same time.
+        """
+        await self.open()
+        now = await self._refresh()
+        keys = self.keys
+        if compromised:
+            staying = tuple(key for key in keys.keys if key.state == "retiring")
+            fresh = await self._new_key(published_at=now, signs_since=now)
+        else:
+            if keys.next is None:
+                raise CommandError("there is no next key: run `gateway serve` once, or import one")
+            age_seconds = now - keys.next.published_at
+            if age_seconds < PUBLISHED_BEFORE_SIGNING_SECONDS and not force:
+                raise CommandError(
+                    f"the next key is public for {age_seconds // 60} minutes only, and clients may not know it until "
+                    "it has been for 24 hours: wait, or take --force"
+                )
+            fresh = replace(keys.next, signs_since=now)
+            leaves_at = now + self._access_token_ttl_seconds + KEPT_AFTER_SIGNING_SECONDS
+            staying = tuple(
+                replace(key, leaves_at=leaves_at) if key.state == "current" else key
+                for key in keys.keys
+                if key.state != "next"
+            )
+        if not await self._replace(keys.version, (fresh, await self._new_key(published_at=now), *staying)):
+            raise CommandError("another gateway changed the keyring at the same moment: look at `gateway keys list`")
+        return self.keys
+
+    async def add(self, private_key: PrivateKey) -> Keys:
+        """
+        Bring in a key of the operator's: it signs at once on an empty keyring, else it becomes the next key.
+
+        Raises:
+            CommandError: It cannot sign with the configured algorithm, or the keyring has it already.
+        """
+        if not _fits(private_key, self._algorithm):
+            raise CommandError(f"this key cannot sign with {self._algorithm} (RSA keys need 2048 bits or more)")
+        now = await self._refresh()
+        key = self._adopt(private_key, published_at=now, signs_since=0 if self._keys else now)
+        if self._keys is None:
+            replaced = await self._replace(0, (key, await self._new_key(published_at=now)))
+        else:
+            if key.kid in self._keys.verification:
+                raise CommandError(f"the keyring has this key already: {key.kid}")
+            staying = tuple(other for other in self._keys.keys if other.state != "next")
+            replaced = await self._replace(self._keys.version, (key, *staying))
+        if not replaced:
+            raise CommandError("another gateway changed the keyring at the same moment: try again")
+        return self.keys
+
+    async def _rotate_when_due(self, now: int) -> None:
+        keys = self.keys
+        leaving = [key for key in keys.keys if key.leaves_at and key.leaves_at <= now]
+        aged = self._rotation_days and now >= keys.current.signs_since + self._rotation_days * SECONDS_PER_DAY
+        if aged and keys.next and now >= keys.next.published_at + PUBLISHED_BEFORE_SIGNING_SECONDS:
+            try:
+                await self.rotate()
+            except CommandError as error:
+                logger.info("rotation left to another gateway", extra={"fields": {"cause": str(error)}})
+            else:
+                logger.info("signing key rotated", extra={"fields": {"kid": self.keys.current.kid}})
+        elif leaving:
+            await self._replace(keys.version, tuple(key for key in keys.keys if key not in leaving))
+
+    async def _refresh(self) -> int:
+        """Take over the document that is in Redis, or put the newer one back there; give Redis's time."""
+        _, document, now = await self._store.run(self._swap, [self._store.key("keyring")], -1, b"")
+        if document == self._seen_document and document:
+            return int(now)
+        keys = self._unseal(document) if document else None
+        if self._keys and (keys is None or keys.version < self._keys.version):
+            logger.error("Redis holds an older keyring; the newer one is put back")
+            await self._replace(keys.version if keys else 0, self._keys.keys, at_least=self._keys.version)
+        elif keys:
+            self._keys, self._seen_document = keys, document
+        return int(now)
+
+    async def _replace(self, version: int, keys: tuple[SigningKey, ...], at_least: int = 0) -> bool:
+        document = self._seal(max(version, at_least) + 1, keys)
+        replaced, there, _ = await self._store.run(self._swap, [self._store.key("keyring")], version, document)
+        if not there:
+            return False
+        found = self._unseal(there)
+        if self._keys is None or found.version >= self._keys.version:
+            self._keys, self._seen_document = found, there
+        return bool(replaced)
+
+    def _seal(self, version: int, keys: tuple[SigningKey, ...]) -> bytes:
+        current = self._keychain.current
+        sealed_keys = []
+        for key in keys:
+            der = key.private_key.private_bytes(
+                serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            nonce = secrets.token_bytes(NONCE_BYTES)
+            facts = (key.kid, key.algorithm, key.published_at, key.signs_since, key.leaves_at)
+            sealed = nonce + AESGCM(current.key_sealing).encrypt(nonce, der, _associated_data(version, *facts))
+            sealed_keys.append(_SealedKey(*facts, current.key_id, base64.b64encode(sealed).decode()))
+        return msgspec.json.encode(_Document(version, tuple(sealed_keys)))
+
+    def _unseal(self, text: bytes) -> Keys:
+        try:
+            document = msgspec.json.decode(text, type=_Document)
+        except msgspec.DecodeError as error:
+            raise StartupError("the keyring in Redis is not readable: restore it from a backup") from error
+        keys = []
+        for sealed_key in document.keys:
+            owner = self._keychain.find(sealed_key.sealed_with)
+            if owner is None:
+                raise StartupError(
+                    "the signing keys in Redis are sealed under another secret: give that one as secret, "
+                    "or add it to previous_secrets"
+                )
+            facts = (
+                sealed_key.kid,
+                sealed_key.algorithm,
+                sealed_key.published_at,
+                sealed_key.signs_since,
+                sealed_key.leaves_at,
+            )
+            try:
+                sealed = base64.b64decode(sealed_key.sealed, validate=True)
+                der = AESGCM(owner.key_sealing).decrypt(
+                    sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], _associated_data(document.version, *facts)
+                )
+            except (InvalidTag, ValueError) as error:
+                raise StartupError(
+                    f"the sealed key {sealed_key.kid!r} in Redis was altered: restore the keyring from a backup"
+                ) from error
+            private_key: Any = serialization.load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
+            keys.append(SigningKey(facts[0], facts[1], private_key, *facts[2:]))
+        if not any(key.state == "current" for key in keys):
+            raise StartupError("the keyring in Redis has no current key: restore it from a backup")
+        return Keys(document.version, tuple(keys), frozenset(key.sealed_with for key in document.keys))
+
+    async def _new_key(self, published_at: int, signs_since: int = 0) -> SigningKey:
+        private_key = await asyncio.to_thread(_generate, self._algorithm, self._rsa_key_bits)
+        return self._adopt(private_key, published_at, signs_since)
+
+    def _adopt(self, private_key: PrivateKey, published_at: int, signs_since: int) -> SigningKey:
+        kid = thumbprint(private_key.public_key())
+        return SigningKey(kid, self._algorithm, private_key, published_at, signs_since)
+
+
+def load_private_key(pem: bytes) -> PrivateKey:
+    """
+    Read a private key from PEM.
+
+    Raises:
+        CommandError: Not PEM, public only, encrypted, or of a kind that never signs here.
+    """
+    try:
+        private_key = serialization.load_pem_private_key(pem, None)
+    except TypeError as error:
+        raise CommandError("the key is encrypted: take the passphrase off first (openssl pkey -in FILE)") from error
+    except (ValueError, serialization.UnsupportedAlgorithm) as error:  # type: ignore[attr-defined]
+        raise CommandError("this is no private key in PEM") from error
+    if not isinstance(private_key, PrivateKey):
+        raise CommandError("only RSA, EC P-256 and Ed25519 keys sign here")
+    return private_key
+
+
+def _generate(algorithm: str, rsa_key_bits: int) -> PrivateKey:
+    if algorithm == "ES256":
+        return ec.generate_private_key(ec.SECP256R1())
+    if algorithm == "EdDSA":
+        return ed25519.Ed25519PrivateKey.generate()
+    return rsa.generate_private_key(public_exponent=65537, key_size=rsa_key_bits)
+
+
+def _fits(private_key: PrivateKey, algorithm: str) -> bool:
+    match private_key:
+        case rsa.RSAPrivateKey():
+            return algorithm in ("RS256", "PS256") and private_key.key_size >= 2048
+        case ec.EllipticCurvePrivateKey():
+            return algorithm == "ES256" and isinstance(private_key.curve, ec.SECP256R1)
+        case _:
+            return algorithm == "EdDSA"
+
+
+def _associated_data(version: int, *facts: str | int) -> bytes:
+    return "|".join(["token-gateway/keyring/v1", str(version), *map(str, facts)]).encode()

@@ -1,0 +1,17 @@
+-- keyring_swap: replace the sealed keyring if it is still the one that was read; or just read it.
+-- KEYS[1]  <prefix>keyring                 string: JSON document with a number "version"
+-- ARGV[1]  version that may be replaced    0 when there is none; -1 to read
+-- ARGV[2]  the new document
+-- RETURNS  {1 when replaced else 0, the document now there or "", now in seconds}
+-- CLOCK    Redis TIME, seconds             COST  O(1), one key
+-- CALLER   gateway/keyring.py: Keyring
+local document = redis.call('GET', KEYS[1])
+local now = tonumber(redis.call('TIME')[1])
+if ARGV[1] ~= '-1' then
+  local version = document and cjson.decode(document).version or 0
+  if version == tonumber(ARGV[1]) then
+    redis.call('SET', KEYS[1], ARGV[2])
+    return {1, ARGV[2], now}
+  end
+end
+return {0, document or '', now}

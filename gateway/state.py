@@ -1,0 +1,55 @@
+"""What every handler works with: one frozen `Gateway` for each process, built when it starts."""
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from starlette.requests import Request
+
+from gateway.access_tokens import AccessTokenMinter
+from gateway.clock import Clock
+from gateway.keyring import Keyring
+from gateway.passwords import Passwords
+from gateway.rate_limits import RateLimiter
+from gateway.refresh_families import RefreshFamilies
+from gateway.revocations import Revocations
+from gateway.settings import Network, Settings
+from gateway.store import Store
+from gateway.users import Users
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """The parts of one gateway process."""
+
+    settings: Settings
+    trusted_networks: tuple[Network, ...]
+    clock: Clock
+    store: Store
+    keyring: Keyring
+    users: Users
+    passwords: Passwords
+    families: RefreshFamilies
+    revocations: Revocations
+    rate_limiter: RateLimiter
+    access_tokens: AccessTokenMinter
+
+    async def end_families(self, user_id: str, family_ids: tuple[str, ...]) -> int:
+        """
+        End sessions for good: announce first, delete second, and give how many were there to delete.
+
+        A crash in between leaves dead access tokens and a family whose next use, or next ending, makes it good.
+
+        Raises:
+            StoreUnavailable: Not everybody knows; the caller should try again. This process refuses them already.
+        """
+        await self.revocations.announce(family_ids)
+        return await self.families.revoke(user_id, family_ids)
+
+
+class State(TypedDict):
+    """What the lifespan hands to every request."""
+
+    gateway: Gateway
+
+
+GatewayRequest = Request[State]

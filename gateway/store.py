@@ -1,0 +1,208 @@
+"""
+The one door to Redis: opens it, runs commands and scripts under a deadline, and turns its errors into ours.
+
+Every key of one script carries the same hash tag, so that everything works on Redis Cluster. Commands that were
+sent may be sent once more when the connection broke, never after a timeout; every script here is written so that
+running twice does no harm.
+"""
+
+import asyncio
+import hashlib
+import logging
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from gateway.errors import StartupError, StoreUnavailable
+
+CONNECT_TIMEOUT_SECONDS = 0.3
+REPLY_TIMEOUT_SECONDS = 0.5
+CALL_DEADLINE_SECONDS = 1.0
+STREAM_BLOCK_MILLISECONDS = 500
+MAX_CONNECTIONS = 32
+
+logger = logging.getLogger("gateway.store")
+
+
+@dataclass(frozen=True)
+class Script:
+    """A Lua script of `gateway/lua`, known to Redis by the SHA-1 of its text."""
+
+    name: str
+    text: str = field(repr=False)
+    sha1: str
+
+    @classmethod
+    def load(cls, name: str) -> "Script":
+        """Read `gateway/lua/NAME.lua` and what its header includes."""
+        folder = files("gateway.lua")
+        text = (folder / f"{name}.lua").read_text()
+        for included in re.findall(r"^-- INCLUDES (\w+)$", text, re.MULTILINE):
+            text = (folder / f"{included}.lua").read_text() + text
+        return cls(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+class Store:
+    """
+    Redis under a key prefix.
+
+    Every method raises `StoreUnavailable` when Redis is away, full, read-only, loading, or answers with an error.
+    Replies are bytes, integers and lists of these.
+    """
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self.prefix = prefix
+        self._client = _open_client(url, REPLY_TIMEOUT_SECONDS)
+        self._stream_client = _open_client(url, STREAM_BLOCK_MILLISECONDS / 1000 + REPLY_TIMEOUT_SECONDS)
+
+    def key(self, name: str) -> str:
+        """Give the full name of a key. The part in braces, if any, is its hash tag."""
+        return self.prefix + name
+
+    async def run(self, script: Script, keys: Sequence[str], *arguments: str | int | bytes) -> Any:
+        """Run *script* on *keys*, all of one slot. Loads it when Redis has forgotten it."""
+        return await self._bounded(self._run(script, keys, arguments), script.name)
+
+    async def execute(self, *command: str | int | bytes) -> Any:
+        """Run one command, given as its words."""
+        return await self._bounded(self._client.execute_command(*command), str(command[0]))
+
+    async def scan(self, pattern: str) -> AsyncIterator[str]:
+        """Give every key that matches *pattern* (prefix included by this method), in no order, maybe twice."""
+        try:
+            async for key in self._client.scan_iter(match=self.key(pattern), count=500):
+                yield key.decode()
+        except (RedisError, OSError) as error:
+            raise self._unavailable("SCAN", error) from error
+
+    async def read_stream(
+        self, key: str, after_id: str, count: int, *, wait: bool
+    ) -> list[tuple[str, dict[bytes, bytes]]]:
+        """
+        Give up to *count* entries of a stream that follow *after_id*.
+
+        On a connection of its own. With *wait* the first entry is waited for, half a second at most.
+        """
+        block = STREAM_BLOCK_MILLISECONDS if wait else None
+        try:
+            reply = await self._stream_client.xread({key: after_id}, count=count, block=block)
+        except (RedisError, OSError) as error:
+            raise self._unavailable("XREAD", error) from error
+        return [(entry_id.decode(), fields) for _, entries in reply or () for entry_id, fields in entries]
+
+    async def server_facts(self) -> dict[str, Any]:
+        """Give what INFO tells about the server (one node of a cluster), by its own names."""
+        facts = await self._bounded(self._client.info(), "INFO")
+        first = next(iter(facts.values()))
+        return first if isinstance(first, dict) and "redis_version" in first else facts
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for client in (self._client, self._stream_client):
+            await client.aclose()
+
+    async def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
+        for _ in range(2):
+            try:
+                return await self._client.evalsha(script.sha1, len(keys), *keys, *arguments)
+            except NoScriptError:
+                await self._client.script_load(script.text)
+        return await self._client.evalsha(script.sha1, len(keys), *keys, *arguments)
+
+    async def _bounded(self, call: Any, what: str) -> Any:
+        try:
+            async with asyncio.timeout(CALL_DEADLINE_SECONDS):
+                return await call
+        except ReadOnlyError as error:
+            # The connections lead to a server that is no longer the master: none of them is of use.
+            await self._client.connection_pool.disconnect()
+            raise self._unavailable(what, error) from error
+        except (RedisError, OSError) as error:
+            raise self._unavailable(what, error) from error
+
+    def _unavailable(self, what: str, error: Exception) -> StoreUnavailable:
+        cause = f"{type(error).__name__}: {error}".splitlines()[0]
+        logger.warning("redis does not serve", extra={"fields": {"call": what, "cause": cause}})
+        return StoreUnavailable()
+
+
+def _open_client(url: str, reply_timeout_seconds: float) -> Any:
+    options: dict[str, Any] = {
+        "socket_timeout": reply_timeout_seconds,
+        "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "driver_info": None,
+    }
+    broken_connections_twice = Retry(
+        ExponentialWithJitterBackoff(base=0.01, cap=0.1), 2, supported_errors=(RedisConnectionError,)
+    )
+    scheme, _, rest = url.partition("://")
+    if scheme == "redis+cluster":
+        parts = urlsplit(f"redis://{rest.split(',')[0]}")
+        return RedisCluster(
+            host=parts.hostname or "127.0.0.1",
+            port=parts.port or 6379,
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+            cluster_error_retry_attempts=2,
+            **options,
+        )
+    if scheme == "redis+sentinel":
+        location, _, path = rest.partition("/")
+        credentials, _, hosts = location.rpartition("@")
+        service, _, database = path.partition("/")
+        username, _, password = credentials.partition(":")
+        sentinels = [(host.rpartition(":")[0], int(host.rpartition(":")[2])) for host in hosts.split(",")]
+        sentinel = Sentinel(sentinels, sentinel_kwargs=dict(options))  # type: ignore[no-untyped-call]
+        return sentinel.master_for(
+            service,
+            db=int(database or 0),
+            username=unquote(username) or None,
+            password=unquote(password) or None,
+            retry=broken_connections_twice,
+            **options,
+        )
+    if scheme != "unix":
+        options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
+    pool = BlockingConnectionPool.from_url(
+        url, max_connections=MAX_CONNECTIONS, timeout=REPLY_TIMEOUT_SECONDS, retry=broken_connections_twice, **options
+    )
+    return Redis.from_pool(pool)
+
+
+async def check_server(store: Store) -> list[str]:
+    """
+    See whether the server is fit to keep sessions, and give warnings about what is merely not good.
+
+    Raises:
+        StartupError: The server is out of reach, older than 6.2, or would evict keys (`maxmemory-policy`).
+    """
+    try:
+        facts = await store.server_facts()
+    except StoreUnavailable as error:
+        cause = error.__cause__
+        raise StartupError(
+            f"Redis cannot be used ({type(cause).__name__}: {cause}): start it, or mend redis_url"
+        ) from error
+    version = str(facts.get("redis_version", "0"))
+    if "valkey_version" not in facts and tuple(int(part) for part in version.split(".")[:2]) < (6, 2):
+        raise StartupError(f"Redis {version} is too old: use Redis 6.2 or newer, or Valkey")
+    policy = facts.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise StartupError(
+            f"maxmemory-policy of Redis is {policy}, which would drop sessions and users: "
+            "CONFIG SET maxmemory-policy noeviction, and the same in its configuration file"
+        )
+    warnings = []
+    if not facts.get("aof_enabled"):
+        warnings.append("Redis keeps no append-only file: a restart loses sessions and users (appendonly yes)")
+    return warnings

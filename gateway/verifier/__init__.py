@@ -1,0 +1,56 @@
+"""
+Verify the gateway's access tokens in another service; needs PyJWT, cryptography and msgspec alone.
+
+    from gateway.verifier import AccessTokenVerifier
+
+    verifier = AccessTokenVerifier(issuer="https://auth.example.com", audience="https://api.example.com")
+    claims = verifier.verify(token)
+
+`AccessTokenMiddleware` does it for Starlette and FastAPI. `verify_access_token` is the same judgement without I/O,
+for those who have the keys; the gateway itself uses it.
+"""
+
+from gateway.verifier.asgi import AccessTokenMiddleware, claims_of, require
+from gateway.verifier.claims import AccessClaims
+from gateway.verifier.errors import (
+    AccessTokenError,
+    AccessTokenMissing,
+    ClaimsRejected,
+    ExpiredToken,
+    InsufficientRole,
+    KeysUnavailable,
+    MalformedToken,
+    UnknownKey,
+    UntrustedToken,
+    UnusableKey,
+)
+from gateway.verifier.fetch import Document, http_get
+from gateway.verifier.jwks import AccessTokenVerifier, RemoteKeys
+from gateway.verifier.keys import VerificationKey, public_jwk, thumbprint
+from gateway.verifier.verify import VerifiedTokens, verify_access_token
+
+__all__ = [
+    "AccessClaims",
+    "AccessTokenError",
+    "AccessTokenMiddleware",
+    "AccessTokenMissing",
+    "AccessTokenVerifier",
+    "ClaimsRejected",
+    "Document",
+    "ExpiredToken",
+    "InsufficientRole",
+    "KeysUnavailable",
+    "MalformedToken",
+    "RemoteKeys",
+    "UnknownKey",
+    "UntrustedToken",
+    "UnusableKey",
+    "VerificationKey",
+    "VerifiedTokens",
+    "claims_of",
+    "http_get",
+    "public_jwk",
+    "require",
+    "thumbprint",
+    "verify_access_token",
+]

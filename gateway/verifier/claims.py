@@ -1,0 +1,38 @@
+"""The claims of an access token, as RFC 9068 and the gateway's contract name them."""
+
+from typing import Annotated
+
+import msgspec
+
+LARGEST_EXACT_INTEGER = 2**53 - 1
+"""The largest integer that every JSON reader keeps exact (RFC 8259 section 6)."""
+
+_Text = Annotated[str, msgspec.Meta(min_length=1)]
+_Seconds = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_EXACT_INTEGER)]
+
+
+class AccessClaims(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a verified access token says about its bearer.
+
+    All times are whole seconds since the epoch. `sub` is the user, `sid` the session (the same for all access
+    tokens of one login), `jti` this one token, `client_id` the application that the user logged in to.
+    `auth_time` is when the password was given (0 when the token does not say, which is the strict reading),
+    `amr` how (RFC 8176), `roles` what the user may do. `email` and `name` are there when the gateway is
+    configured to tell them. Claims with other names are ignored.
+    """
+
+    iss: str
+    sub: _Text
+    aud: str
+    client_id: _Text
+    iat: _Seconds
+    exp: _Seconds
+    jti: _Text
+    sid: _Text
+    auth_time: _Seconds = 0
+    amr: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    email: str | None = None
+    name: str | None = None
+    nbf: _Seconds | None = None

@@ -1,0 +1,1 @@
+"""HTTP: the route table, one handler a file, and what they share."""

@@ -1,0 +1,53 @@
+"""Answers that succeed."""
+
+import msgspec
+from starlette.responses import Response
+
+from gateway.rate_limits import RateState
+from gateway.state import Gateway
+from gateway.users import User
+from gateway.web.cookies import set_refresh_cookie
+from gateway.web.wire import TokenBody, UserBody, rfc3339
+
+
+def json_response(body: msgspec.Struct) -> Response:
+    """Give a 200 with a JSON body."""
+    return Response(msgspec.json.encode(body), media_type="application/json")
+
+
+def token_response(
+    gateway: Gateway,
+    access_token: str,
+    refresh_token: str,
+    *,
+    max_age_seconds: int,
+    as_cookie: bool,
+    rate: RateState | None,
+    user: User | None = None,
+) -> Response:
+    """Hand out an access token and a refresh token, the latter as a cookie or in the body."""
+    response = json_response(
+        TokenBody(
+            access_token=access_token,
+            expires_in=gateway.access_tokens.ttl_seconds,
+            user=user_body(user) if user else None,
+            refresh_token=None if as_cookie else refresh_token,
+        )
+    )
+    if as_cookie:
+        set_refresh_cookie(response, gateway.settings, refresh_token, max_age_seconds)
+    if rate:
+        response.headers["RateLimit-Policy"], response.headers["RateLimit"] = rate.policy, rate.state
+    return response
+
+
+def user_body(user: User) -> UserBody:
+    """Give a user as shown to himself."""
+    return UserBody(
+        id=user.user_id,
+        email=user.email,
+        full_name=user.name,
+        roles=user.roles,
+        is_active=user.is_active,
+        created_at=rfc3339(user.created_at),
+    )

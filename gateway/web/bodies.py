@@ -1,0 +1,75 @@
+"""Request bodies, read strictly: JSON or an urlencoded form, chosen by Content-Type, each member once."""
+
+import json
+from typing import TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from gateway.errors import MalformedRequest, UnsupportedMediaType
+from gateway.state import GatewayRequest
+
+MAX_FORM_FIELDS = 20
+T = TypeVar("T")
+
+
+async def read_body(
+    request: GatewayRequest, kind: type[T], *, form: bool = True, ignored_fields: frozenset[str] = frozenset()
+) -> T:
+    """
+    Give the request body as a *kind*, a msgspec Struct that forbids unknown fields. No body at all counts as `{}`.
+
+    Args:
+        form: Whether an urlencoded form is taken as well as JSON.
+        ignored_fields: Form fields that are let through unread.
+
+    Raises:
+        MalformedRequest: Not JSON, wrong types, unknown, missing or repeated members.
+        UnsupportedMediaType: The body has another type.
+    """
+    body = await request.body()
+    if not body:
+        return _convert({}, kind)
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == "application/json":
+        return _convert(_read_json(body), kind)
+    if form and media_type == "application/x-www-form-urlencoded":
+        fields = _read_form(body)
+        return _convert({name: value for name, value in fields.items() if name not in ignored_fields}, kind)
+    raise UnsupportedMediaType("Send application/json" + (" or application/x-www-form-urlencoded" if form else ""))
+
+
+def _convert(members: object, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(members, kind)
+    except msgspec.ValidationError as error:
+        raise MalformedRequest(str(error)) from error
+
+
+def _read_json(body: bytes) -> object:
+    try:
+        return json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest("The body is not JSON in UTF-8 with each member once") from error
+
+
+def _read_form(body: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict",
+            max_num_fields=MAX_FORM_FIELDS,
+        )  # fmt: skip
+        return _once(pairs)
+    except ValueError as error:
+        raise MalformedRequest("The body is not an urlencoded form in UTF-8 with each field once") from error
+
+
+def _once(pairs: list[tuple[str, T]]) -> dict[str, T]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member is repeated")
+    return members
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,55 @@
+"""POST /auth/change-password: a new password, and every other session ends."""
+
+from starlette.responses import Response
+
+from gateway.errors import AccessTokenInvalid, InvalidCredentials, PasswordRejected, WrongCurrentPassword
+from gateway.passwords import check_new_password
+from gateway.state import Gateway, GatewayRequest
+from gateway.users import User, UserChanged
+from gateway.web.audit import audit
+from gateway.web.bearer import require_access_token
+from gateway.web.bodies import read_body
+from gateway.web.client_address import client_address, rate_key
+from gateway.web.wire import ChangePasswordRequest
+
+
+async def change_password(request: GatewayRequest) -> Response:
+    """Compare the current password, judge the new one, store it, and end the other sessions with it."""
+    gateway = request.state["gateway"]
+    claims = require_access_token(request)
+    body = await read_body(request, ChangePasswordRequest, form=False)
+    address = client_address(request, gateway.trusted_networks)
+    await gateway.rate_limiter.take("change-password", rate_key(address))
+    user = await gateway.users.get(claims.sub)
+    if user is None or not user.is_active:
+        raise AccessTokenInvalid("user_disabled")
+    try:
+        await gateway.passwords.verify(body.current_password, user.password_hash)
+    except InvalidCredentials as error:
+        audit("password_change_failed", request, sub=user.user_id)
+        raise WrongCurrentPassword from error
+    await _check_new_password(gateway, user, body)
+    try:
+        ended = await gateway.users.set_password(
+            user.user_id,
+            await gateway.passwords.hash(body.new_password),
+            expected_version=user.password_version,
+            keep_family=claims.sid,
+        )
+    except UserChanged as error:
+        raise WrongCurrentPassword from error
+    await gateway.end_families(user.user_id, ended)
+    audit("password_changed", request, sub=user.user_id, revoked_sessions=len(ended))
+    return Response(status_code=204)
+
+
+async def _check_new_password(gateway: Gateway, user: User, body: ChangePasswordRequest) -> None:
+    reasons: tuple[str, ...] = ()
+    try:
+        check_new_password(body.new_password, user.email, gateway.settings.password_min_length)
+    except PasswordRejected as rejected:
+        reasons = rejected.reasons
+    if body.new_password == body.current_password:
+        reasons += ("unchanged",)
+    if reasons:
+        raise PasswordRejected(reasons)

@@ -1,0 +1,56 @@
+"""Who is asking: the socket's peer, or behind trusted proxies the right-most address that is not one of them."""
+
+import ipaddress
+
+from gateway.settings import Network
+from gateway.state import GatewayRequest
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+UNKNOWN_PEER = ipaddress.IPv4Address("0.0.0.0")  # noqa: S104 - an address that nobody has, not one to listen on
+RATE_PREFIX_BITS = 64
+
+
+def client_address(request: GatewayRequest, trusted: tuple[Network, ...]) -> Address:
+    """
+    Give the client's address.
+
+    `X-Forwarded-For` is read only when the peer is *trusted* (the setting `trusted_proxies`): from the right, past
+    trusted addresses and empty elements. When all are trusted the left-most counts; garbage, a port included,
+    counts as the peer.
+    """
+    peer = _parse(request.client.host if request.client else "") or UNKNOWN_PEER
+    if not _is_trusted(peer, trusted):
+        return peer
+    found = peer
+    forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
+    for element in reversed(forwarded.split(",")):
+        if not element.strip():
+            continue
+        address = _parse(element.strip())
+        if address is None:
+            return peer
+        found = address
+        if not _is_trusted(address, trusted):
+            break
+    return found
+
+
+def rate_key(address: Address) -> str:
+    """Give the address as limits count it: IPv4 whole, IPv6 by its /64, in which one customer picks at will."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(ipaddress.IPv6Network((address, RATE_PREFIX_BITS), strict=False))
+
+
+def _parse(text: str) -> Address | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address):
+        return address.ipv4_mapped or ipaddress.IPv6Address(int(address))
+    return address
+
+
+def _is_trusted(address: Address, trusted: tuple[Network, ...]) -> bool:
+    return any(address in network for network in trusted)

@@ -1,0 +1,94 @@
+"""POST /auth/login: a password becomes a session."""
+
+from starlette.responses import Response
+
+from gateway.errors import InvalidCredentials, MalformedRequest, Overloaded, RefreshTokenInvalid
+from gateway.refresh_families import new_family_id
+from gateway.state import Gateway, GatewayRequest
+from gateway.users import User, UserChanged
+from gateway.web.answers import token_response
+from gateway.web.audit import audit
+from gateway.web.bearer import refuse_token_in_query
+from gateway.web.bodies import read_body
+from gateway.web.client_address import client_address, rate_key
+from gateway.web.cookies import REFRESH_TOKEN, cookie_name, read_cookie
+from gateway.web.cross_site import refuse_cross_site
+from gateway.web.device import device_label
+from gateway.web.wire import LoginRequest
+
+OAUTH_FORM_FIELDS = frozenset({"grant_type", "scope", "client_id", "client_secret"})
+
+
+async def login(request: GatewayRequest) -> Response:
+    """Compare the password, open a family, and hand out the first pair of tokens."""
+    gateway = request.state["gateway"]
+    refuse_cross_site(request.headers, gateway.settings)
+    refuse_token_in_query(request)
+    earlier = read_cookie(request.headers, cookie_name(gateway.settings, REFRESH_TOKEN))
+    body = await read_body(request, LoginRequest, ignored_fields=OAUTH_FORM_FIELDS)
+    if body.delivery not in ("cookie", "body"):
+        raise MalformedRequest("delivery is `cookie` or `body`")
+
+    address = client_address(request, gateway.trusted_networks)
+    rate = await gateway.rate_limiter.take("login", rate_key(address))
+    try:
+        user = await _authenticate(gateway, body)
+        opened = await gateway.families.open(
+            user.user_id,
+            user.password_version,
+            new_family_id(),
+            str(address),
+            device_label(request.headers.get("user-agent", "")),
+        )
+    except InvalidCredentials:
+        audit("login_failed", request)
+        raise
+    await gateway.end_families(user.user_id, opened.unannounced)
+    await _end_earlier_session(gateway, earlier)
+    audit("login_succeeded", request, sub=user.user_id, sid=opened.family_id)
+
+    access_token = gateway.access_tokens.mint(
+        subject=user.user_id,
+        family_id=opened.family_id,
+        auth_time=opened.auth_time,
+        roles=user.roles,
+        email=user.email,
+        name=user.name,
+        now=gateway.clock(),
+    )
+    return token_response(
+        gateway,
+        access_token,
+        opened.refresh_token,
+        max_age_seconds=opened.max_age_seconds,
+        as_cookie=body.delivery == "cookie",
+        rate=rate,
+        user=user,
+    )
+
+
+async def _authenticate(gateway: Gateway, body: LoginRequest) -> User:
+    # An unknown or disabled user costs one bcrypt too, so timing does not tell who exists.
+    user = await gateway.users.find(body.username)
+    await gateway.passwords.verify(body.password, user.password_hash if user else None)
+    if user is None or not user.is_active:
+        raise InvalidCredentials
+    if gateway.passwords.needs_renewal(user.password_hash):
+        try:
+            renewed = await gateway.passwords.hash(body.password)
+            await gateway.users.renew_hash(user.user_id, renewed, user.password_version)
+        except (Overloaded, UserChanged):
+            pass
+    return user
+
+
+async def _end_earlier_session(gateway: Gateway, refresh_token: str | None) -> None:
+    """End the session whose refresh token the browser brought along: it is about to be overwritten there."""
+    if refresh_token is None:
+        return
+    try:
+        earlier = gateway.families.parse(refresh_token)
+    except RefreshTokenInvalid:
+        return
+    if await gateway.families.exists(earlier.user_id, earlier.family_id):
+        await gateway.end_families(earlier.user_id, (earlier.family_id,))

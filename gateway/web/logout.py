@@ -1,0 +1,40 @@
+"""POST /auth/logout and /auth/logout-all: sessions end, here at once and everywhere within a second."""
+
+from starlette.responses import Response
+
+from gateway.errors import RefreshTokenInvalid
+from gateway.state import GatewayRequest
+from gateway.web.answers import json_response
+from gateway.web.audit import audit
+from gateway.web.bearer import require_access_token
+from gateway.web.cookies import clear_refresh_cookie
+from gateway.web.presented import presented_refresh_token
+from gateway.web.wire import RevokedBody
+
+
+async def logout(request: GatewayRequest) -> Response:
+    """End the session of a refresh token, whichever of its generations it is."""
+    gateway = request.state["gateway"]
+    presented = await presented_refresh_token(request)
+    response = Response(status_code=204)
+    clear_refresh_cookie(response, gateway.settings)
+    try:
+        token = gateway.families.parse(presented.text)
+    except RefreshTokenInvalid:
+        return response
+    if await gateway.families.exists(token.user_id, token.family_id):
+        await gateway.end_families(token.user_id, (token.family_id,))
+        audit("logout", request, sub=token.user_id, sid=token.family_id)
+    return response
+
+
+async def logout_all(request: GatewayRequest) -> Response:
+    """End every session of the caller, his own counted."""
+    gateway = request.state["gateway"]
+    claims = require_access_token(request)
+    family_ids = tuple(family.family_id for family in await gateway.families.list(claims.sub))
+    count = await gateway.end_families(claims.sub, family_ids)
+    audit("logout_all", request, sub=claims.sub, revoked_sessions=count)
+    response = json_response(RevokedBody(count))
+    clear_refresh_cookie(response, gateway.settings)
+    return response

@@ -1,0 +1,155 @@
+"""Pure ASGI middleware: the envelope of every answer, CORS, and the cap on bodies."""
+
+import logging
+import secrets
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.errors import PayloadTooLarge
+from gateway.settings import Settings
+from gateway.web.problems import internal_error_response, problem_response
+
+MAX_BODY_BYTES = 16_384
+PREFLIGHT_MAX_AGE_SECONDS = 600
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+QUIET_PATHS = ("/livez", "/readyz")
+
+logger = logging.getLogger("gateway.access")
+
+
+class Envelope:
+    """Gives every answer its request id, `Cache-Control: no-store` and security headers, and logs one line for it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; an error that nobody answered becomes a 500 that tells nothing."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun, status, request_id = time.monotonic(), 0, secrets.token_hex(8)
+
+        async def send_enveloped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("Cache-Control", "no-store")
+                headers["X-Request-Id"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_enveloped)
+        except Exception:
+            logger.exception("a request failed", extra={"fields": {"request_id": request_id}})
+            if status == 0:
+                await internal_error_response()(scope, receive, send_enveloped)
+        if scope["path"] not in QUIET_PATHS and not (status == 200 and scope["path"].startswith("/api/authz/")):
+            _log(scope, status, request_id, time.monotonic() - begun)
+
+
+class Cors:
+    """Lets the allowed origins read answers under /auth/, errors included (Fetch standard, CORS protocol)."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.allowed_origins = settings.allowed_origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, a preflight included."""
+        if scope["type"] != "http" or not scope["path"].startswith("/auth/"):
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        origin = headers.get("origin", "")
+        allowed = origin in self.allowed_origins
+
+        async def send_with_cors(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer = MutableHeaders(scope=message)
+                answer.add_vary_header("Origin")
+                if allowed:
+                    answer["Access-Control-Allow-Origin"] = origin
+                    answer["Access-Control-Allow-Credentials"] = "true"
+                    answer["Access-Control-Expose-Headers"] = "Retry-After, RateLimit, RateLimit-Policy, X-Request-Id"
+            await send(message)
+
+        if allowed and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+            preflight = Response(
+                status_code=204,
+                headers={
+                    "Access-Control-Allow-Methods": "GET, POST, DELETE",
+                    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+                    "Access-Control-Max-Age": str(PREFLIGHT_MAX_AGE_SECONDS),
+                },
+            )
+            await preflight(scope, receive, send_with_cors)
+        else:
+            await self.app(scope, receive, send_with_cors)
+
+
+class BodyCap:
+    """Reads the request body before the handler sees it, and answers 413 as soon as it is too large."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request whose body is at most `MAX_BODY_BYTES`."""
+        declared = Headers(scope=scope).get("content-length", "0")
+        if not declared.isdecimal() or int(declared) > MAX_BODY_BYTES:
+            await self._refuse(scope, receive, send)
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > MAX_BODY_BYTES:
+                await self._refuse(scope, receive, send)
+                return
+        given = False
+
+        async def receive_whole() -> Message:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.app(scope, receive_whole, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["gateway.error"] = error = PayloadTooLarge(f"At most {MAX_BODY_BYTES} bytes")
+        response = problem_response(error)
+        response.headers["Connection"] = "close"
+        await response(scope, receive, send)
+
+
+def _log(scope: Scope, status: int, request_id: str, seconds: float) -> None:
+    error = scope.get("gateway.error")
+    fields = {
+        "method": scope["method"],
+        "path": scope["path"],
+        "status": status,
+        "milliseconds": round(seconds * 1000, 1),
+        "peer": scope["client"][0] if scope.get("client") else "",
+        "request_id": request_id,
+    }
+    if error is not None:
+        fields["problem"] = error.slug
+    if cause := getattr(error, "cause", None) or scope.get("gateway.outcome"):
+        fields["cause"] = cause
+    logger.info("request", extra={"fields": fields})

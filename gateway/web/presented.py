@@ -1,0 +1,43 @@
+"""The refresh token of a request: as a cookie, or in the body."""
+
+from dataclasses import dataclass
+
+from gateway.errors import MalformedRequest, RefreshTokenMissing
+from gateway.state import GatewayRequest
+from gateway.web.bearer import refuse_token_in_query
+from gateway.web.bodies import read_body
+from gateway.web.cookies import REFRESH_TOKEN, cookie_name, read_cookie
+from gateway.web.cross_site import refuse_cross_site
+from gateway.web.wire import RefreshRequest
+
+
+@dataclass(frozen=True, repr=False)
+class Presented:
+    """The text of a refresh token, not looked at yet, and the way it came."""
+
+    text: str
+    is_cookie: bool
+
+
+async def presented_refresh_token(request: GatewayRequest) -> Presented:
+    """
+    Give the refresh token of a request. One that came as a cookie must come from where it may.
+
+    Raises:
+        RefreshTokenMissing: There is none.
+        MalformedRequest: There are two, or the body is not what it should be.
+        UnsupportedMediaType: The body is neither JSON nor a form.
+        CrossSiteRequest: The cookie was sent from another site.
+    """
+    settings = request.state["gateway"].settings
+    refuse_token_in_query(request)
+    cookie = read_cookie(request.headers, cookie_name(settings, REFRESH_TOKEN))
+    body = (await read_body(request, RefreshRequest)).refresh_token
+    if cookie is not None and body is not None:
+        raise MalformedRequest("Two refresh tokens: one as a cookie, one in the body")
+    if cookie is not None:
+        refuse_cross_site(request.headers, settings)
+        return Presented(cookie, is_cookie=True)
+    if body is None:
+        raise RefreshTokenMissing
+    return Presented(body, is_cookie=False)

@@ -1,0 +1,59 @@
+"""POST /auth/refresh: a refresh token becomes its successor and a fresh access token."""
+
+from starlette.responses import Response
+
+from gateway.errors import RefreshTokenInvalid, RefreshTokenReused
+from gateway.state import GatewayRequest
+from gateway.web.answers import token_response
+from gateway.web.audit import audit
+from gateway.web.client_address import client_address, rate_key
+from gateway.web.cookies import clear_refresh_cookie
+from gateway.web.presented import Presented, presented_refresh_token
+from gateway.web.problems import problem_response
+
+
+async def refresh(request: GatewayRequest) -> Response:
+    """Rotate the token; a 401 takes a cookie back that cannot be of use any more."""
+    presented = await presented_refresh_token(request)
+    try:
+        return await _rotate(request, presented)
+    except (RefreshTokenInvalid, RefreshTokenReused) as error:
+        request.scope["gateway.error"] = error
+        response = problem_response(error)
+        if presented.is_cookie:
+            clear_refresh_cookie(response, request.state["gateway"].settings)
+        return response
+
+
+async def _rotate(request: GatewayRequest, presented: Presented) -> Response:
+    gateway = request.state["gateway"]
+    token = gateway.families.parse(presented.text)
+    rate = await gateway.rate_limiter.take("refresh", rate_key(client_address(request, gateway.trusted_networks)))
+    try:
+        rotation = await gateway.families.rotate(token)
+    except RefreshTokenReused:
+        audit("refresh_token_reused", request, sub=token.user_id, sid=token.family_id)
+        await gateway.end_families(token.user_id, (token.family_id,))
+        raise
+    except RefreshTokenInvalid as error:
+        await gateway.end_families(token.user_id, error.unannounced)
+        raise
+    request.scope["gateway.outcome"] = rotation.outcome
+
+    access_token = gateway.access_tokens.mint(
+        subject=rotation.user_id,
+        family_id=rotation.family_id,
+        auth_time=rotation.auth_time,
+        roles=rotation.roles,
+        email=rotation.email,
+        name=rotation.name,
+        now=gateway.clock(),
+    )
+    return token_response(
+        gateway,
+        access_token,
+        rotation.refresh_token,
+        max_age_seconds=rotation.max_age_seconds,
+        as_cookie=presented.is_cookie,
+        rate=rate,
+    )

@@ -1,0 +1,55 @@
+"""The route table: every path of the gateway, its method, and who answers."""
+
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, Route
+
+from gateway.web.authz import ExtAuthz, auth_request
+from gateway.web.change_password import change_password
+from gateway.web.login import login
+from gateway.web.logout import logout, logout_all
+from gateway.web.me import me
+from gateway.web.middleware import BodyCap
+from gateway.web.operations import livez, readyz
+from gateway.web.refresh import refresh
+from gateway.web.sessions import end_session, list_sessions
+from gateway.web.well_known import JWKS_PATH, jwks, metadata
+
+
+class AnyText(Convertor[str]):
+    """A path of any shape, line breaks and the empty one included."""
+
+    regex = r"(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        """Give the path as it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Give the path as it is."""
+        return value
+
+
+register_url_convertor("any", AnyText())
+
+CAPPED = [Middleware(BodyCap)]
+
+ROUTES: list[BaseRoute] = [
+    Route("/auth/login", login, methods=["POST"], middleware=CAPPED),
+    Route("/auth/refresh", refresh, methods=["POST"], middleware=CAPPED),
+    Route("/auth/logout", logout, methods=["POST"], middleware=CAPPED),
+    Route("/auth/logout-all", logout_all, methods=["POST"], middleware=CAPPED),
+    Route("/auth/me", me, methods=["GET"], middleware=CAPPED),
+    Route("/auth/change-password", change_password, methods=["POST"], middleware=CAPPED),
+    Route("/auth/sessions", list_sessions, methods=["GET"], middleware=CAPPED),
+    Route("/auth/sessions/{id}", end_session, methods=["DELETE"], middleware=CAPPED),
+    Route("/api/authz/auth-request", auth_request, methods=["GET"]),
+    Route("/api/authz/forward-auth", auth_request, methods=["GET"]),
+    Route("/api/authz/ext-authz", ExtAuthz()),
+    Route("/api/authz/ext-authz/{path:any}", ExtAuthz()),
+    Route(JWKS_PATH, jwks, methods=["GET"]),
+    Route("/.well-known/oauth-authorization-server", metadata, methods=["GET"]),
+    Route("/.well-known/openid-configuration", metadata, methods=["GET"]),
+    Route("/livez", livez, methods=["GET"]),
+    Route("/readyz", readyz, methods=["GET"]),
+]

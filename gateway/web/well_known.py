@@ -1,0 +1,32 @@
+"""/.well-known/*: the JWKS and the metadata, ready bytes from memory, cacheable by everybody."""
+
+import msgspec
+from starlette.responses import Response
+
+from gateway.settings import Settings
+from gateway.state import GatewayRequest
+
+HEADERS = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
+JWKS_PATH = "/.well-known/jwks.json"
+
+
+async def jwks(request: GatewayRequest) -> Response:
+    """Give the public keys (RFC 7517 section 5), or 304 to who has them already."""
+    keys = request.state["gateway"].keyring.keys
+    headers = HEADERS | {"ETag": keys.etag}
+    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    if keys.etag in known or "*" in known:
+        return Response(status_code=304, headers=headers)
+    return Response(keys.jwks, headers=headers, media_type="application/json")
+
+
+async def metadata(request: GatewayRequest) -> Response:
+    """Give the authorization server metadata (RFC 8414 section 2): what there is, and nothing that does not work."""
+    settings = request.state["gateway"].settings
+    body = msgspec.json.encode({"issuer": settings.issuer, "jwks_uri": jwks_uri(settings)})
+    return Response(body, headers=HEADERS, media_type="application/json")
+
+
+def jwks_uri(settings: Settings) -> str:
+    """Give the public address of the JWKS; it stays at the root of the host, whatever path the issuer has."""
+    return settings.issuer_origin + JWKS_PATH

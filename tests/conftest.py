@@ -1,0 +1,110 @@
+"""Fixtures: one real Redis server for each test process, one ordinary gateway on it, and a factory for others."""
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from gateway.store import Store
+from tests.harness import SECRET, GatewayProcess, RedisServer, environment, free_port
+
+QUICK: dict[str, Any] = {
+    "insecure_test_settings": "true",
+    "bcrypt_cost": 4,
+    "login_limit": "off",
+    "refresh_limit": "off",
+    "account_throttle": "off",
+    "log_format": "json",
+}
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run async tests on asyncio alone."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Give the Redis server of this test process. Never stop it or change its configuration: make your own."""
+    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
+    """Give a factory of Redis servers that a test may kill, stop and configure; they end with it."""
+    servers: list[RedisServer] = []
+
+    def make(*arguments: str) -> RedisServer:
+        server = RedisServer(tmp_path / f"redis-{len(servers)}", *arguments).start()
+        servers.append(server)
+        return server
+
+    yield make
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+async def store(redis_server: RedisServer) -> AsyncIterator[Store]:
+    """Give a store under a key prefix of its own."""
+    opened = Store(redis_server.url, f"t{secrets.token_hex(4)}:")
+    yield opened
+    await opened.close()
+
+
+def quick_environment(redis_url: str, **settings: Any) -> dict[str, str]:
+    """Give the environment of a gateway for tests: cheap passwords, no limits, and *settings* on top."""
+    defaults = {"redis_url": redis_url, "secret": SECRET, "port": free_port()} | QUICK
+    chosen = {name: value for name, value in (defaults | settings).items() if value is not None}
+    return environment(**chosen)
+
+
+@pytest.fixture
+def gateway_env(redis_server: RedisServer) -> dict[str, str]:
+    """Give the environment of a gateway under a key prefix of its own, for commands and for `in_gateway`."""
+    return quick_environment(redis_server.url, redis_key_prefix=f"t{secrets.token_hex(4)}:")
+
+
+@pytest.fixture
+def make_gateway(redis_server: RedisServer, tmp_path: Path) -> Iterator[Callable[..., GatewayProcess]]:
+    """
+    Give a factory of gateways.
+
+    Keyword arguments are settings (None takes one away); `start=False` leaves it to the test to start it. All of
+    one test share a key prefix, so that they behave as one.
+    """
+    made: list[GatewayProcess] = []
+    prefix = f"t{secrets.token_hex(4)}:"
+
+    def make(*arguments: str, start: bool = True, **settings: Any) -> GatewayProcess:
+        env = quick_environment(**{"redis_url": redis_server.url, "redis_key_prefix": prefix} | settings)
+        process = GatewayProcess(env, tmp_path / f"gateway-{len(made)}.log", arguments)
+        made.append(process)
+        return process.start() if start else process
+
+    yield make
+    for process in made:
+        if process.process is not None:
+            process.stop()
+
+
+@pytest.fixture(scope="session")
+def gateway(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """Give the ordinary gateway of this test process; add users of your own to it."""
+    env = quick_environment(redis_server.url, redis_key_prefix="shared:")
+    process = GatewayProcess(env, tmp_path_factory.mktemp("gateway") / "gateway.log").start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def client(gateway: GatewayProcess) -> Iterator[httpx2.Client]:
+    """Give an HTTP client of the ordinary gateway, with an empty cookie jar."""
+    with gateway.client() as opened:
+        yield opened

@@ -1,6 +1,7 @@
 """Builds a gateway from its settings: the one place that constructs."""
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import AsyncIterator
@@ -28,6 +29,9 @@ from gateway.web.problems import on_gateway_error, on_http_exception
 from gateway.web.routes import ROUTES
 
 FIRST_READING_SECONDS = 2.0
+REPORT_SECONDS = 60
+
+logger = logging.getLogger("gateway")
 
 
 @asynccontextmanager
@@ -90,6 +94,20 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
         await store.close()
 
 
+async def _report_verdicts(gateway: Gateway) -> None:
+    """Log the counters of refresh verdicts every minute in which they moved, and at the end."""
+    told: dict[str, int] = {}
+    ended = False
+    while not ended:
+        try:
+            await asyncio.sleep(REPORT_SECONDS)
+        except asyncio.CancelledError:
+            ended = True
+        if gateway.refresh_verdicts != told:
+            told = dict(gateway.refresh_verdicts)
+            logger.info("refresh verdicts", extra={"fields": {"verdicts": told}})
+
+
 def build_app(settings: Settings, clock: Clock = system_clock) -> Starlette:
     """Give the ASGI application. It starts without Redis too, not ready, and becomes ready when Redis is there."""
 
@@ -101,8 +119,8 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> Starlette:
             except StoreUnavailable:
                 pass
             followers = [
-                asyncio.create_task(gateway.keyring.follow()),
-                asyncio.create_task(gateway.revocations.follow()),
+                asyncio.create_task(work)
+                for work in (gateway.keyring.follow(), gateway.revocations.follow(), _report_verdicts(gateway))
             ]
             await gateway.revocations.wait_until_read(FIRST_READING_SECONDS)
             try:

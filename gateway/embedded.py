@@ -419,6 +419,9 @@ def _make_secret(path: Path) -> None:
     with suppress(FileExistsError):  # the other of two first starts was quicker
         os.link(unfinished, path)
     os.unlink(unfinished)
+    directory_fd = os.open(path.parent, os.O_RDONLY)
+    os.fsync(directory_fd)  # no key may outlive the name of the secret that it was made with
+    os.close(directory_fd)
 
 
 def _unfit(data_dir: Path, error: OSError) -> StartupError:

@@ -88,6 +88,8 @@ class RefreshTokenReused(GatewayError):
 
     status, slug, title = 401, "refresh-token-reused", "The refresh token was used before; the session has ended"
 
+    cause = "reused"
+
     def __init__(self, user_id: str, family_id: str) -> None:
         super().__init__()
         self.user_id = user_id

@@ -275,7 +275,9 @@ class Keyring:
 
     async def _replace(self, version: int, keys: tuple[SigningKey, ...], at_least: int = 0) -> bool:
         document = self._seal(max(version, at_least) + 1, keys)
-        replaced, there, _ = await self._store.run(self._swap, [self._store.key("keyring")], version, document)
+        replaced, there, _ = await self._store.run(
+            self._swap, [self._store.key("keyring")], version, document, durable=True
+        )
         if not there:
             return False
         found = self._unseal(there)

@@ -256,7 +256,11 @@ class RefreshFamilies:
         """Delete families whose revocation has been announced, and give how many there were. Works at `maxmemory`."""
         if not family_ids:
             return 0
-        return int(await self._store.run(self._revoke, self._keys(user_id)[:1], self._idle_ttl_seconds, *family_ids))
+        families_key, _ = self._keys(user_id)
+        count: int = await self._store.run(
+            self._revoke, [families_key], self._idle_ttl_seconds, *family_ids, durable=True
+        )
+        return count
 
     def _keys(self, user_id: str) -> tuple[str, str]:
         return self._store.key(f"families:{{{user_id}}}"), self._store.key(f"user:{{{user_id}}}")

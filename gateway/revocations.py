@@ -43,6 +43,7 @@ class Revocations:
         self._next_pruning = 0
         self._heard_at = 0.0
         self._was_read = asyncio.Event()
+        self._told_stale = False
 
     def __contains__(self, session_or_token_id: str) -> bool:
         """Tell whether this `sid` or `jti` was revoked."""
@@ -54,9 +55,14 @@ class Revocations:
         return self._was_read.is_set()
 
     @property
+    def lag_seconds(self) -> float:
+        """Tell for how long the stream has not been heard; a revocation elsewhere may be unknown here for so long."""
+        return self._monotonic() - self._heard_at if self.was_read else float("inf")
+
+    @property
     def is_current(self) -> bool:
         """Tell whether the stream has been heard in the last seconds."""
-        return self.was_read and self._monotonic() - self._heard_at < STALE_AFTER_SECONDS
+        return self.lag_seconds < STALE_AFTER_SECONDS
 
     async def announce(self, family_ids: tuple[str, ...]) -> None:
         """
@@ -70,7 +76,7 @@ class Revocations:
         for family_id in family_ids:
             self._remember(family_id)
         retention_ms = (LONGEST_ACCESS_TOKEN_LIFE_SECONDS + MARGIN_SECONDS) * 1000
-        await self._store.run(self._announce, [self._stream], retention_ms, *family_ids)
+        await self._store.run(self._announce, [self._stream], retention_ms, *family_ids, durable=True)
 
     async def follow(self) -> None:
         """
@@ -90,10 +96,12 @@ class Revocations:
                             self._remember(value.decode())
                     caught_up = len(entries) < PAGE_ENTRIES
                     if caught_up:
-                        self._heard_at = self._monotonic()
-                        self._was_read.set()
+                        self._hear()
                     self._prune()
             except StoreUnavailable:
+                if self.was_read and not self.is_current and not self._told_stale:
+                    self._told_stale = True
+                    logger.warning("revocations are not heard: verdicts go by what is known here")
                 await asyncio.sleep(RECONNECT_DELAY_SECONDS)
 
     async def wait_until_read(self, timeout_seconds: float) -> bool:
@@ -102,6 +110,13 @@ class Revocations:
             async with asyncio.timeout(timeout_seconds):
                 await self._was_read.wait()
         return self.was_read
+
+    def _hear(self) -> None:
+        if self._told_stale:
+            self._told_stale = False
+            logger.info("revocations are heard again", extra={"fields": {"lag_seconds": round(self.lag_seconds, 1)}})
+        self._heard_at = self._monotonic()
+        self._was_read.set()
 
     def _remember(self, family_id: str) -> None:
         self._forget_at[family_id] = self._clock() + LONGEST_ACCESS_TOKEN_LIFE_SECONDS + MARGIN_SECONDS

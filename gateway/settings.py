@@ -483,7 +483,7 @@ def _nearest(unknown: str, known: Iterable[str]) -> str:
     # The prefix that all variables have is no likeness.
     by_core = {name.removeprefix("GATEWAY_").lower(): name for name in known}
     likely = difflib.get_close_matches(unknown.removeprefix("GATEWAY_").lower(), by_core, 1)
-    return f"; the nearest is {by_core[likely[0]]}" if likely else "; the table of settings in the README has all"
+    return f"; the nearest is {by_core[likely[0]]}" if likely else "; the README's table of settings has them all"
 
 
 def _checked(name: str, value: Any, origin: str, *, relaxed: bool = False) -> Any:
@@ -500,8 +500,8 @@ def _checked(name: str, value: Any, origin: str, *, relaxed: bool = False) -> An
             checked.append(field.form.check(value))
         return tuple(checked) if field.takes_list else checked[0]
     except ValueError as error:
-        # msgspec says less than we do, and a text about a secret could quote it.
-        is_told = str(error) and name not in _SECRETS and not isinstance(error, msgspec.ValidationError)
+        # These say less than we do, and the second could quote a secret.
+        is_told = str(error) and not isinstance(error, msgspec.ValidationError | UnicodeEncodeError)
         reason = f"{error}; " if is_told else ""
         raise _refusal(name, value, origin, f"{reason}allowed is {field.allowed(relaxed)}") from None
 

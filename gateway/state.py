@@ -1,6 +1,7 @@
 """What every handler works with: one frozen `Gateway` for each process, built when it starts."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TypedDict
 
 from starlette.requests import Request
@@ -19,7 +20,7 @@ from gateway.users import Users
 
 @dataclass(frozen=True)
 class Gateway:
-    """The parts of one gateway process."""
+    """The parts of one gateway process; `refresh_verdicts` counts what became of refresh tokens since its start."""
 
     settings: Settings
     trusted_networks: tuple[Network, ...]
@@ -32,6 +33,7 @@ class Gateway:
     revocations: Revocations
     rate_limiter: RateLimiter
     access_tokens: AccessTokenMinter
+    refresh_verdicts: Counter[str] = field(default_factory=Counter)
 
     async def end_families(self, user_id: str, family_ids: tuple[str, ...]) -> int:
         """

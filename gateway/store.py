@@ -10,7 +10,8 @@ import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -28,6 +29,10 @@ from gateway.errors import StartupError, StoreUnavailable
 CONNECT_TIMEOUT_SECONDS = 0.3
 REPLY_TIMEOUT_SECONDS = 0.5
 CALL_DEADLINE_SECONDS = 1.0
+DURABLE_DEADLINE_SECONDS = 1.7
+REPLICA_TIMEOUT_MILLISECONDS = 500
+DISK_TIMEOUT_MILLISECONDS = 1300
+SERVER_FACTS_SECONDS = 5.0
 STREAM_BLOCK_MILLISECONDS = 500
 MAX_CONNECTIONS = 32
 
@@ -60,22 +65,39 @@ class Store:
     Replies are bytes, integers and lists of these.
     """
 
-    def __init__(self, url: str, prefix: str) -> None:
+    def __init__(self, url: str, prefix: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.prefix = prefix
-        self._client = _open_client(url, REPLY_TIMEOUT_SECONDS)
+        try:
+            self._client = _open_client(url, REPLY_TIMEOUT_SECONDS)
+        except (TypeError, ValueError) as error:
+            raise StartupError(f"redis_url cannot be used ({error}): see its spelling in the settings") from error
         self._stream_client = _open_client(url, STREAM_BLOCK_MILLISECONDS / 1000 + REPLY_TIMEOUT_SECONDS)
+        self._durable_client = _open_client(url, DURABLE_DEADLINE_SECONDS)
+        self._monotonic = monotonic
+        self._confirmation: tuple[str | int, ...] = ()
+        self._confirmation_known_until = 0.0
 
     def key(self, name: str) -> str:
         """Give the full name of a key. The part in braces, if any, is its hash tag."""
         return self.prefix + name
 
-    async def run(self, script: Script, keys: Sequence[str], *arguments: str | int | bytes) -> Any:
-        """Run *script* on *keys*, all of one slot. Loads it when Redis has forgotten it."""
-        return await self._bounded(self._run(script, keys, arguments), script.name)
+    async def run(
+        self, script: Script, keys: Sequence[str], *arguments: str | int | bytes, durable: bool = False
+    ) -> Any:
+        """
+        Run *script* on *keys*, all of one slot. Loads it when Redis has forgotten it.
 
-    async def execute(self, *command: str | int | bytes) -> Any:
-        """Run one command, given as its words."""
-        return await self._bounded(self._client.execute_command(*command), str(command[0]))
+        With *durable* the answer is given when a replica has the write, or where there is none the disk, if the
+        server can be asked for that (WAIT; WAITAOF since Redis 7.2). `StoreUnavailable` then also means that
+        nobody has confirmed it in time: it may be lost, and should be done again.
+        """
+        call = self._run(script, ("EVALSHA", script.sha1, len(keys), *keys, *arguments), durable)
+        return await self._bounded(call, script.name, durable)
+
+    async def execute(self, *command: str | int | bytes, durable: bool = False) -> Any:
+        """Run one command, given as its words; *durable* as with `run`."""
+        call = self._send_durably(command) if durable else self._client.execute_command(*command)
+        return await self._bounded(call, str(command[0]), durable)
 
     async def scan(self, pattern: str) -> AsyncIterator[str]:
         """Give every key that matches *pattern* (prefix included by this method), in no order, maybe twice."""
@@ -108,20 +130,44 @@ class Store:
 
     async def close(self) -> None:
         """Close every connection."""
-        for client in (self._client, self._stream_client):
+        for client in (self._client, self._stream_client, self._durable_client):
             await client.aclose()
 
-    async def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
+    async def _run(self, script: Script, command: Sequence[str | int | bytes], durable: bool) -> Any:
+        send = self._send_durably if durable else self._send
         for _ in range(2):
             try:
-                return await self._client.evalsha(script.sha1, len(keys), *keys, *arguments)
+                return await send(command)
             except NoScriptError:
                 await self._client.script_load(script.text)
-        return await self._client.evalsha(script.sha1, len(keys), *keys, *arguments)
+        return await send(command)
 
-    async def _bounded(self, call: Any, what: str) -> Any:
+    async def _send(self, command: Sequence[str | int | bytes]) -> Any:
+        return await self._client.execute_command(*command)
+
+    async def _send_durably(self, command: Sequence[str | int | bytes]) -> Any:
+        """Send a write and wait for its confirmation, on one connection: WAIT counts that connection's writes."""
+        if self._monotonic() >= self._confirmation_known_until:
+            self._confirmation = _confirmation(await self._client.info())
+            self._confirmation_known_until = self._monotonic() + SERVER_FACTS_SECONDS
+        if not self._confirmation:
+            return await self._send(command)
+        pipeline = self._durable_client.pipeline(transaction=False)
+        pipeline.execute_command(*command)
+        pipeline.execute_command(*self._confirmation)
+        reply, confirmed = await pipeline.execute(raise_on_error=False)
+        for answer in (reply, confirmed):
+            if isinstance(answer, Exception):
+                self._confirmation_known_until = 0.0
+                raise answer
+        if not (confirmed[0] if isinstance(confirmed, list) else confirmed):
+            self._confirmation_known_until = 0.0
+            raise RedisError("a write was not confirmed in time by a replica or the disk")
+        return reply
+
+    async def _bounded(self, call: Any, what: str, durable: bool = False) -> Any:
         try:
-            async with asyncio.timeout(CALL_DEADLINE_SECONDS):
+            async with asyncio.timeout(DURABLE_DEADLINE_SECONDS if durable else CALL_DEADLINE_SECONDS):
                 return await call
         except ReadOnlyError as error:
             # The connections lead to a server that is no longer the master: none of them is of use.
@@ -134,6 +180,21 @@ class Store:
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
         logger.warning("redis does not serve", extra={"fields": {"call": what, "cause": cause}})
         return StoreUnavailable()
+
+
+def _confirmation(facts: dict[str, Any]) -> tuple[str | int, ...]:
+    """Give the command that waits until a write is safe: with a replica, else on disk, else there is none."""
+    if "redis_version" not in facts:
+        return ()  # a cluster answers for each node; its pipelines take no scripts
+    if facts.get("connected_slaves"):
+        return ("WAIT", 1, REPLICA_TIMEOUT_MILLISECONDS)
+    if facts.get("aof_enabled") and _version(facts) >= (7, 2):
+        return ("WAITAOF", 1, 0, DISK_TIMEOUT_MILLISECONDS)
+    return ()
+
+
+def _version(facts: dict[str, Any]) -> tuple[int, ...]:
+    return tuple(int(part) for part in str(facts.get("redis_version", "0.0")).split(".")[:2])
 
 
 def _open_client(url: str, reply_timeout_seconds: float) -> Any:
@@ -193,9 +254,8 @@ async def check_server(store: Store) -> list[str]:
         raise StartupError(
             f"Redis cannot be used ({type(cause).__name__}: {cause}): start it, or mend redis_url"
         ) from error
-    version = str(facts.get("redis_version", "0"))
-    if "valkey_version" not in facts and tuple(int(part) for part in version.split(".")[:2]) < (6, 2):
-        raise StartupError(f"Redis {version} is too old: use Redis 6.2 or newer, or Valkey")
+    if _version(facts) < (6, 2):
+        raise StartupError(f"Redis {facts['redis_version']} is too old: use Redis 6.2 or newer, or Valkey")
     policy = facts.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         raise StartupError(

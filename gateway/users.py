@@ -152,7 +152,8 @@ class Users:
             "password_hash": password_hash,
             "password_version": "1",
         }
-        await self._store.execute("HSET", self._key(user.user_id), *(word for pair in fields.items() for word in pair))
+        words = (word for pair in fields.items() for word in pair)
+        await self._store.execute("HSET", self._key(user.user_id), *words, durable=True)
         # Somebody may have taken the claim for a stale one in between: then he has the address, and we have none.
         if await self._store.execute("GET", email_key) != user.user_id.encode():
             await self._store.execute("DEL", self._key(user.user_id))
@@ -216,12 +217,12 @@ class Users:
 
     async def renew_hash(self, user_id: str, password_hash: str, expected_version: int) -> None:
         """Store another hash of the very same password. Raises `UnknownUser` and `UserChanged`."""
-        await self._apply(user_id, {"password_hash": password_hash}, expected_version)
+        await self._apply(user_id, {"password_hash": password_hash}, expected_version, durable=False)
 
     async def remove(self, user_id: str, email: str) -> None:
         """Delete a user whose sessions have been ended and announced (by `set_active`)."""
-        await self._store.execute("DEL", self._key(user_id), self._store.key(f"families:{{{user_id}}}"))
-        await self._store.run(self._release, [self._email_key(email)], user_id)
+        await self._store.execute("DEL", self._key(user_id), self._store.key(f"families:{{{user_id}}}"), durable=True)
+        await self._store.run(self._release, [self._email_key(email)], user_id, durable=True)
 
     async def _apply(
         self,
@@ -232,6 +233,7 @@ class Users:
         new_password: bool = False,
         end_sessions: bool = False,
         keep_family: str = "",
+        durable: bool = True,
     ) -> tuple[str, ...]:
         reply = await self._store.run(
             self._change,
@@ -241,6 +243,7 @@ class Users:
             "end-sessions" if end_sessions else "",
             keep_family,
             *(word for pair in fields.items() for word in pair),
+            durable=durable,
         )
         if reply[0] == b"unknown":
             raise UnknownUser(f"there is no user {user_id}")
@@ -249,7 +252,7 @@ class Users:
         return tuple(family_id.decode() for family_id in reply[1:])
 
     async def _claim_email(self, email_key: str, user_id: str, stale_id: str) -> str:
-        holder: bytes = await self._store.run(self._claim, [email_key], user_id, stale_id)
+        holder: bytes = await self._store.run(self._claim, [email_key], user_id, stale_id, durable=True)
         return holder.decode()
 
     def _key(self, user_id: str) -> str:

@@ -18,6 +18,7 @@ async def refresh(request: GatewayRequest) -> Response:
     try:
         return await _rotate(request, presented)
     except (RefreshTokenInvalid, RefreshTokenReused) as error:
+        request.state["gateway"].refresh_verdicts[error.cause] += 1
         request.scope["gateway.error"] = error
         response = problem_response(error)
         if presented.is_cookie:
@@ -36,8 +37,12 @@ async def _rotate(request: GatewayRequest, presented: Presented) -> Response:
         await gateway.end_families(token.user_id, (token.family_id,))
         raise
     except RefreshTokenInvalid as error:
+        if error.cause == "unknown":
+            # Redis keeps nothing of a family that is gone; while its revocation is remembered, the cause is known.
+            error.cause = "revoked" if token.family_id in gateway.revocations else "expired"
         await gateway.end_families(token.user_id, error.unannounced)
         raise
+    gateway.refresh_verdicts[rotation.outcome] += 1
     request.scope["gateway.outcome"] = rotation.outcome
 
     access_token = gateway.access_tokens.mint(

@@ -14,6 +14,7 @@ from gateway.verifier.keys import encode_base64url
 NOW = 1_790_000_000
 ISSUER = "https://auth.example.com"
 AUDIENCE = "https://api.example.com"
+SIGNERS = get_default_algorithms()
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -77,8 +78,7 @@ def part(content: Mapping[str, Any] | str | bytes) -> str:
 
 def signature(message: str, *, signer: str, algorithm: str | None = None) -> str:
     """Sign with the private key of *signer*, by another *algorithm* of the same kind of key when one is given."""
-    sign = get_default_algorithms()[algorithm or signer].sign
-    return encode_base64url(sign(message.encode(), private_key(signer)))
+    return encode_base64url(SIGNERS[algorithm or signer].sign(message.encode(), private_key(signer)))
 
 
 def compact(
@@ -93,7 +93,7 @@ def compact(
     return f"{message}.{signature(message, signer=signer, algorithm=algorithm)}"
 
 
-def token(signing: str = "RS256", **changes: Any) -> str:
+def token(signing: str = "RS256", /, **changes: Any) -> str:
     """Give an access token as the gateway makes it, but for *changes* of its claims."""
     return compact(header(signing), claims(**changes), signer=signing)
 

@@ -15,6 +15,7 @@ from gateway.access_tokens import AccessTokenMinter
 from gateway.clock import Clock, system_clock
 from gateway.derived_keys import KeyChain
 from gateway.errors import GatewayError, StoreUnavailable
+from gateway.guessing import GuessingThrottle
 from gateway.keyring import Keyring
 from gateway.passwords import Passwords
 from gateway.rate_limits import RateLimiter
@@ -80,6 +81,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
                     "change-password": settings.login_quota,
                 },
             ),
+            guessing=GuessingThrottle(store, keychain, clock, is_on=settings.account_throttle == "on"),
             access_tokens=AccessTokenMinter(
                 keyring,
                 issuer=settings.issuer,

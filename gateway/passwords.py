@@ -22,45 +22,22 @@ from typing import TypeVar
 import bcrypt
 
 from gateway.derived_keys import DerivedKeys, KeyChain
-from gateway.errors import InvalidCredentials, Overloaded, PasswordRejected
+from gateway.errors import InvalidCredentials, Overloaded
+from gateway.password_rules import MAX_PASSWORD_BYTES
 
-MAX_PASSWORD_BYTES = 1024
-MIN_LOCAL_PART_CHARACTERS = 4
 LETTERS_AND_DIGITS = string.ascii_letters + string.digits
 GENERATED_PASSWORD_CHARACTERS = 24
 LONGEST_WAIT_SECONDS = 2.0
 THREAD_NICENESS = 10
 R = TypeVar("R")
-_PEPPERED = re.compile(r"\Ap1\$([A-Za-z0-9_-]{8})\$(\$2b\$\d\d\$.{53})\Z")
-_PLAIN = re.compile(r"\A\$2[aby]\$\d\d\$.{53}\Z")
+_COST_SALT_DIGEST = r"\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}"
+_PEPPERED = re.compile(rf"\Ap1\$([A-Za-z0-9_-]{{8}})\$(\$2b{_COST_SALT_DIGEST})\Z")
+_PLAIN = re.compile(rf"\A\$2[aby]{_COST_SALT_DIGEST}\Z")
 
 
 def generate_password() -> str:
     """Give a random password of 142 bits: 24 letters and digits, so that a double click takes all of it."""
     return "".join(secrets.choice(LETTERS_AND_DIGITS) for _ in range(GENERATED_PASSWORD_CHARACTERS))
-
-
-def check_new_password(password: str, email: str, min_length: int) -> None:
-    """
-    See whether a password may be set (NIST SP 800-63B-4 section 3.1.1.2; no composition rules).
-
-    Args:
-        email: The normalised address of the user.
-        min_length: In code points after NFC.
-
-    Raises:
-        PasswordRejected: With all reasons that apply but `unchanged`, which only the caller can tell.
-    """
-    password = unicodedata.normalize("NFC", password)
-    folded, local_part = password.casefold(), email.rpartition("@")[0].casefold()
-    reasons = {
-        "too_short": len(password) < min_length,
-        "too_long": len(password.encode("utf-8", "surrogatepass")) > MAX_PASSWORD_BYTES,
-        "contains_email": email.casefold() in folded
-        or (len(local_part) >= MIN_LOCAL_PART_CHARACTERS and local_part in folded),
-    }
-    if any(reasons.values()):
-        raise PasswordRejected(tuple(reason for reason, applies in reasons.items() if applies))
 
 
 class Passwords:
@@ -81,8 +58,6 @@ class Passwords:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password", initializer=_lower_priority)
         self._unfinished = 0
         self._seconds_per_hash = 0.2 * 2.0 ** (cost - 12)
-        # Well-formed, and of no password: comparing with it costs what comparing with a real hash does.
-        self._nobody = b"$2b$%02d$" % cost + b"." * 22 + b"." * 31
 
     async def hash(self, password: str) -> str:
         """
@@ -92,7 +67,7 @@ class Passwords:
             Overloaded: Too many are waiting already.
         """
         keys = self._keychain.current
-        digest = await self._in_pool(bcrypt.hashpw, _peppered(keys, password), bcrypt.gensalt(self._cost))
+        digest = await self._in_pool(bcrypt.hashpw, _peppered(keys, _normalised(password)), bcrypt.gensalt(self._cost))
         return f"p1${keys.key_id}${digest.decode()}"
 
     async def verify(self, password: str, stored: str | None) -> None:
@@ -105,7 +80,7 @@ class Passwords:
             Overloaded: Too many are waiting already.
         """
         material, digest = self._comparable(password, stored or "")
-        if not await self._in_pool(bcrypt.checkpw, material, digest):
+        if not await self._in_pool(self._compare, material, digest):
             raise InvalidCredentials
 
     def needs_renewal(self, stored: str) -> bool:
@@ -118,16 +93,24 @@ class Passwords:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _comparable(self, password: str, stored: str) -> tuple[bytes, bytes]:
-        nobody = _peppered(self._keychain.current, password), self._nobody
-        if len(password.encode("utf-8", "surrogatepass")) > MAX_PASSWORD_BYTES:
+        normalised = _normalised(password)
+        nobody = _peppered(self._keychain.current, normalised), _hash_of_nobody(self._cost)
+        if len(normalised) > MAX_PASSWORD_BYTES:
             return nobody
         if match := _PEPPERED.match(stored):
             keys = self._keychain.find(match[1])
-            return (_peppered(keys, password), match[2].encode()) if keys else nobody
+            return (_peppered(keys, normalised), match[2].encode()) if keys else nobody
         if _PLAIN.match(stored):
             # What bcrypt elsewhere has always done: NFC is ours, the cut at 72 bytes is theirs.
-            return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")[:72], stored.encode()
+            return normalised[:72], stored.encode()
         return nobody
+
+    def _compare(self, material: bytes, digest: bytes) -> bool:
+        matches = bcrypt.checkpw(material, digest)
+        # A hash of an older, lower cost c is filled up to the work of a new one: 2^c + 2^c + 2^(c+1) + ... = 2^cost.
+        for cost in range(int(digest[4:6]), self._cost):
+            bcrypt.checkpw(material, _hash_of_nobody(cost))
+        return matches
 
     async def _in_pool(self, work: Callable[[bytes, bytes], R], password: bytes, salt: bytes) -> R:
         if self._unfinished * self._seconds_per_hash / self._threads > LONGEST_WAIT_SECONDS:
@@ -143,8 +126,16 @@ class Passwords:
         return result
 
 
-def _peppered(keys: DerivedKeys, password: str) -> bytes:
-    normalised = unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
+def _normalised(password: str) -> bytes:
+    return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
+
+
+def _hash_of_nobody(cost: int) -> bytes:
+    # Well-formed, and of no password: comparing with it costs what comparing with a real hash does.
+    return b"$2b$%02d$" % cost + b"." * 53
+
+
+def _peppered(keys: DerivedKeys, normalised: bytes) -> bytes:
     return base64.b64encode(hmac.digest(keys.password_pepper, normalised, "sha384"))
 
 

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from gateway.access_tokens import AccessTokenMinter
 from gateway.clock import Clock
+from gateway.guessing import GuessingThrottle
 from gateway.keyring import Keyring
 from gateway.passwords import Passwords
 from gateway.rate_limits import RateLimiter
@@ -32,8 +33,15 @@ class Gateway:
     families: RefreshFamilies
     revocations: Revocations
     rate_limiter: RateLimiter
+    guessing: GuessingThrottle
     access_tokens: AccessTokenMinter
     refresh_verdicts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def service_names(self) -> tuple[str, ...]:
+        """Give the names that everybody thinks of here: no password may be one of them."""
+        origin = self.settings.issuer_origin
+        return ("token-gateway", "token gateway", origin, origin.partition("://")[2], self.settings.client_id)
 
     async def end_families(self, user_id: str, family_ids: tuple[str, ...]) -> int:
         """

@@ -7,6 +7,7 @@ running twice does no harm.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import re
@@ -169,12 +170,18 @@ class Store:
         try:
             async with asyncio.timeout(DURABLE_DEADLINE_SECONDS if durable else CALL_DEADLINE_SECONDS):
                 return await call
-        except ReadOnlyError as error:
-            # The connections lead to a server that is no longer the master: none of them is of use.
-            await self._client.connection_pool.disconnect()
-            raise self._unavailable(what, error) from error
         except (RedisError, OSError) as error:
+            # Redis 6.2 tells of a script's write to a replica within another error.
+            if isinstance(error, ReadOnlyError) or "READONLY" in str(error):
+                await self._drop_connections()
             raise self._unavailable(what, error) from error
+
+    async def _drop_connections(self) -> None:
+        """They lead to a server that is no longer the master: none of them is of use."""
+        for client in (self._client, self._durable_client):
+            if isinstance(client, Redis):  # a cluster finds its new master by itself
+                with contextlib.suppress(RedisError, OSError):
+                    await client.connection_pool.disconnect()
 
     def _unavailable(self, what: str, error: Exception) -> StoreUnavailable:
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -237,6 +244,7 @@ def _open_client(url: str, reply_timeout_seconds: float) -> Any:
     pool = BlockingConnectionPool.from_url(
         url, max_connections=MAX_CONNECTIONS, timeout=REPLY_TIMEOUT_SECONDS, retry=broken_connections_twice, **options
     )
+    pool.connection_class(**pool.connection_kwargs)  # tells of an unknown option in the URL now, not at the first use
     return Redis.from_pool(pool)
 
 

@@ -28,8 +28,8 @@ def with_redis(settings: Settings, *, for_serving: bool) -> Iterator[tuple[Setti
     if settings.redis_url is not None:
         yield settings, None
         return
+    secret = settings.secret or private_secret(settings.data_dir)
     with open_private_redis(settings.data_dir, for_serving=for_serving) as private:
-        secret = settings.secret or private_secret(settings.data_dir)
         yield msgspec.structs.replace(settings, redis_url=private.url, secret=secret), private
 
 

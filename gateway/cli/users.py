@@ -8,7 +8,8 @@ import click
 from gateway.cli.connection import run_with_gateway
 from gateway.cli.output import json_option, print_json, print_table
 from gateway.errors import CommandError, PasswordRejected
-from gateway.passwords import check_new_password, generate_password
+from gateway.password_rules import check_new_password
+from gateway.passwords import generate_password
 from gateway.state import Gateway
 from gateway.users import UnknownUser, User, check_email, check_name, check_roles
 from gateway.web.wire import rfc3339
@@ -139,10 +140,24 @@ def set_password(ctx: click.Context, email: str, password_stdin: bool, generate:
         _check_password(password, user.email, gateway)
         ended = await gateway.users.set_password(user.user_id, await gateway.passwords.hash(password))
         await _end(gateway, user, ended)
+        await gateway.guessing.unlock(user.email)
         return user
 
     user = run_with_gateway(ctx, work)
     _print_new(user.user_id, user.email, password if generate else None, as_json)
+
+
+@users.command()
+@click.argument("email")
+@click.pass_context
+def unlock(ctx: click.Context, email: str) -> None:
+    """Forget failed logins, so that a user who was guessed at need not wait."""
+
+    async def work(gateway: Gateway) -> bool:
+        user = await _find(gateway, email)
+        return await gateway.guessing.unlock(user.email)
+
+    click.echo("unlocked" if run_with_gateway(ctx, work) else "there was nothing to unlock")
 
 
 @users.command()
@@ -206,7 +221,12 @@ def _read_password(from_stdin: bool, generate: bool) -> str:
 
 def _check_password(password: str, email: str, gateway: Gateway) -> None:
     try:
-        check_new_password(password, email, gateway.settings.password_min_length)
+        check_new_password(
+            password,
+            email=email,
+            min_length=gateway.settings.password_min_length,
+            service_names=gateway.service_names,
+        )
     except PasswordRejected as rejected:
         reasons = "; ".join(REASONS[reason] for reason in rejected.reasons)
         raise CommandError(f"this password is not acceptable: {reasons}") from rejected

@@ -31,8 +31,7 @@ end
 -- The least recently used give way.
 table.sort(alive, function(a, b) return a.family.rotated < b.family.rotated end)
 for i = 1, #alive - tonumber(ARGV[5]) + 1 do
-  alive[i].family.ended = 1
-  redis.call('HSET', KEYS[1], alive[i].id, pack_family(alive[i].family))
+  mark_family(KEYS[1], alive[i].id, alive[i].family, now)
   unannounced[#unannounced + 1] = alive[i].id
 end
 

@@ -27,8 +27,8 @@ end
 if family.ended == 1 then return {'revoked', ARGV[1]} end
 
 local function refuse(outcome)
-  family.ended = 1
-  redis.call('HSET', KEYS[1], ARGV[1], pack_family(family))
+  write_at_maxmemory(KEYS[1])
+  mark_family(KEYS[1], ARGV[1], family, now)
   return {outcome, ARGV[1]}
 end
 
@@ -54,10 +54,7 @@ end
 if family.generation <= presented then
   family.generation, family.rotated, family.nonce = presented + 1, now, nonce
   redis.call('HSET', KEYS[1], ARGV[1], pack_family(family))
-  local ends = family_end(family, idle)
-  if redis.call('PTTL', KEYS[1]) < ends - now then
-    redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', ends))
-  end
+  extend_families(KEYS[1], now, family_end(family, idle))
 end
 return {outcome, ARGV[1], family.generation, now, family.created, family_end(family, idle), user[2], user[3], user[4],
   user[5]}

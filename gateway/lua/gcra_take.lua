@@ -9,9 +9,13 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
-local tat = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
-local new_tat = tat + interval
-local allow_at = new_tat - burst * interval
+local stored = tonumber(redis.call('GET', KEYS[1]) or now)
+-- Never further ahead than a used-up quota: neither a quota made smaller nor a clock set back locks anybody out.
+local tat = math.min(math.max(stored, now), now + burst * interval)
+local allow_at = tat + interval - burst * interval
+if allow_at <= now then tat = tat + interval end
+if tat ~= stored then
+  redis.call('SET', KEYS[1], string.format('%.0f', tat), 'PX', math.max(1, math.ceil((tat - now) / 1000)))
+end
 if allow_at > now then return {0, 0, allow_at - now, tat - now} end
-redis.call('SET', KEYS[1], string.format('%.0f', new_tat), 'PX', math.max(1, math.ceil((new_tat - now) / 1000)))
-return {1, math.floor((now - allow_at) / interval), 0, new_tat - now}
+return {1, math.floor((now - allow_at) / interval), 0, tat - now}

@@ -48,8 +48,8 @@ class AccessTokenMiddleware:
     The token is taken from `Authorization: Bearer` alone. Answers, as RFC 6750 section 3 has them: 401 without
     `error` when there is no token, 401 `invalid_token` when it is not good, 400 `invalid_request` when there are two
     `Authorization` headers, 403 `insufficient_scope` when `require` says so, and 503 with `Retry-After` when the
-    issuer's keys can't be read. A WebSocket is closed with 1008 instead. Put it inside CORS middleware, since
-    preflight requests carry no token.
+    issuer's keys can't be read. An `AccessTokenError` that the application raises is answered likewise. A WebSocket
+    is closed with 1008 instead. Put it inside CORS middleware, since preflight requests carry no token.
 
     Args:
         app: The application behind.
@@ -80,9 +80,8 @@ class AccessTokenMiddleware:
             await send(message)
 
         try:
-            claims = await self._claims(scope)
-            state = {**scope.get("state", {}), "claims": claims}
-            await self._app({**scope, "state": state}, receive, watched_send)
+            scope.setdefault("state", {})["claims"] = await self._claims(scope)
+            await self._app(scope, receive, watched_send)
         except (AccessTokenError, _TokenSentTwice) as error:
             if started:
                 raise
@@ -101,14 +100,16 @@ class AccessTokenMiddleware:
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": ""})
             return
         status, code, title = _answer_to(error)
-        challenge = f'Bearer realm="{self._realm}"' + (f', error="{code}"' if code else "")
         body = msgspec.json.encode({"title": title, "status": status})
-        headers = {"content-type": "application/problem+json", "content-length": str(len(body))}
-        headers["cache-control"] = "no-store"
+        headers = {
+            "content-type": "application/problem+json",
+            "content-length": str(len(body)),
+            "cache-control": "no-store",
+        }
         if isinstance(error, KeysUnavailable):
             headers["retry-after"] = str(error.retry_after_seconds)
         else:
-            headers["www-authenticate"] = challenge
+            headers["www-authenticate"] = f'Bearer realm="{self._realm}"' + (f', error="{code}"' if code else "")
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": status, "headers": raw})
         await send({"type": "http.response.body", "body": body})

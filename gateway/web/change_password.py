@@ -2,10 +2,10 @@
 
 from starlette.responses import Response
 
-from gateway.errors import AccessTokenInvalid, InvalidCredentials, PasswordRejected, WrongCurrentPassword
-from gateway.passwords import check_new_password
-from gateway.state import Gateway, GatewayRequest
-from gateway.users import User, UserChanged
+from gateway.errors import AccessTokenInvalid, InvalidCredentials, WrongCurrentPassword
+from gateway.password_rules import check_new_password
+from gateway.state import GatewayRequest
+from gateway.users import UnknownUser, UserChanged
 from gateway.web.audit import audit
 from gateway.web.bearer import require_access_token
 from gateway.web.bodies import read_body
@@ -28,7 +28,13 @@ async def change_password(request: GatewayRequest) -> Response:
     except InvalidCredentials as error:
         audit("password_change_failed", request, sub=user.user_id)
         raise WrongCurrentPassword from error
-    await _check_new_password(gateway, user, body)
+    check_new_password(
+        body.new_password,
+        email=user.email,
+        min_length=gateway.settings.password_min_length,
+        current=body.current_password,
+        service_names=gateway.service_names,
+    )
     try:
         ended = await gateway.users.set_password(
             user.user_id,
@@ -36,20 +42,8 @@ async def change_password(request: GatewayRequest) -> Response:
             expected_version=user.password_version,
             keep_family=claims.sid,
         )
-    except UserChanged as error:
+    except (UserChanged, UnknownUser) as error:
         raise WrongCurrentPassword from error
     await gateway.end_families(user.user_id, ended)
     audit("password_changed", request, sub=user.user_id, revoked_sessions=len(ended))
     return Response(status_code=204)
-
-
-async def _check_new_password(gateway: Gateway, user: User, body: ChangePasswordRequest) -> None:
-    reasons: tuple[str, ...] = ()
-    try:
-        check_new_password(body.new_password, user.email, gateway.settings.password_min_length)
-    except PasswordRejected as rejected:
-        reasons = rejected.reasons
-    if body.new_password == body.current_password:
-        reasons += ("unchanged",)
-    if reasons:
-        raise PasswordRejected(reasons)

@@ -1,4 +1,4 @@
-"""The cookies: the refresh token, which the gateway sets, and the access token, which an app may set."""
+"""The cookies: refresh token and known device, which the gateway sets, and the access token, which an app may set."""
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -8,7 +8,9 @@ from gateway.settings import Settings
 
 REFRESH_TOKEN = "refresh_token"  # noqa: S105 - the name of a cookie
 ACCESS_TOKEN = "access_token"  # noqa: S105 - the name of a cookie
+KNOWN_DEVICE = "known_device"
 PATH = "/auth"
+LOGIN_PATH = "/auth/login"
 
 
 def cookie_name(settings: Settings, name: str) -> str:
@@ -36,17 +38,22 @@ def read_cookie(headers: Headers, name: str) -> str | None:
 
 def set_refresh_cookie(response: Response, settings: Settings, refresh_token: str, max_age_seconds: int) -> None:
     """Hand out a refresh token; the browser forgets it when the session has ended unused."""
-    _set(response, settings, refresh_token, max_age_seconds)
+    _set(response, settings, REFRESH_TOKEN, refresh_token, PATH, max_age_seconds)
 
 
 def clear_refresh_cookie(response: Response, settings: Settings) -> None:
     """Take the refresh token back, with the same attributes as it was given."""
-    _set(response, settings, "", 0)
+    _set(response, settings, REFRESH_TOKEN, "", PATH, 0)
 
 
-def _set(response: Response, settings: Settings, value: str, max_age_seconds: int) -> None:
+def set_device_cookie(response: Response, settings: Settings, value: str, max_age_seconds: int) -> None:
+    """Let this device be known at its next logins."""
+    _set(response, settings, KNOWN_DEVICE, value, LOGIN_PATH, max_age_seconds)
+
+
+def _set(response: Response, settings: Settings, name: str, value: str, path: str, max_age_seconds: int) -> None:
     response.headers.append(
         "Set-Cookie",
-        f"{cookie_name(settings, REFRESH_TOKEN)}={value}; Path={PATH}; Max-Age={max_age_seconds}; HttpOnly; "
+        f"{cookie_name(settings, name)}={value}; Path={path}; Max-Age={max_age_seconds}; HttpOnly; "
         f"SameSite={settings.cookie_samesite.capitalize()}" + ("; Secure" if settings.is_https else ""),
     )

@@ -1,17 +1,20 @@
 """POST /auth/login: a password becomes a session."""
 
+import contextlib
+
 from starlette.responses import Response
 
 from gateway.errors import InvalidCredentials, MalformedRequest, Overloaded, RefreshTokenInvalid
-from gateway.refresh_families import new_family_id
+from gateway.guessing import KNOWN_DEVICE_SECONDS
+from gateway.refresh_families import Opened, new_family_id
 from gateway.state import Gateway, GatewayRequest
-from gateway.users import User, UserChanged
+from gateway.users import User, UserChanged, normalise_email
 from gateway.web.answers import token_response
 from gateway.web.audit import audit
 from gateway.web.bearer import refuse_token_in_query
 from gateway.web.bodies import read_body
 from gateway.web.client_address import client_address, rate_key
-from gateway.web.cookies import REFRESH_TOKEN, cookie_name, read_cookie
+from gateway.web.cookies import KNOWN_DEVICE, REFRESH_TOKEN, cookie_name, read_cookie, set_device_cookie
 from gateway.web.cross_site import refuse_cross_site
 from gateway.web.device import device_label
 from gateway.web.wire import LoginRequest
@@ -32,14 +35,7 @@ async def login(request: GatewayRequest) -> Response:
     address = client_address(request, gateway.trusted_networks)
     rate = await gateway.rate_limiter.take("login", rate_key(address))
     try:
-        user = await _authenticate(gateway, body)
-        opened = await gateway.families.open(
-            user.user_id,
-            user.password_version,
-            new_family_id(),
-            str(address),
-            device_label(request.headers.get("user-agent", "")),
-        )
+        user, opened = await _open_session(request, body, str(address))
     except InvalidCredentials:
         audit("login_failed", request)
         raise
@@ -56,29 +52,49 @@ async def login(request: GatewayRequest) -> Response:
         name=user.name,
         now=gateway.clock(),
     )
-    return token_response(
+    as_cookie = body.delivery == "cookie"
+    response = token_response(
         gateway,
         access_token,
         opened.refresh_token,
         max_age_seconds=opened.max_age_seconds,
-        as_cookie=body.delivery == "cookie",
+        as_cookie=as_cookie,
         rate=rate,
         user=user,
     )
+    device = gateway.guessing.remember_device(user.email) if as_cookie else None
+    if device is not None:
+        set_device_cookie(response, gateway.settings, device, KNOWN_DEVICE_SECONDS)
+    return response
 
 
-async def _authenticate(gateway: Gateway, body: LoginRequest) -> User:
+async def _open_session(request: GatewayRequest, body: LoginRequest, address: str) -> tuple[User, Opened]:
+    """Compare the password and open a family. Attempts count against the account before the password is looked at."""
+    gateway = request.state["gateway"]
+    email = normalise_email(body.username)
+    device = read_cookie(request.headers, cookie_name(gateway.settings, KNOWN_DEVICE))
+    attempt = await gateway.guessing.take(email, device)
+    try:
+        user = await _authenticate(gateway, email, body.password)
+    except Overloaded:
+        await gateway.guessing.take_back(attempt)
+        raise
+    label = device_label(request.headers.get("user-agent", ""))
+    opened = await gateway.families.open(user.user_id, user.password_version, new_family_id(), address, label)
+    await gateway.guessing.succeed(attempt)
+    return user, opened
+
+
+async def _authenticate(gateway: Gateway, email: str, password: str) -> User:
     # An unknown or disabled user costs one bcrypt too, so timing does not tell who exists.
-    user = await gateway.users.find(body.username)
-    await gateway.passwords.verify(body.password, user.password_hash if user else None)
+    user = await gateway.users.find(email)
+    await gateway.passwords.verify(password, user.password_hash if user else None)
     if user is None or not user.is_active:
         raise InvalidCredentials
     if gateway.passwords.needs_renewal(user.password_hash):
-        try:
-            renewed = await gateway.passwords.hash(body.password)
+        with contextlib.suppress(Overloaded, UserChanged):
+            renewed = await gateway.passwords.hash(password)
             await gateway.users.renew_hash(user.user_id, renewed, user.password_version)
-        except (Overloaded, UserChanged):
-            pass
     return user
 
 

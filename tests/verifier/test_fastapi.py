@@ -23,14 +23,15 @@ def client() -> TestClient:
     app: Any = fastapi.FastAPI()
     app.add_middleware(AccessTokenMiddleware, verifier=verifier)
 
-    @app.get("/dependency")
     def dependency(caller: Annotated[AccessClaims, fastapi.Depends(staff)], q: int = 1) -> str:
         return f"{caller.sub} {q}"
 
-    @app.get("/handler/{number}")
     @require(role="staff")
     async def handler(number: int, request: Request) -> str:
         return f"{claims_of(request).sub} {number}"
+
+    app.get("/dependency")(dependency)
+    app.get("/handler/{number}")(handler)
 
     return TestClient(app)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import datetime
 import http.server
 import json
 import logging
@@ -26,7 +27,7 @@ from gateway.verifier import (
     http_get,
     public_jwk,
 )
-from tests.verifier.mint import AUDIENCE, NOW, claims, compact, header, verification_key
+from tests.verifier.mint import AUDIENCE, ISSUER, NOW, claims, compact, header, verification_key
 
 JWKS = "/.well-known/jwks.json"
 METADATA = "/.well-known/oauth-authorization-server"
@@ -532,3 +533,45 @@ def test_an_issuer_that_never_answers_costs_a_bounded_wait(
     with pytest.raises(KeysUnavailable, match="in time"):
         verifier.verify(issuer.token())
     assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("late_answer_is_good", [True, False])
+def test_an_answer_that_was_overtaken_changes_nothing(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, late_answer_is_good: bool
+) -> None:
+    monkeypatch.setattr("gateway.verifier.jwks.FETCH_TIMEOUT_SECONDS", 0.2)
+    released = threading.Event()
+    flights = iter(["RS256", "ES256"])
+    threads: list[threading.Thread] = []
+
+    def answer(url: str) -> Document:
+        algorithm = next(flights)
+        threads.append(threading.current_thread())
+        if algorithm == "RS256":
+            released.wait(10)
+            if not late_answer_is_good:
+                raise OSError("timed out")
+        return Document(200, "", json.dumps({"keys": [public_jwk(verification_key(algorithm))]}).encode())
+
+    verifier = AccessTokenVerifier(
+        issuer="https://auth.example.com", audience=AUDIENCE, jwks_uri=ISSUER + JWKS, fetch=answer, clock=clock
+    )
+    with pytest.raises(KeysUnavailable):
+        verifier.verify(compact(header(), claims()))
+    clock.advance(seconds=30)
+    newer = compact(header("ES256"), claims(), signer="ES256")
+    assert verifier.verify(newer).sub == claims()["sub"]
+    released.set()
+    for thread in threads:
+        thread.join(5)
+    assert verifier.verify(newer).sub == claims()["sub"]
+    with pytest.raises(UnknownKey):
+        verifier.verify(compact(header(), claims()))
+
+
+def test_the_verifiers_own_clock_is_the_hosts(issuer: Issuer) -> None:
+    verifier = AccessTokenVerifier(issuer=issuer.issuer, audience=AUDIENCE)
+    now = int(datetime.datetime.now(datetime.UTC).timestamp())  # noqa: TID251 - it is compared with the host's clock
+    assert verifier.verify(issuer.token(iat=now, exp=now + 60)).iat == now
+    with pytest.raises(ExpiredToken):
+        verifier.verify(issuer.token(iat=now - 60, exp=now - 2))

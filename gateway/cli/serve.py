@@ -13,6 +13,7 @@ from types import FrameType
 import click
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from gateway import __version__, logs
@@ -20,6 +21,7 @@ from gateway.app import build_app
 from gateway.cli import settings_for
 from gateway.cli.check import doubtful_settings
 from gateway.cli.connection import checked_gateway, with_redis
+from gateway.connections import BoundedProtocol
 from gateway.embedded import PrivateRedis
 from gateway.errors import StartupError
 from gateway.settings import Settings
@@ -41,7 +43,8 @@ PR_SET_PDEATHSIG = 1
 def serve(ctx: click.Context, host: str | None, port: int | None, workers: int | None, config: str | None) -> None:
     """Serve HTTP until told to stop."""
     settings = settings_for(ctx, host=host, port=port, workers=workers, config=config).settings
-    signal.signal(signal.SIGTERM, _leave)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     listener = _listen(settings)
     with with_redis(settings, for_serving=True) as (ready, private):
         logs.configure(ready.log_format)
@@ -56,9 +59,10 @@ def _listen(settings: Settings) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((settings.host, settings.port))
         listener.listen(BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # no DNS name is spelt like that: UnicodeError
+        cause = error.strerror if isinstance(error, OSError) else "no such host"
         raise StartupError(
-            f"cannot listen on {settings.host} port {settings.port} ({error.strerror}): "
+            f"cannot listen on {settings.host} port {settings.port} ({cause}): "
             "stop what uses it, or take another --host or --port"
         ) from error
     return listener
@@ -76,7 +80,7 @@ async def _prepare(settings: Settings) -> tuple[list[str], bool]:
 
 def _tell(settings: Settings, private: PrivateRedis | None, warnings: list[str], has_users: bool) -> None:
     redis = f"{private.engine}, private, from {private.origin}" if private else "as redis_url says"
-    data = f"{settings.data_dir} (append-only file; a power failure loses about one second at most)"
+    data = f"{settings.data_dir} (append-only file, on disk before an answer is given)"
     lines = [
         f"token gateway {__version__}",
         f"  Redis    {redis}",
@@ -95,7 +99,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         functools.partial(_app_of_process, settings),
         factory=True,
         workers=settings.workers,
-        http="httptools",
+        http=BoundedProtocol,
         loop="uvloop",
         ws="none",
         lifespan="on",
@@ -108,7 +112,10 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     if settings.workers > 1:
-        Multiprocess(config, sockets=[listener]).run()
+        supervisor = Multiprocess(config, sockets=[listener])
+        supervisor.run()
+        if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+            raise StartupError("a worker did not start: the log says why")
         return
     server = uvicorn.Server(config)
     server.run(sockets=[listener])

@@ -10,12 +10,14 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from gateway.access_tokens import AccessTokenMinter
 from gateway.clock import Clock, system_clock
 from gateway.derived_keys import KeyChain
 from gateway.errors import GatewayError, StoreUnavailable
 from gateway.guessing import GuessingThrottle
+from gateway.identity_headers import IdentityHeaders
 from gateway.keyring import Keyring
 from gateway.passwords import Passwords
 from gateway.rate_limits import RateLimiter
@@ -25,11 +27,14 @@ from gateway.settings import Settings
 from gateway.state import Gateway, State
 from gateway.store import Store
 from gateway.users import Users
+from gateway.verifier import VerifiedTokens
+from gateway.web.authz import QuickAllow
 from gateway.web.middleware import Cors, Envelope
 from gateway.web.problems import on_gateway_error, on_http_exception
-from gateway.web.routes import ROUTES
+from gateway.web.routes import QUICK, ROUTES
 
 FIRST_READING_SECONDS = 2.0
+MAX_REMEMBERED_TOKENS = 16_384
 REPORT_SECONDS = 60
 
 logger = logging.getLogger("gateway")
@@ -90,6 +95,10 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
                 ttl_seconds=settings.access_token_ttl_seconds,
                 personal_claims=settings.access_token_claims,
             ),
+            verified_tokens=VerifiedTokens(
+                issuer=settings.issuer, audience=settings.audience, max_tokens=MAX_REMEMBERED_TOKENS
+            ),
+            identity_headers=IdentityHeaders(settings.identity_headers),
         )
     finally:
         passwords.close()
@@ -110,7 +119,7 @@ async def _report_verdicts(gateway: Gateway) -> None:
             logger.info("refresh verdicts", extra={"fields": {"verdicts": told}})
 
 
-def build_app(settings: Settings, clock: Clock = system_clock) -> Starlette:
+def build_app(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
     """Give the ASGI application. It starts without Redis too, not ready, and becomes ready when Redis is there."""
 
     @asynccontextmanager
@@ -139,4 +148,4 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> Starlette:
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
-    return app
+    return QuickAllow(app, QUICK)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from gateway.access_tokens import AccessTokenMinter
 from gateway.clock import Clock
 from gateway.guessing import GuessingThrottle
+from gateway.identity_headers import IdentityHeaders
 from gateway.keyring import Keyring
 from gateway.passwords import Passwords
 from gateway.rate_limits import RateLimiter
@@ -17,6 +18,7 @@ from gateway.revocations import Revocations
 from gateway.settings import Network, Settings
 from gateway.store import Store
 from gateway.users import Users
+from gateway.verifier import VerifiedTokens
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Gateway:
     rate_limiter: RateLimiter
     guessing: GuessingThrottle
     access_tokens: AccessTokenMinter
+    verified_tokens: VerifiedTokens
+    identity_headers: IdentityHeaders
     refresh_verdicts: Counter[str] = field(default_factory=Counter)
 
     @property

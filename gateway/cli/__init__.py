@@ -6,6 +6,7 @@ stderr that says how to mend it.
 """
 
 import importlib
+import io
 import os
 import sys
 from typing import Any
@@ -58,6 +59,8 @@ def settings_for(ctx: click.Context, **flags: Any) -> LoadedSettings:
 
 def main() -> None:
     """Run the command line."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name may have letters that the terminal has not
     try:
         status = cli.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -75,9 +78,9 @@ def main() -> None:
         _fail(f"Redis does not serve ({type(cause).__name__}: {cause}): try again, and see `gateway check`", 1)
     except Overloaded:
         _fail("too many passwords are being hashed: try again", 1)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else what could not be written fails once more at the end
+        _fail(str(error), 1)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -35,9 +35,17 @@ def with_redis(settings: Settings, *, for_serving: bool) -> Iterator[tuple[Setti
 
 @asynccontextmanager
 async def checked_gateway(settings: Settings) -> AsyncIterator[Gateway]:
-    """Give a gateway on a Redis that has been found fit. Raises `StartupError` when it is not."""
+    """
+    Give a gateway whose Redis has been found fit, and whose keys, if there are any yet, are open.
+
+    Raises:
+        StartupError: It is not, or they are sealed under another secret. A password hashed under that one would be
+            of no use to the gateways.
+    """
     async with open_gateway(settings) as gateway:
         await check_server(gateway.store)
+        if await gateway.store.execute("EXISTS", gateway.store.key("keyring")):
+            await gateway.keyring.open()
         yield gateway
 
 

@@ -12,7 +12,7 @@ from types import FrameType
 
 import click
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
@@ -123,7 +123,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         raise StartupError("the server did not start: the log says why")
 
 
-def _app_of_process(settings: Settings) -> Starlette:
+def _app_of_process(settings: Settings) -> ASGIApp:
     """Build the application in the process that serves it; a worker ends with the process that started it."""
     logs.configure(settings.log_format)
     parent = multiprocessing.parent_process()

@@ -8,66 +8,90 @@ memory, Redis up or down.
 
 import logging
 import re
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import AccessTokenInvalid, AccessTokenMissing, GatewayError, InsufficientRole
-from gateway.state import GatewayRequest
+from gateway.identity_headers import RawHeaders
+from gateway.state import Gateway
 from gateway.verifier import AccessClaims
 from gateway.web.bearer import find_access_token, verify
 from gateway.web.problems import problem_response
 
-IDENTITY_HEADERS = {
-    "remote": ("Remote-User", "Remote-Groups", "Remote-Name", "Remote-Email", "Remote-Sub"),
-    "x-auth-request": tuple(
-        f"X-Auth-Request-{n}" for n in ("User", "Groups", "Preferred-Username", "Email", "Subject")
-    ),
-    "x-forwarded": tuple(f"X-Forwarded-{n}" for n in ("User", "Groups", "Preferred-Username", "Email", "Subject")),
-}
-VISIBLE_ASCII_BUT_PERCENT = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 _ROLE = re.compile(r"\A[a-z0-9][a-z0-9_.:-]{0,63}\Z")
 _SECONDS = re.compile(r"\A[0-9]{1,10}\Z")
 
 logger = logging.getLogger("gateway.authz")
 
 
-async def auth_request(request: GatewayRequest) -> Response:
-    """Answer nginx's `auth_request`, and `forward-auth` of Traefik, Caddy and HAProxy."""
-    return _decide(request, request.scope["query_string"].decode("latin-1"))
+class Authz:
+    """
+    Answers subrequests, in plain ASGI.
 
+    Args:
+        reads_query: False for Envoy, which appends the client's own query to the path.
+    """
 
-class ExtAuthz:
-    """Answers Envoy's `ext_authz`: every method and path; no query, since Envoy appends the client's."""
+    def __init__(self, *, reads_query: bool) -> None:
+        self._reads_query = reads_query
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one subrequest."""
-        await _decide(GatewayRequest(scope, receive), "")(scope, receive, send)
+        try:
+            headers = self.decide(scope)
+        except (AccessTokenMissing, AccessTokenInvalid, InsufficientRole) as error:
+            denial: GatewayError = error
+        except GatewayError as error:
+            denial = AccessTokenInvalid(error.slug)
+        except Exception:
+            logger.exception("a subrequest failed; it is denied")
+            denial = AccessTokenInvalid("internal-error")
+        else:
+            await send_allowed(send, headers)
+            return
+        scope["gateway.error"] = denial
+        await problem_response(denial)(scope, receive, send)
+
+    def decide(self, scope: Scope) -> RawHeaders:
+        """Give the headers of the 200, or raise why it is none."""
+        gateway: Gateway = scope["state"]["gateway"]
+        now = gateway.clock()
+        token, _ = find_access_token(scope["headers"], gateway.settings)
+        claims = verify(token, gateway, now)
+        if self._reads_query and scope["query_string"]:
+            _check_requirements(claims, scope["query_string"].decode("latin-1"), now)
+        return gateway.identity_headers.of(claims)
 
 
-def _decide(request: GatewayRequest, query: str) -> Response:
-    try:
-        claims = _verified_claims(request)
-        _check_requirements(claims, query, request.state["gateway"].clock())
-        return Response(headers=_identity_headers(claims, request.state["gateway"].settings.identity_headers))
-    except (AccessTokenMissing, AccessTokenInvalid, InsufficientRole) as error:
-        denial: GatewayError = error
-    except GatewayError as error:
-        denial = AccessTokenInvalid(error.slug)
-    except Exception:
-        logger.exception("a subrequest failed; it is denied")
-        denial = AccessTokenInvalid("internal-error")
-    request.scope["gateway.error"] = denial
-    return problem_response(denial)
+async def send_allowed(send: Send, headers: RawHeaders) -> None:
+    """Send the 200 with its empty body."""
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
-def _verified_claims(request: GatewayRequest) -> AccessClaims:
-    gateway = request.state["gateway"]
-    if not gateway.revocations.was_read:
-        raise AccessTokenInvalid("revocations-unread")
-    token, _ = find_access_token(request.headers, gateway)
-    return verify(token, gateway, gateway.clock())
+class QuickAllow:
+    """
+    Answers the subrequests that are allowed, which is nearly all of them, before anything else is done.
+
+    What is not allowed goes the ordinary way, through the route table, and is refused and logged there.
+    """
+
+    def __init__(self, app: ASGIApp, endpoints: dict[str, Authz]) -> None:
+        self._app = app
+        self._endpoints = endpoints
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        if scope["type"] == "http" and scope["method"] == "GET" and scope["path"] in self._endpoints:
+            try:
+                headers = self._endpoints[scope["path"]].decide(scope)
+            except Exception:  # noqa: S110 - the ordinary way meets it again, and answers and logs it
+                pass
+            else:
+                await send_allowed(send, headers)
+                return
+        await self._app(scope, receive, send)
 
 
 def _check_requirements(claims: AccessClaims, query: str, now: int) -> None:
@@ -83,12 +107,3 @@ def _check_requirements(claims: AccessClaims, query: str, now: int) -> None:
         raise AccessTokenInvalid("auth-too-old")
     if any(not set(roles) & set(claims.roles) for roles in alternatives):
         raise InsufficientRole
-
-
-def _identity_headers(claims: AccessClaims, family: str) -> dict[str, str]:
-    """Give every identity header, empty when there is nothing to say, so that none of the client's gets through."""
-    values = (claims.email or claims.sub, ",".join(claims.roles), claims.name or "", claims.email or "", claims.sub)
-    return {
-        name: quote(value, safe=VISIBLE_ASCII_BUT_PERCENT)
-        for name, value in zip(IDENTITY_HEADERS[family], values, strict=True)
-    }

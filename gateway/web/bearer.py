@@ -1,10 +1,10 @@
 """The access token of a request: found, verified, and looked up among the revoked."""
 
-from starlette.datastructures import Headers
-
-from gateway.errors import AccessTokenInvalid, AccessTokenMissing, MalformedRequest
+from gateway.errors import AccessTokenInvalid, AccessTokenMissing, MalformedRequest, StoreUnavailable
+from gateway.identity_headers import RawHeaders
+from gateway.settings import Settings
 from gateway.state import Gateway, GatewayRequest
-from gateway.verifier import AccessClaims, AccessTokenError, verify_access_token
+from gateway.verifier import AccessClaims, AccessTokenError
 from gateway.web.cookies import ACCESS_TOKEN, cookie_name, read_cookie
 from gateway.web.cross_site import refuse_cross_site
 
@@ -12,7 +12,7 @@ SAFE_METHODS = ("GET", "HEAD")
 TOKENS_IN_QUERY = ("access_token", "refresh_token", "token")
 
 
-def find_access_token(headers: Headers, gateway: Gateway) -> tuple[str, bool]:
+def find_access_token(headers: RawHeaders, settings: Settings) -> tuple[str, bool]:
     """
     Give the access token and whether it came as a cookie.
 
@@ -20,16 +20,16 @@ def find_access_token(headers: Headers, gateway: Gateway) -> tuple[str, bool]:
         AccessTokenMissing: There is none.
         MalformedRequest: There are two, or the cookie was sent twice.
     """
-    authorizations = headers.getlist("authorization")
+    authorizations = [value for name, value in headers if name == b"authorization"]
     if len(authorizations) > 1:
         raise MalformedRequest("Two Authorization headers")
-    cookie = read_cookie(headers, cookie_name(gateway.settings, ACCESS_TOKEN))
-    scheme, _, credentials = authorizations[0].strip().partition(" ") if authorizations else ("", "", "")
-    is_bearer = scheme.lower() == "bearer"
+    cookie = read_cookie(headers, cookie_name(settings, ACCESS_TOKEN))
+    scheme, _, credentials = authorizations[0].strip().partition(b" ") if authorizations else (b"", b"", b"")
+    is_bearer = scheme.lower() == b"bearer"
     if is_bearer and cookie is not None:
         raise MalformedRequest("Two access tokens: one in Authorization, one as a cookie")
     if is_bearer:
-        return credentials.strip(" "), False
+        return credentials.strip(b" ").decode("latin-1"), False
     if cookie is not None:
         return cookie, True
     raise AccessTokenMissing
@@ -41,13 +41,12 @@ def verify(token: str, gateway: Gateway, now: int) -> AccessClaims:
 
     Raises:
         AccessTokenInvalid: It does not hold.
-        StoreUnavailable: This process has no keys yet.
+        StoreUnavailable: This process has no keys yet, or has never read which sessions were revoked.
     """
-    settings = gateway.settings
+    if not gateway.revocations.was_read:
+        raise StoreUnavailable
     try:
-        claims = verify_access_token(
-            token, gateway.keyring.keys.verification, issuer=settings.issuer, audience=settings.audience, now=now
-        )
+        claims = gateway.verified_tokens.verify(token, gateway.keyring.keys.verification, now=now)
     except AccessTokenError as error:
         raise AccessTokenInvalid(error.code) from error
     if claims.sid in gateway.revocations or claims.jti in gateway.revocations:
@@ -71,7 +70,7 @@ def require_access_token(request: GatewayRequest) -> AccessClaims:
     """
     gateway = request.state["gateway"]
     refuse_token_in_query(request)
-    token, is_cookie = find_access_token(request.headers, gateway)
+    token, is_cookie = find_access_token(request.scope["headers"], gateway.settings)
     if is_cookie and request.method not in SAFE_METHODS:
         refuse_cross_site(request.headers, gateway.settings)
     return verify(token, gateway, gateway.clock())

@@ -48,7 +48,9 @@ def _convert(members: object, kind: type[T]) -> T:
 
 def _read_json(body: bytes) -> object:
     try:
-        return json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_refuse_constant)
+        # msgspec is the stricter reader (no NaN, no lone surrogates), but lets the last of repeated members win.
+        json.loads(body, object_pairs_hook=_once)
+        return msgspec.json.decode(body)
     except (ValueError, RecursionError) as error:
         raise MalformedRequest("The body is not JSON in UTF-8 with each member once") from error
 
@@ -56,8 +58,7 @@ def _read_json(body: bytes) -> object:
 def _read_form(body: bytes) -> dict[str, str]:
     try:
         pairs = parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict",
-            max_num_fields=MAX_FORM_FIELDS,
+            body.decode(), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=MAX_FORM_FIELDS
         )  # fmt: skip
         return _once(pairs)
     except ValueError as error:
@@ -69,7 +70,3 @@ def _once(pairs: list[tuple[str, T]]) -> dict[str, T]:
     if len(members) != len(pairs):
         raise ValueError("a member is repeated")
     return members
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")

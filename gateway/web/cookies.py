@@ -1,9 +1,9 @@
 """The cookies: refresh token and known device, which the gateway sets, and the access token, which an app may set."""
 
-from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from gateway.errors import MalformedRequest
+from gateway.identity_headers import RawHeaders
 from gateway.settings import Settings
 
 REFRESH_TOKEN = "refresh_token"  # noqa: S105 - the name of a cookie
@@ -18,7 +18,7 @@ def cookie_name(settings: Settings, name: str) -> str:
     return f"__Secure-{name}" if settings.is_https else name
 
 
-def read_cookie(headers: Headers, name: str) -> str | None:
+def read_cookie(headers: RawHeaders, name: str) -> str | None:
     """
     Give the value of a cookie.
 
@@ -26,11 +26,12 @@ def read_cookie(headers: Headers, name: str) -> str | None:
         MalformedRequest: It was sent twice. A sibling subdomain can plant a second one, so neither is believed.
     """
     values = []
-    for header in headers.getlist("cookie"):
-        for pair in header.split(";"):
-            found, separator, value = pair.partition("=")
-            if separator and found.strip() == name:
-                values.append(value.strip().strip('"'))
+    for header_name, header in headers:
+        if header_name == b"cookie":
+            for pair in header.decode("latin-1").split(";"):
+                found, separator, value = pair.partition("=")
+                if separator and found.strip() == name:
+                    values.append(value.strip().strip('"'))
     if len(values) > 1:
         raise MalformedRequest(f"The cookie {name} was sent twice")
     return values[0] if values else None

@@ -8,7 +8,7 @@ from gateway.errors import InvalidCredentials, MalformedRequest, Overloaded, Ref
 from gateway.guessing import KNOWN_DEVICE_SECONDS
 from gateway.refresh_families import Opened, new_family_id
 from gateway.state import Gateway, GatewayRequest
-from gateway.users import User, UserChanged, normalise_email
+from gateway.users import UnknownUser, User, UserChanged, normalise_email
 from gateway.web.answers import token_response
 from gateway.web.audit import audit
 from gateway.web.bearer import refuse_token_in_query
@@ -27,7 +27,7 @@ async def login(request: GatewayRequest) -> Response:
     gateway = request.state["gateway"]
     refuse_cross_site(request.headers, gateway.settings)
     refuse_token_in_query(request)
-    earlier = read_cookie(request.headers, cookie_name(gateway.settings, REFRESH_TOKEN))
+    earlier = read_cookie(request.scope["headers"], cookie_name(gateway.settings, REFRESH_TOKEN))
     body = await read_body(request, LoginRequest, ignored_fields=OAUTH_FORM_FIELDS)
     if body.delivery not in ("cookie", "body"):
         raise MalformedRequest("delivery is `cookie` or `body`")
@@ -72,7 +72,7 @@ async def _open_session(request: GatewayRequest, body: LoginRequest, address: st
     """Compare the password and open a family. Attempts count against the account before the password is looked at."""
     gateway = request.state["gateway"]
     email = normalise_email(body.username)
-    device = read_cookie(request.headers, cookie_name(gateway.settings, KNOWN_DEVICE))
+    device = read_cookie(request.scope["headers"], cookie_name(gateway.settings, KNOWN_DEVICE))
     attempt = await gateway.guessing.take(email, device)
     try:
         user = await _authenticate(gateway, email, body.password)
@@ -92,7 +92,7 @@ async def _authenticate(gateway: Gateway, email: str, password: str) -> User:
     if user is None or not user.is_active:
         raise InvalidCredentials
     if gateway.passwords.needs_renewal(user.password_hash):
-        with contextlib.suppress(Overloaded, UserChanged):
+        with contextlib.suppress(Overloaded, UserChanged, UnknownUser):
             renewed = await gateway.passwords.hash(password)
             await gateway.users.renew_hash(user.user_id, renewed, user.password_version)
     return user

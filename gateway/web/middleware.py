@@ -1,5 +1,7 @@
 """Pure ASGI middleware: the envelope of every answer, CORS, and the cap on bodies."""
 
+import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -13,6 +15,7 @@ from gateway.settings import Settings
 from gateway.web.problems import internal_error_response, problem_response
 
 MAX_BODY_BYTES = 16_384
+LINGER_SECONDS = 2.0
 PREFLIGHT_MAX_AGE_SECONDS = 600
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -132,10 +135,17 @@ class BodyCap:
         await self.app(scope, receive_whole, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, then read on for a while: closing while the body still comes would cut the answer off."""
         scope["gateway.error"] = error = PayloadTooLarge(f"At most {MAX_BODY_BYTES} bytes")
         response = problem_response(error)
-        response.headers["Connection"] = "close"
-        await response(scope, receive, send)
+        headers = [*response.raw_headers, (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while (await receive()).get("more_body"):
+                    pass
+        await send({"type": "http.response.body"})
 
 
 def _log(scope: Scope, status: int, request_id: str, seconds: float) -> None:

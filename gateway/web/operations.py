@@ -4,11 +4,13 @@ from starlette.responses import Response
 
 from gateway.errors import NotReady, StoreUnavailable
 from gateway.state import GatewayRequest
+from gateway.web.answers import json_response
+from gateway.web.wire import StatusBody
 
 
 async def livez(request: GatewayRequest) -> Response:
     """Say that the process serves; touches nothing."""
-    return Response(b"alive\n", media_type="text/plain")
+    return json_response(StatusBody("alive"))
 
 
 async def readyz(request: GatewayRequest) -> Response:
@@ -25,4 +27,4 @@ async def readyz(request: GatewayRequest) -> Response:
         failing.append("revocations")
     if failing:
         raise NotReady(tuple(failing))
-    return Response(b"ready\n", media_type="text/plain")
+    return json_response(StatusBody("ready"))

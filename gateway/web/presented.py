@@ -31,12 +31,13 @@ async def presented_refresh_token(request: GatewayRequest) -> Presented:
     """
     settings = request.state["gateway"].settings
     refuse_token_in_query(request)
-    cookie = read_cookie(request.headers, cookie_name(settings, REFRESH_TOKEN))
+    cookie = read_cookie(request.scope["headers"], cookie_name(settings, REFRESH_TOKEN))
+    if cookie is not None:
+        refuse_cross_site(request.headers, settings)
     body = (await read_body(request, RefreshRequest)).refresh_token
     if cookie is not None and body is not None:
         raise MalformedRequest("Two refresh tokens: one as a cookie, one in the body")
     if cookie is not None:
-        refuse_cross_site(request.headers, settings)
         return Presented(cookie, is_cookie=True)
     if body is None:
         raise RefreshTokenMissing

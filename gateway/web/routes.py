@@ -4,7 +4,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
 
-from gateway.web.authz import ExtAuthz, auth_request
+from gateway.web.authz import Authz
 from gateway.web.change_password import change_password
 from gateway.web.login import login
 from gateway.web.logout import logout, logout_all
@@ -32,6 +32,12 @@ class AnyText(Convertor[str]):
 
 register_url_convertor("any", AnyText())
 
+QUICK = {
+    "/api/authz/auth-request": Authz(reads_query=True),
+    "/api/authz/forward-auth": Authz(reads_query=True),
+}
+"""Subrequest endpoints that are asked before the route table (`QuickAllow`)."""
+
 CAPPED = [Middleware(BodyCap)]
 
 ROUTES: list[BaseRoute] = [
@@ -43,13 +49,12 @@ ROUTES: list[BaseRoute] = [
     Route("/auth/change-password", change_password, methods=["POST"], middleware=CAPPED),
     Route("/auth/sessions", list_sessions, methods=["GET"], middleware=CAPPED),
     Route("/auth/sessions/{id}", end_session, methods=["DELETE"], middleware=CAPPED),
-    Route("/api/authz/auth-request", auth_request, methods=["GET"]),
-    Route("/api/authz/forward-auth", auth_request, methods=["GET"]),
-    Route("/api/authz/ext-authz", ExtAuthz()),
-    Route("/api/authz/ext-authz/{path:any}", ExtAuthz()),
-    Route(JWKS_PATH, jwks, methods=["GET"]),
-    Route("/.well-known/oauth-authorization-server", metadata, methods=["GET"]),
-    Route("/.well-known/openid-configuration", metadata, methods=["GET"]),
-    Route("/livez", livez, methods=["GET"]),
-    Route("/readyz", readyz, methods=["GET"]),
+    *[Route(path, endpoint, methods=["GET"]) for path, endpoint in QUICK.items()],
+    Route("/api/authz/ext-authz", Authz(reads_query=False)),
+    Route("/api/authz/ext-authz/{path:any}", Authz(reads_query=False)),
+    Route(JWKS_PATH, jwks, methods=["GET"], middleware=CAPPED),
+    Route("/.well-known/oauth-authorization-server", metadata, methods=["GET"], middleware=CAPPED),
+    Route("/.well-known/openid-configuration", metadata, methods=["GET"], middleware=CAPPED),
+    Route("/livez", livez, methods=["GET"], middleware=CAPPED),
+    Route("/readyz", readyz, methods=["GET"], middleware=CAPPED),
 ]

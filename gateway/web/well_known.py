@@ -14,7 +14,8 @@ async def jwks(request: GatewayRequest) -> Response:
     """Give the public keys (RFC 7517 section 5), or 304 to who has them already."""
     keys = request.state["gateway"].keyring.keys
     headers = HEADERS | {"ETag": keys.etag}
-    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    asked = ",".join(request.headers.getlist("if-none-match"))
+    known = [tag.strip().removeprefix("W/") for tag in asked.split(",")]
     if keys.etag in known or "*" in known:
         return Response(status_code=304, headers=headers)
     return Response(keys.jwks, headers=headers, media_type="application/json")

@@ -83,6 +83,12 @@ class RevokedBody(msgspec.Struct, frozen=True):
     revoked_sessions: int
 
 
+class StatusBody(msgspec.Struct, frozen=True):
+    """Answer of /livez (`alive`) and /readyz (`ready`)."""
+
+    status: str
+
+
 def rfc3339(seconds: int) -> str:
     """Write whole seconds since the epoch as RFC 3339 in UTC."""
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -21,12 +21,12 @@ COPY .ci/requirements/ requirements/
 RUN python -m venv /build/tools \
     && /build/tools/bin/pip install --require-hashes -r requirements/build.txt \
     && python -m venv --without-pip /opt/gateway \
-    && pip --python /opt/gateway/bin/python install --compile --require-hashes --only-binary :all: -r requirements/runtime.txt
+    && /build/tools/bin/pip --python /opt/gateway/bin/python install --compile --require-hashes --only-binary :all: -r requirements/runtime.txt
 
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway/ gateway/
 RUN /build/tools/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-dir dist . \
-    && pip --python /opt/gateway/bin/python install --compile --no-deps --no-index dist/*.whl \
+    && /build/tools/bin/pip --python /opt/gateway/bin/python install --compile --no-deps --no-index dist/*.whl \
     && install -d -m 0700 -o 65532 -g 65532 /data
 
 # ------------------------------------------------------------------------------------------------------------------ run

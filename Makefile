@@ -49,7 +49,7 @@ types: install-test ## Check the types with mypy --strict
 	$(BIN)/mypy --strict
 
 imports: install-test ## Check who imports whom
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 pytest: install-test ## Run the tests with coverage (WORKERS=2 PYTEST_ARGS=...)
 	$(BIN)/pytest -n $(WORKERS) --cov --cov-report=term $(PYTEST_ARGS)
@@ -70,9 +70,9 @@ install-test:
 COMPILE = $(BIN)/uv pip compile --quiet $(UPGRADE) pyproject.toml
 lock: install-test ## Make the lock files again (UPGRADE=--upgrade for newer versions)
 	$(BIN)/python -m pip --quiet --disable-pip-version-check install --require-hashes -r $(LOCKS)/lock.txt
-	$(COMPILE) --extra embedded --group test --group lint --group build -o $(LOCKS)/test.txt
+	$(COMPILE) --extra embedded --extra imports --group test --group lint --group build -o $(LOCKS)/test.txt
 	$(COMPILE) --extra embedded --constraints $(LOCKS)/test.txt -o $(LOCKS)/serve.txt
-	$(COMPILE) --constraints $(LOCKS)/test.txt -o $(LOCKS)/runtime.txt
+	$(COMPILE) --extra imports --constraints $(LOCKS)/test.txt -o $(LOCKS)/runtime.txt
 	$(BIN)/uv pip compile --quiet $(UPGRADE) --group build --constraints $(LOCKS)/test.txt -o $(LOCKS)/build.txt
 	$(BIN)/uv pip compile --quiet $(UPGRADE) --group lock -o $(LOCKS)/lock.txt
 

@@ -76,7 +76,7 @@ class AccessTokenMinter:
             "roles": roles,
             **{claim: personal[claim] for claim in self._personal_claims},
         }
-        key = self._keyring.keys.current
+        key = self._keyring.signing_key
         return _JWS.encode(
             msgspec.json.encode(claims),
             key.private_key,

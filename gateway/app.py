@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from gateway.access_tokens import AccessTokenMinter
 from gateway.clock import Clock, system_clock
 from gateway.derived_keys import KeyChain
-from gateway.errors import GatewayError, StoreUnavailable
+from gateway.errors import GatewayError, StartupError, StoreUnavailable
 from gateway.guessing import GuessingThrottle
 from gateway.identity_headers import IdentityHeaders
 from gateway.keyring import Keyring
@@ -125,10 +125,10 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         async with open_gateway(settings, clock) as gateway:
-            try:
+            # What is wrong from the start has been told by `serve`. A worker that takes the place of another one
+            # gets its keys later then, and does not end the whole gateway.
+            with suppress(StoreUnavailable, StartupError):
                 await gateway.keyring.open()
-            except StoreUnavailable:
-                pass
             followers = [
                 asyncio.create_task(work)
                 for work in (gateway.keyring.follow(), gateway.revocations.follow(), _report_verdicts(gateway))

@@ -17,6 +17,7 @@ BODY_DEADLINE_SECONDS = 10.0
 SWEEP_SECONDS = 0.5
 MAX_HEAD_BYTES = 16_384
 MAX_HEADERS = 100
+MAX_REQUEST_LINE_BYTES = 100
 MAX_HALF_OPEN = 4096
 MAX_OPEN = 20_000
 AUTHZ_PREFIX = b"/api/authz/"
@@ -50,6 +51,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._in_body = False
         self._head_bytes = 0
+        self._request_line = b""
         if not shared.setdefault("is_swept", False):
             shared["is_swept"] = True
             self.loop.call_later(SWEEP_SECONDS, _sweep, self.loop, shared)
@@ -75,6 +77,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._in_head:
+            if not self._head_bytes:
+                self._request_line = data[:MAX_REQUEST_LINE_BYTES]
             self._head_bytes += len(data)
         super().data_received(data)
         if self.transport.is_closing():
@@ -108,7 +112,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request; a subrequest is denied instead, since proxies turn a 400 into a 500."""
-        if getattr(self, "url", b"").startswith(AUTHZ_PREFIX):
+        # The parser tells no URL of a line that it cannot read.
+        target = self._request_line.partition(b" ")[2]
+        if target.startswith(AUTHZ_PREFIX) or getattr(self, "url", b"").startswith(AUTHZ_PREFIX):
             challenge = b'www-authenticate: Bearer realm="token-gateway", error="invalid_token"\r\n'
             self._answer(b"401 Unauthorized", challenge, _DENIED)
         else:

@@ -208,7 +208,8 @@ class _Watch(threading.Thread):
         self._command = [
             *(binary, "--port", "0", "--unixsocket", str(socket_path), "--unixsocketperm", "700"),
             *("--dir", str(data_dir / "redis"), "--logfile", str(self.log_path), "--daemonize", "no"),
-            *("--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction"),
+            *("--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"),
+            *("--appendfsync", "always"),  # with everysec, writes wait in memory for a busy disk, and a kill loses them
             *("--aof-use-rdb-preamble", "no"),  # plain commands: Redis 7 and Valkey 8 and 9 read each other's files
         ]
         self._spawning = threading.Lock()

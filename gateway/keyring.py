@@ -8,10 +8,11 @@ a time limit, and is put back when Redis has lost it or holds an older one.
 """
 
 import asyncio
-import base64
 import hashlib
 import logging
 import secrets
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,11 +25,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from gateway.derived_keys import KeyChain
 from gateway.errors import CommandError, StartupError, StoreUnavailable
 from gateway.store import Script, Store
-from gateway.verifier.verify import VerificationKey, public_jwk, thumbprint
+from gateway.verifier.errors import UnusableKey
+from gateway.verifier.keys import VerificationKey, decode_base64url, encode_base64url, public_jwk, thumbprint
 
 PUBLISHED_BEFORE_SIGNING_SECONDS = 24 * 3600
 KEPT_AFTER_SIGNING_SECONDS = 3600
+KNOWN_EVERYWHERE_SECONDS = 5
 POLL_SECONDS = 2.0
+POLL_UNTIL_OPEN_SECONDS = 0.5
 NONCE_BYTES = 12
 SECONDS_PER_DAY = 86_400
 
@@ -119,6 +123,7 @@ class Keyring:
         rsa_key_bits: Size of RSA keys made from now on.
         access_token_ttl_seconds: How long a token signed now can be good.
         rotation_days: Age at which the current key gives way; 0 for never by itself.
+        monotonic: Seconds that never go back, to tell Redis's time between two readings.
     """
 
     def __init__(
@@ -130,6 +135,7 @@ class Keyring:
         rsa_key_bits: int,
         access_token_ttl_seconds: int,
         rotation_days: int,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._keychain = keychain
@@ -138,6 +144,8 @@ class Keyring:
         self._access_token_ttl_seconds = access_token_ttl_seconds
         self._rotation_days = rotation_days
         self._swap = Script.load("keyring_swap")
+        self._monotonic = monotonic
+        self._redis_time, self._redis_time_read_at = 0, 0.0
         self._seen_document = b""
         self._keys: Keys | None = None
 
@@ -152,6 +160,26 @@ class Keyring:
         if self._keys is None:
             raise StoreUnavailable
         return self._keys
+
+    @property
+    def signing_key(self) -> SigningKey:
+        """
+        Give the key to sign with: the current one, but the one before it while others may not publish that yet.
+
+        Only a forced rotation comes to that; a key that was dropped as compromised is never given again.
+
+        Raises:
+            StoreUnavailable: This process has never seen the keyring.
+        """
+        now = self._redis_time + int(self._monotonic() - self._redis_time_read_at)
+        needed_until = now + self._access_token_ttl_seconds
+        known = [
+            key
+            for key in self.keys.keys
+            if key.published_at + KNOWN_EVERYWHERE_SECONDS <= now
+            and (key.state == "current" or (key.state == "retiring" and key.leaves_at > needed_until))
+        ]
+        return max(known, key=lambda key: key.signs_since, default=self.keys.current)
 
     @property
     def is_open(self) -> bool:
@@ -185,7 +213,7 @@ class Keyring:
                 pass
             except StartupError as error:
                 logger.error("the keyring in Redis cannot be used", extra={"fields": {"cause": str(error)}})
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS if self.is_open else POLL_UNTIL_OPEN_SECONDS)
 
     async def rotate(self, *, force: bool = False, compromised: bool = False) -> Keys:
         """
@@ -214,7 +242,8 @@ class Keyring:
                     "it has been for 24 hours: wait, or take --force"
                 )
             fresh = replace(keys.next, signs_since=now)
-            leaves_at = now + self._access_token_ttl_seconds + KEPT_AFTER_SIGNING_SECONDS
+            signs_until = now + KNOWN_EVERYWHERE_SECONDS
+            leaves_at = signs_until + self._access_token_ttl_seconds + KEPT_AFTER_SIGNING_SECONDS
             staying = tuple(
                 replace(key, leaves_at=leaves_at) if key.state == "current" else key
                 for key in keys.keys
@@ -235,11 +264,15 @@ class Keyring:
             raise CommandError(f"this key cannot sign with {self._algorithm} (RSA keys need 2048 bits or more)")
         now = await self._refresh()
         key = self._adopt(private_key, published_at=now, signs_since=0 if self._keys else now)
+        try:
+            public = key.verification_key
+        except UnusableKey as error:
+            raise CommandError(f"this key cannot sign here: {error}") from error
         if self._keys is None:
             replaced = await self._replace(0, (key, await self._new_key(published_at=now)))
         else:
-            if key.kid in self._keys.verification:
-                raise CommandError(f"the keyring has this key already: {key.kid}")
+            if public.kid in self._keys.verification:
+                raise CommandError(f"the keyring has this key already: {public.kid}")
             staying = tuple(other for other in self._keys.keys if other.state != "next")
             replaced = await self._replace(self._keys.version, (key, *staying))
         if not replaced:
@@ -263,6 +296,7 @@ class Keyring:
     async def _refresh(self) -> int:
         """Take over the document that is in Redis, or put the newer one back there; give Redis's time."""
         _, document, now = await self._store.run(self._swap, [self._store.key("keyring")], -1, b"")
+        self._redis_time, self._redis_time_read_at = int(now), self._monotonic()
         if document == self._seen_document and document:
             return int(now)
         keys = self._unseal(document) if document else None
@@ -275,15 +309,14 @@ class Keyring:
 
     async def _replace(self, version: int, keys: tuple[SigningKey, ...], at_least: int = 0) -> bool:
         document = self._seal(max(version, at_least) + 1, keys)
-        replaced, there, _ = await self._store.run(
-            self._swap, [self._store.key("keyring")], version, document, durable=True
-        )
+        _, there, _ = await self._store.run(self._swap, [self._store.key("keyring")], version, document, durable=True)
         if not there:
             return False
         found = self._unseal(there)
         if self._keys is None or found.version >= self._keys.version:
             self._keys, self._seen_document = found, there
-        return bool(replaced)
+        # Ours is there too when our own command was sent again after its answer was lost on the way.
+        return bool(there == document)
 
     def _seal(self, version: int, keys: tuple[SigningKey, ...]) -> bytes:
         current = self._keychain.current
@@ -295,13 +328,13 @@ class Keyring:
             nonce = secrets.token_bytes(NONCE_BYTES)
             facts = (key.kid, key.algorithm, key.published_at, key.signs_since, key.leaves_at)
             sealed = nonce + AESGCM(current.key_sealing).encrypt(nonce, der, _associated_data(version, *facts))
-            sealed_keys.append(_SealedKey(*facts, current.key_id, base64.b64encode(sealed).decode()))
+            sealed_keys.append(_SealedKey(*facts, current.key_id, encode_base64url(sealed)))
         return msgspec.json.encode(_Document(version, tuple(sealed_keys)))
 
     def _unseal(self, text: bytes) -> Keys:
         try:
             document = msgspec.json.decode(text, type=_Document)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise StartupError("the keyring in Redis is not readable: restore it from a backup") from error
         keys = []
         for sealed_key in document.keys:
@@ -319,7 +352,7 @@ class Keyring:
                 sealed_key.leaves_at,
             )
             try:
-                sealed = base64.b64decode(sealed_key.sealed, validate=True)
+                sealed = decode_base64url(sealed_key.sealed)
                 der = AESGCM(owner.key_sealing).decrypt(
                     sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], _associated_data(document.version, *facts)
                 )

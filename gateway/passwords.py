@@ -2,37 +2,44 @@
 Passwords: hashed and compared off the event loop, on threads of lower priority, at the same cost for everybody.
 
 Ours are `p1$<pepper id>$<bcrypt>` with bcrypt(base64(HMAC-SHA-384(pepper, NFC(password)))): the whole password
-counts, and a dump of Redis does not confirm one without `secret` (OWASP Password Storage Cheat Sheet). Plain
-`$2a$`, `$2b$` and `$2y$` are understood and renewed at the next login.
+counts, and a dump of Redis does not confirm one without `secret` (OWASP Password Storage Cheat Sheet). Those of other
+programs (`gateway.foreign_hashes`) are understood and renewed at the next login.
 """
 
 import asyncio
 import base64
 import hmac
+import logging
 import os
 import re
 import secrets
 import string
 import threading
 import unicodedata
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import bcrypt
 
 from gateway.derived_keys import DerivedKeys, KeyChain
 from gateway.errors import InvalidCredentials, Overloaded
+from gateway.foreign_hashes import BcryptHash, ForeignHash, UnusableHash, read_foreign_hash
 from gateway.password_rules import MAX_PASSWORD_BYTES
 
 LETTERS_AND_DIGITS = string.ascii_letters + string.digits
 GENERATED_PASSWORD_CHARACTERS = 24
 LONGEST_WAIT_SECONDS = 2.0
 THREAD_NICENESS = 10
+CHEAPEST_COST = 4
 R = TypeVar("R")
-_COST_SALT_DIGEST = r"\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}"
-_PEPPERED = re.compile(rf"\Ap1\$([A-Za-z0-9_-]{{8}})\$(\$2b{_COST_SALT_DIGEST})\Z")
-_PLAIN = re.compile(rf"\A\$2[aby]{_COST_SALT_DIGEST}\Z")
+_PEPPERED = re.compile(
+    r"\Ap1\$([A-Za-z0-9_-]{8})\$(\$2b\$(?:0[4-9]|1[0-6])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31})\Z"
+)
+
+logger = logging.getLogger("gateway.passwords")
 
 
 def generate_password() -> str:
@@ -53,34 +60,38 @@ class Passwords:
     def __init__(self, keychain: KeyChain, cost: int, threads: int, monotonic: Callable[[], float]) -> None:
         self._keychain = keychain
         self._cost = cost
-        self._threads = threads
         self._monotonic = monotonic
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password", initializer=_lower_priority)
-        self._unfinished = 0
+        self._turns = Turns(threads)
         self._seconds_per_hash = 0.2 * 2.0 ** (cost - 12)
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, address_key: str = "") -> str:
         """
         Give the hash to store.
+
+        Args:
+            address_key: Whom the work is for, as limits count addresses; empty in a command.
 
         Raises:
             Overloaded: Too many are waiting already.
         """
         keys = self._keychain.current
-        digest = await self._in_pool(bcrypt.hashpw, _peppered(keys, _normalised(password)), bcrypt.gensalt(self._cost))
-        return f"p1${keys.key_id}${digest.decode()}"
+        work = partial(bcrypt.hashpw, _peppered(keys, _normalised(password)), bcrypt.gensalt(self._cost))
+        return f"p1${keys.key_id}${(await self._in_pool(work, address_key)).decode()}"
 
-    async def verify(self, password: str, stored: str | None) -> None:
+    async def verify(self, password: str, stored: str | None, address_key: str = "") -> None:
         """
         Compare a password with a stored hash; with None, do the same work for nobody.
+
+        Args:
+            address_key: Whom the work is for, as limits count addresses; empty in a command.
 
         Raises:
             InvalidCredentials: It is another password, or the hash is of no kind that we know, or its pepper is
                 of a secret that we were not given.
             Overloaded: Too many are waiting already.
         """
-        material, digest = self._comparable(password, stored or "")
-        if not await self._in_pool(self._compare, material, digest):
+        if not await self._in_pool(self._comparison(password, stored or ""), address_key):
             raise InvalidCredentials
 
     def needs_renewal(self, stored: str) -> bool:
@@ -92,18 +103,22 @@ class Passwords:
         """Let the threads end; hashes that have not begun are dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _comparable(self, password: str, stored: str) -> tuple[bytes, bytes]:
+    def _comparison(self, password: str, stored: str) -> Callable[[], bool]:
         normalised = _normalised(password)
-        nobody = _peppered(self._keychain.current, normalised), _hash_of_nobody(self._cost)
-        if len(normalised) > MAX_PASSWORD_BYTES:
+        nobody = partial(self._compare, _peppered(self._keychain.current, normalised), _hash_of_nobody(self._cost))
+        if len(normalised) > MAX_PASSWORD_BYTES or not stored:
             return nobody
         if match := _PEPPERED.match(stored):
             keys = self._keychain.find(match[1])
-            return (_peppered(keys, normalised), match[2].encode()) if keys else nobody
-        if _PLAIN.match(stored):
-            # What bcrypt elsewhere has always done: NFC is ours, the cut at 72 bytes is theirs.
-            return normalised[:72], stored.encode()
-        return nobody
+            return partial(self._compare, _peppered(keys, normalised), match[2].encode()) if keys else nobody
+        try:
+            foreign = read_foreign_hash(stored)
+        except UnusableHash as error:
+            logger.warning("a stored password cannot be compared with", extra={"fields": {"cause": str(error)}})
+            return nobody
+        if isinstance(foreign, BcryptHash):
+            return partial(self._compare, foreign.material(normalised), foreign.digest)
+        return partial(self._compare_foreign, foreign, normalised)
 
     def _compare(self, material: bytes, digest: bytes) -> bool:
         matches = bcrypt.checkpw(material, digest)
@@ -112,18 +127,87 @@ class Passwords:
             bcrypt.checkpw(material, _hash_of_nobody(cost))
         return matches
 
-    async def _in_pool(self, work: Callable[[bytes, bytes], R], password: bytes, salt: bytes) -> R:
-        if self._unfinished * self._seconds_per_hash / self._threads > LONGEST_WAIT_SECONDS:
+    def _compare_foreign(self, foreign: ForeignHash, normalised: bytes) -> bool:
+        """Compare with what is not bcrypt's and fill it up to the time of a new hash, unless it takes longer."""
+        begun = self._monotonic()
+        matches = foreign.matches(normalised)
+        left_seconds = self._seconds_per_hash - (self._monotonic() - begun)
+        for cost in range(self._cost - 1, CHEAPEST_COST - 1, -1):
+            hash_seconds = self._seconds_per_hash * 2.0 ** (cost - self._cost)
+            if left_seconds >= hash_seconds:
+                bcrypt.checkpw(b"", _hash_of_nobody(cost))
+                left_seconds -= hash_seconds
+        return matches
+
+    async def _in_pool(self, work: Callable[[], R], address_key: str) -> R:
+        if self._turns.ahead_of(address_key) * self._seconds_per_hash / self._turns.slots > LONGEST_WAIT_SECONDS:
             raise Overloaded
-        self._unfinished += 1
-        try:
-            begun, result, ended = await asyncio.get_running_loop().run_in_executor(
-                self._pool, lambda: (self._monotonic(), work(password, salt), self._monotonic())
-            )
-        finally:
-            self._unfinished -= 1
+        await self._turns.wait(address_key, LONGEST_WAIT_SECONDS)
+        running = asyncio.get_running_loop().run_in_executor(
+            self._pool, lambda: (self._monotonic(), work(), self._monotonic())
+        )
+        # A caller who is cancelled gives the slot back when the thread is done, not before.
+        running.add_done_callback(lambda _: self._turns.give_back())
+        begun, result, ended = await asyncio.shield(running)
         self._seconds_per_hash += (ended - begun - self._seconds_per_hash) / 8
         return result
+
+
+class Turns:
+    """
+    A number of slots, and who waits for one: addresses in turns, each address's own in the order of their coming.
+
+    So a thousand who wait at one address are in the way of another by one turn.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self._free = slots
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    def ahead_of(self, address_key: str) -> int:
+        """Give how many of those who wait would come before one more from this address."""
+        rounds = len(self._waiting.get(address_key, ())) + 1
+        return sum(min(len(line), rounds) for line in self._waiting.values())
+
+    async def wait(self, address_key: str, longest_seconds: float) -> None:
+        """
+        Take a slot, and wait for it if need be; `give_back` it.
+
+        Raises:
+            Overloaded: There was none in time.
+        """
+        if self._free:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        line = self._waiting.setdefault(address_key, deque())
+        line.append(turn)
+        try:
+            async with asyncio.timeout(longest_seconds):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self.give_back()  # it came in the moment in which we gave up
+            elif turn in line:
+                line.remove(turn)
+                if not line:
+                    del self._waiting[address_key]
+            if isinstance(error, TimeoutError):
+                raise Overloaded from error
+            raise
+
+    def give_back(self) -> None:
+        """Hand a slot to whose turn it is, or keep it for the next who comes."""
+        while self._waiting:
+            address_key, line = self._waiting.popitem(last=False)
+            turn = line.popleft()
+            if line:
+                self._waiting[address_key] = line
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
 
 
 def _normalised(password: str) -> bytes:

@@ -93,7 +93,7 @@ class Revocations:
                     for entry_id, fields in entries:
                         position = entry_id
                         for value in fields.values():
-                            self._remember(value.decode())
+                            self._remember(value.decode(errors="replace"))
                     caught_up = len(entries) < PAGE_ENTRIES
                     if caught_up:
                         self._hear()

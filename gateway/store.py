@@ -121,6 +121,7 @@ class Store:
             reply = await self._stream_client.xread({key: after_id}, count=count, block=block)
         except (RedisError, OSError) as error:
             raise self._unavailable("XREAD", error) from error
+        _heed_cancellation()
         return [(entry_id.decode(), fields) for _, entries in reply or () for entry_id, fields in entries]
 
     async def server_facts(self) -> dict[str, Any]:
@@ -169,12 +170,14 @@ class Store:
     async def _bounded(self, call: Any, what: str, durable: bool = False) -> Any:
         try:
             async with asyncio.timeout(DURABLE_DEADLINE_SECONDS if durable else CALL_DEADLINE_SECONDS):
-                return await call
+                reply = await call
         except (RedisError, OSError) as error:
             # Redis 6.2 tells of a script's write to a replica within another error.
             if isinstance(error, ReadOnlyError) or "READONLY" in str(error):
                 await self._drop_connections()
             raise self._unavailable(what, error) from error
+        _heed_cancellation()
+        return reply
 
     async def _drop_connections(self) -> None:
         """They lead to a server that is no longer the master: none of them is of use."""
@@ -187,6 +190,13 @@ class Store:
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
         logger.warning("redis does not serve", extra={"fields": {"call": what, "cause": cause}})
         return StoreUnavailable()
+
+
+def _heed_cancellation() -> None:
+    # redis-py sends by `asyncio.wait_for`: that of Python 3.11 forgets a cancellation which comes as the sending ends.
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _confirmation(facts: dict[str, Any]) -> tuple[str | int, ...]:

@@ -14,6 +14,8 @@ from gateway.store import Script, Store
 MAX_EMAIL_CHARACTERS = 254
 MAX_NAME_CHARACTERS = 200
 MAX_ROLES = 50
+REFUSAL_KEPT_SECONDS = 3600
+NOBODY = "usr_" + "0" * 22
 _EMAIL = re.compile(r"\A[^\s@]+@[^\s@]+\Z")
 _ROLE = re.compile(r"\A[a-z0-9][a-z0-9_.:-]{0,63}\Z")
 
@@ -120,43 +122,51 @@ class Users:
         self._store = store
         self._clock = clock
         self._new_id = new_id
+        self._create = Script.load("user_create")
         self._change = Script.load("user_change")
         self._claim = Script.load("email_claim")
         self._release = Script.load("email_release")
 
-    async def add(self, email: str, name: str, roles: tuple[str, ...], password_hash: str) -> User:
+    async def add(
+        self,
+        email: str,
+        name: str,
+        roles: tuple[str, ...],
+        password_hash: str,
+        *,
+        is_active: bool = True,
+        durable: bool = True,
+    ) -> User:
         """
-        Add a user. The address is claimed first and the user written second, since the two lie in different slots;
-        an address whose user was never written, or is gone, is taken over.
+        Add a user. The address is claimed first and the user written second, since the two lie in different slots.
+        An address whose user was never written, or is gone, is taken over, after it has been settled that this user
+        never will be: so of several who add one address at once exactly one succeeds.
+
+        Args:
+            durable: Wait for the confirmation of `Store.run`; it confirms what was added before without it, too.
 
         Raises:
             EmailTaken: Somebody has this address; nothing was changed.
             CommandError: The address, name or a role is not acceptable.
         """
         user = User(
-            self._new_id(), check_email(email), check_name(name), check_roles(roles), True, self._clock(),
+            self._new_id(), check_email(email), check_name(name), check_roles(roles), is_active, self._clock(),
             password_hash, 1,
         )  # fmt: skip
         email_key = self._email_key(user.email)
-        holder = await self._claim_email(email_key, user.user_id, stale_id="")
-        if holder != user.user_id and await self.get(holder) is None:
-            holder = await self._claim_email(email_key, user.user_id, stale_id=holder)
-        if holder != user.user_id:
-            raise EmailTaken(f"{user.email} is there already: see `gateway users show {user.email}`")
+        holder = await self._claim_email(email_key, user.user_id, stale_id="", durable=durable)
+        if holder != user.user_id and not await self._is_there(holder, {}, durable=durable):
+            holder = await self._claim_email(email_key, user.user_id, stale_id=holder, durable=durable)
         fields = {
             "email": user.email,
             "name": user.name,
             "roles": ",".join(user.roles),
-            "is_active": "1",
+            "is_active": "1" if is_active else "0",
             "created_at": str(user.created_at),
             "password_hash": password_hash,
             "password_version": "1",
         }
-        words = (word for pair in fields.items() for word in pair)
-        await self._store.execute("HSET", self._key(user.user_id), *words, durable=True)
-        # Somebody may have taken the claim for a stale one in between: then he has the address, and we have none.
-        if await self._store.execute("GET", email_key) != user.user_id.encode():
-            await self._store.execute("DEL", self._key(user.user_id))
+        if holder != user.user_id or not await self._is_there(user.user_id, fields, durable=durable):
             raise EmailTaken(f"{user.email} is there already: see `gateway users show {user.email}`")
         return user
 
@@ -179,9 +189,9 @@ class Users:
         )
 
     async def find(self, email: str) -> User | None:
-        """Give the user with this e-mail address, however it is spelt, or None."""
-        user_id = await self._store.execute("GET", self._email_key(normalise_email(email)))
-        return await self.get(user_id.decode()) if user_id else None
+        """Give the user with this e-mail address, however it is spelt, or None; both take two look-ups."""
+        user_id: bytes | None = await self._store.execute("GET", self._email_key(normalise_email(email)))
+        return await self.get(user_id.decode() if user_id else NOBODY)
 
     async def all(self) -> AsyncIterator[User]:
         """Give every user, in no order."""
@@ -251,8 +261,16 @@ class Users:
             raise UserChanged(f"the password of {user_id} was changed in the meantime: try again")
         return tuple(family_id.decode() for family_id in reply[1:])
 
-    async def _claim_email(self, email_key: str, user_id: str, stale_id: str) -> str:
-        holder: bytes = await self._store.run(self._claim, [email_key], user_id, stale_id, durable=True)
+    async def _is_there(self, user_id: str, fields: dict[str, str], *, durable: bool) -> bool:
+        """Write a user, or without *fields* settle that one who is not there never will be."""
+        words = (word for pair in fields.items() for word in pair)
+        outcome: bytes = await self._store.run(
+            self._create, [self._key(user_id)], REFUSAL_KEPT_SECONDS, *words, durable=durable
+        )
+        return outcome == b"there"
+
+    async def _claim_email(self, email_key: str, user_id: str, stale_id: str, *, durable: bool) -> str:
+        holder: bytes = await self._store.run(self._claim, [email_key], user_id, stale_id, durable=durable)
         return holder.decode()
 
     def _key(self, user_id: str) -> str:

@@ -151,7 +151,7 @@ def test_the_server_takes_no_port_logs_each_write_and_evicts_nothing(data_dir: P
     expected = {
         "port": "0",
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        "appendfsync": "always",
         "aof-use-rdb-preamble": "no",
         "save": "",
         "maxmemory-policy": "noeviction",

@@ -46,9 +46,11 @@ def serve(ctx: click.Context, host: str | None, port: int | None, workers: int |
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     listener = _listen(settings)
+    logs.configure_for_commands()  # until it serves, what is wrong is told in one line
     with with_redis(settings, for_serving=True) as (ready, private):
+        warnings, has_users = asyncio.run(_prepare(ready))
         logs.configure(ready.log_format)
-        _tell(ready, private, *asyncio.run(_prepare(ready)))
+        _tell(ready, private, warnings, has_users)
         _run(ready, listener)
 
 
@@ -127,6 +129,8 @@ def _app_of_process(settings: Settings) -> ASGIApp:
     """Build the application in the process that serves it; a worker ends with the process that started it."""
     logs.configure(settings.log_format)
     parent = multiprocessing.parent_process()
+    if parent is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of us; the parent ends its workers by TERM
     if parent is not None and sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent.pid:

@@ -59,7 +59,7 @@ def revoke(ctx: click.Context, email: str, session_id: str | None, revoke_all: b
         user_id = await _user_id(gateway, email)
         if session_id is None:
             family_ids = tuple(family.family_id for family in await gateway.families.list(user_id))
-        elif await gateway.families.exists(user_id, session_id):
+        elif session_id.isascii() and await gateway.families.exists(user_id, session_id):
             family_ids = (session_id,)
         else:
             raise CommandError(f"{email} has no session {session_id}: see `gateway sessions list {email}`")

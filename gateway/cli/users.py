@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from gateway.cli.connection import run_with_gateway
+from gateway.cli.import_users import import_users
 from gateway.cli.output import json_option, print_json, print_table
 from gateway.errors import CommandError, PasswordRejected
 from gateway.password_rules import check_new_password
@@ -26,6 +27,8 @@ REASONS = {
 def users() -> None:
     """Add, show, change and remove users."""
 
+
+users.add_command(import_users)
 
 password_options = [
     click.option("--password-stdin", is_flag=True, help="Read the password from standard input."),

@@ -9,7 +9,7 @@ from gateway.users import UnknownUser, UserChanged
 from gateway.web.audit import audit
 from gateway.web.bearer import require_access_token
 from gateway.web.bodies import read_body
-from gateway.web.client_address import client_address, rate_key
+from gateway.web.client_address import client_address, rate_key, rate_keys
 from gateway.web.wire import ChangePasswordRequest
 
 
@@ -19,12 +19,12 @@ async def change_password(request: GatewayRequest) -> Response:
     claims = require_access_token(request)
     body = await read_body(request, ChangePasswordRequest, form=False)
     address = client_address(request, gateway.trusted_networks)
-    await gateway.rate_limiter.take("change-password", rate_key(address))
+    await gateway.rate_limiter.take("change-password", *rate_keys(address))
     user = await gateway.users.get(claims.sub)
     if user is None or not user.is_active:
         raise AccessTokenInvalid("user_disabled")
     try:
-        await gateway.passwords.verify(body.current_password, user.password_hash)
+        await gateway.passwords.verify(body.current_password, user.password_hash, rate_key(address))
     except InvalidCredentials as error:
         audit("password_change_failed", request, sub=user.user_id)
         raise WrongCurrentPassword from error
@@ -38,7 +38,7 @@ async def change_password(request: GatewayRequest) -> Response:
     try:
         ended = await gateway.users.set_password(
             user.user_id,
-            await gateway.passwords.hash(body.new_password),
+            await gateway.passwords.hash(body.new_password, rate_key(address)),
             expected_version=user.password_version,
             keep_family=claims.sid,
         )

@@ -7,7 +7,7 @@ from gateway.state import GatewayRequest
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 UNKNOWN_PEER = ipaddress.IPv4Address("0.0.0.0")  # noqa: S104 - an address that nobody has, not one to listen on
-RATE_PREFIX_BITS = 64
+RATE_PREFIXES_BITS = (64, 48)
 
 
 def client_address(request: GatewayRequest, trusted: tuple[Network, ...]) -> Address:
@@ -37,9 +37,14 @@ def client_address(request: GatewayRequest, trusted: tuple[Network, ...]) -> Add
 
 def rate_key(address: Address) -> str:
     """Give the address as limits count it: IPv4 whole, IPv6 by its /64, in which one customer picks at will."""
+    return rate_keys(address)[0]
+
+
+def rate_keys(address: Address) -> tuple[str, ...]:
+    """Give `rate_key` and, for IPv6, the wider network that is counted as well: the /48 that a site may hold."""
     if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    return str(ipaddress.IPv6Network((address, RATE_PREFIX_BITS), strict=False))
+        return (str(address),)
+    return tuple(str(ipaddress.IPv6Network((address, bits), strict=False)) for bits in RATE_PREFIXES_BITS)
 
 
 def _parse(text: str) -> Address | None:

@@ -13,7 +13,7 @@ from gateway.web.answers import token_response
 from gateway.web.audit import audit
 from gateway.web.bearer import refuse_token_in_query
 from gateway.web.bodies import read_body
-from gateway.web.client_address import client_address, rate_key
+from gateway.web.client_address import Address, client_address, rate_key, rate_keys
 from gateway.web.cookies import KNOWN_DEVICE, REFRESH_TOKEN, cookie_name, read_cookie, set_device_cookie
 from gateway.web.cross_site import refuse_cross_site
 from gateway.web.device import device_label
@@ -33,9 +33,9 @@ async def login(request: GatewayRequest) -> Response:
         raise MalformedRequest("delivery is `cookie` or `body`")
 
     address = client_address(request, gateway.trusted_networks)
-    rate = await gateway.rate_limiter.take("login", rate_key(address))
+    rate = await gateway.rate_limiter.take("login", *rate_keys(address))
     try:
-        user, opened = await _open_session(request, body, str(address))
+        user, opened = await _open_session(request, body, address)
     except InvalidCredentials:
         audit("login_failed", request)
         raise
@@ -68,32 +68,32 @@ async def login(request: GatewayRequest) -> Response:
     return response
 
 
-async def _open_session(request: GatewayRequest, body: LoginRequest, address: str) -> tuple[User, Opened]:
+async def _open_session(request: GatewayRequest, body: LoginRequest, address: Address) -> tuple[User, Opened]:
     """Compare the password and open a family. Attempts count against the account before the password is looked at."""
     gateway = request.state["gateway"]
     email = normalise_email(body.username)
     device = read_cookie(request.scope["headers"], cookie_name(gateway.settings, KNOWN_DEVICE))
     attempt = await gateway.guessing.take(email, device)
     try:
-        user = await _authenticate(gateway, email, body.password)
+        user = await _authenticate(gateway, email, body.password, rate_key(address))
     except Overloaded:
         await gateway.guessing.take_back(attempt)
         raise
     label = device_label(request.headers.get("user-agent", ""))
-    opened = await gateway.families.open(user.user_id, user.password_version, new_family_id(), address, label)
+    opened = await gateway.families.open(user.user_id, user.password_version, new_family_id(), str(address), label)
     await gateway.guessing.succeed(attempt)
     return user, opened
 
 
-async def _authenticate(gateway: Gateway, email: str, password: str) -> User:
+async def _authenticate(gateway: Gateway, email: str, password: str, address_key: str) -> User:
     # An unknown or disabled user costs one bcrypt too, so timing does not tell who exists.
     user = await gateway.users.find(email)
-    await gateway.passwords.verify(password, user.password_hash if user else None)
+    await gateway.passwords.verify(password, user.password_hash if user else None, address_key)
     if user is None or not user.is_active:
         raise InvalidCredentials
     if gateway.passwords.needs_renewal(user.password_hash):
         with contextlib.suppress(Overloaded, UserChanged, UnknownUser):
-            renewed = await gateway.passwords.hash(password)
+            renewed = await gateway.passwords.hash(password, address_key)
             await gateway.users.renew_hash(user.user_id, renewed, user.password_version)
     return user
 

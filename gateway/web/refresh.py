@@ -6,7 +6,7 @@ from gateway.errors import RefreshTokenInvalid, RefreshTokenReused
 from gateway.state import GatewayRequest
 from gateway.web.answers import token_response
 from gateway.web.audit import audit
-from gateway.web.client_address import client_address, rate_key
+from gateway.web.client_address import client_address, rate_keys
 from gateway.web.cookies import clear_refresh_cookie
 from gateway.web.presented import Presented, presented_refresh_token
 from gateway.web.problems import problem_response
@@ -29,7 +29,7 @@ async def refresh(request: GatewayRequest) -> Response:
 async def _rotate(request: GatewayRequest, presented: Presented) -> Response:
     gateway = request.state["gateway"]
     token = gateway.families.parse(presented.text)
-    rate = await gateway.rate_limiter.take("refresh", rate_key(client_address(request, gateway.trusted_networks)))
+    rate = await gateway.rate_limiter.take("refresh", *rate_keys(client_address(request, gateway.trusted_networks)))
     try:
         rotation = await gateway.families.rotate(token)
     except RefreshTokenReused:

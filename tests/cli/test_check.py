@@ -1,0 +1,141 @@
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from typing import ClassVar
+
+import pytest
+
+from gateway.state import Gateway
+from tests.cli.commands import Outcome, assert_refused, here, in_process
+from tests.harness import SECRET, GatewayProcess, RedisServer, add_user, environment, free_port, in_gateway
+
+OLD_SECRET, NEW_SECRET = "an old secret for tests alone: 32 bytes", "a new secret for tests alone: 32 bytes"
+
+
+def warnings_of(env: dict[str, str]) -> list[str]:
+    document = here("check", "--json", env=env).document
+    assert document["ok"] is True
+    assert document["redis"].split()[0] in ("Redis", "Valkey")
+    texts: list[str] = document["warnings"]
+    plain = here("check", env=env)
+    assert plain.status == 0
+    assert [line.removeprefix("warning   ") for line in plain.out.splitlines() if "warning" in line] == texts
+    return texts
+
+
+def test_all_is_well(own_redis: Callable[..., RedisServer]) -> None:
+    env = environment(redis_url=own_redis().url, secret=SECRET)
+    assert warnings_of(env) == []
+    outcome = in_process("check", env=env)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert [line.split()[:2] for line in outcome.out.splitlines()] == [
+        ["settings", "ok"],
+        ["redis", "ok:"],
+        ["keys", "none"],
+    ]
+    here("keys", "list", env=env)
+    assert here("check", env=env).out.splitlines()[2].split() == ["keys", "ok"]
+
+
+def test_looking_changes_nothing(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis()
+    here("check", env=environment(redis_url=server.url, secret=SECRET))
+    assert server.command("DBSIZE") == b":0\r\n"
+
+
+def test_what_is_allowed_but_hardly_meant_is_told(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis("--appendonly", "no")
+    env = environment(redis_url=server.url, secret=SECRET, host="::", insecure_test_settings="true")
+    told = " ".join(warnings_of(env))
+    for words in ("insecure_test_settings", "append-only file", "host :: is open to others"):
+        assert words in told
+
+
+def test_passwords_that_still_need_a_previous_secret_are_counted(gateway_env: dict[str, str]) -> None:
+    """Sessions and keys go over by themselves; a password does when its user logs in."""
+    old = gateway_env | {"GATEWAY_SECRET": OLD_SECRET}
+    users = [add_user(old) for _ in range(3)]
+    here("keys", "list", env=old)
+    assert not [text for text in warnings_of(old) if "previous secret" in text]
+    env = gateway_env | {"GATEWAY_SECRET": NEW_SECRET, "GATEWAY_PREVIOUS_SECRETS": OLD_SECRET}
+    assert [text for text in warnings_of(env) if "previous secret" in text and text.startswith("3 users")]
+
+    async def log_in(gateway: Gateway) -> None:
+        password_hash = await gateway.passwords.hash(users[0].password)
+        await gateway.users.renew_hash(users[0].user_id, password_hash, 1)
+
+    in_gateway(env, log_in)
+    assert [text for text in warnings_of(env) if text.startswith("2 users")]
+
+
+def test_a_redis_that_is_away_is_told_with_exit_status_3_also_for_json() -> None:
+    env = environment(redis_url=f"redis://127.0.0.1:{free_port()}", secret=SECRET)
+    assert_refused(here("check", "--json", env=env), 3, "Redis", "redis_url")
+
+
+def test_a_redis_that_needs_a_password_is_told(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis("--requirepass", "")
+    server.command("CONFIG", "SET", "requirepass", "canary-password")
+    env = environment(redis_url=server.url, secret=SECRET)
+    assert_refused(here("check", env=env), 3, "Authentication", "redis_url")
+    wrong = env | {"GATEWAY_REDIS_URL": server.url.replace("//", "//:canary-mistaken@")}
+    outcome = here("check", env=wrong)
+    assert_refused(outcome, 3, "redis_url")
+    assert "canary" not in outcome.err
+    right = env | {"GATEWAY_REDIS_URL": server.url.replace("//", "//:canary-password@")}
+    assert here("check", env=right).status == 0
+
+
+def health(port: int, host: str = "127.0.0.1") -> Outcome:
+    return here("healthcheck", env=environment(port=port, host=host))
+
+
+def test_a_gateway_that_serves_is_healthy(gateway: GatewayProcess) -> None:
+    real = in_process("healthcheck", env=gateway.env)
+    assert (real.status, real.out, real.err) == (0, "ready\n", "")
+    assert health(gateway.port, "0.0.0.0").status == 0  # noqa: S104 - what the gateway is told to listen on
+    assert health(gateway.port, "localhost").status == 0
+
+
+def test_a_port_where_nobody_answers_is_not_healthy() -> None:
+    assert_refused(health(free_port()), 1, "no answer", "gateway serve")
+    assert_refused(health(free_port(), "a..b"), 1, "no answer")
+
+
+def test_a_gateway_without_its_redis_is_not_healthy(
+    own_redis: Callable[..., RedisServer], make_gateway: Callable[..., GatewayProcess]
+) -> None:
+    server = own_redis()
+    gateway = make_gateway(redis_url=server.url)
+    assert health(gateway.port).status == 0
+    server.kill()
+    assert_refused(health(gateway.port), 1, "not ready", "redis")
+
+
+class SomebodyElse(http.server.BaseHTTPRequestHandler):
+    """A server that is no gateway."""
+
+    bodies: ClassVar[list[bytes]] = [b"<html>\nnothing\nhere</html>", b'{"failing": 1}', b"\xff"]
+
+    def do_GET(self) -> None:
+        self.send_response(404)
+        self.end_headers()
+        self.wfile.write(self.bodies.pop())
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def somebody_else() -> Iterator[int]:
+    with http.server.HTTPServer(("127.0.0.1", 0), SomebodyElse) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_what_is_no_gateway_is_not_healthy_and_its_page_is_not_repeated(somebody_else: int) -> None:
+    for _ in range(3):
+        assert_refused(health(somebody_else), 1, "HTTP 404")

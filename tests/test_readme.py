@@ -1,0 +1,318 @@
+"""What the README and the pages beside it say is so: commands, output, tables, links."""
+
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import httpx2
+import pytest
+from starlette.routing import Route
+
+from gateway import errors
+from gateway.cli import cli
+from gateway.settings import settings_table
+from gateway.web.routes import ROUTES
+from tests.harness import GatewayProcess, free_port, run_command, wait_until
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+HTTP_PAGE = ROOT / "docs" / "http.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
+SHOWN_ADDRESS = "http://127.0.0.1:8000"
+SHORTENED = "…"
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def section(page: Path, heading: str) -> str:
+    """Give the text between a heading of the second level and the next one."""
+    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert found, f"{page.name} has no section {heading}"
+    return found[1]
+
+
+def code_of(page: Path) -> list[str]:
+    """Give every line of shell blocks and every code span outside of blocks."""
+    text = page.read_text()
+    lines = [line for language, block in FENCE.findall(text) if language == "sh" for line in block.splitlines()]
+    return lines + [span.replace("\\|", "|") for span in re.findall(r"`([^`\n]+)`", FENCE.sub("", text))]
+
+
+def steps(text: str) -> list[tuple[str, str]]:
+    """Give shell commands with the output that is shown below them."""
+    found, commands = [], ""
+    for language, block in FENCE.findall(text):
+        if language == "sh":
+            commands += block
+        elif commands:
+            found.append((commands, block))
+            commands = ""
+    return found
+
+
+def shown_pattern(output: str) -> re.Pattern[str]:
+    """Give the pattern of a shown output: `…` stands for some text of a line, alone on a line for all that follows."""
+    lines = [
+        r"(?:.*\n)*" if line == SHORTENED else re.escape(line).replace(SHORTENED, r'[^"\n]*') + r"\n"
+        for line in output.splitlines()
+    ]
+    return re.compile("".join(lines))
+
+
+def check_steps(wanted: list[tuple[str, str]], **variables: str) -> None:
+    """Run the commands of all steps in one shell, and compare what each prints with what is shown."""
+    if shutil.which("curl") is None:
+        pytest.skip("there is no curl here to run the README's curl lines with")
+    end_of_step = "== end of step =="
+    script = "".join(f"{commands}\necho '{end_of_step}'\n" for commands, _ in wanted)
+    environ = {"PATH": os.environ["PATH"], **variables}  # noqa: TID251 - for a child
+    done = subprocess.run(["sh", "-eu", "-c", script], env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout.replace("\r\n", "\n").split(end_of_step + "\n")
+    for (commands, output), found in zip(wanted, printed[:-1], strict=True):
+        assert shown_pattern(output).fullmatch(found), f"{commands}\nprints\n{found}\nbut the README shows\n{output}"
+
+
+@pytest.fixture(scope="module")
+def demo_password(gateway: GatewayProcess) -> str:
+    """Add the user that `make serve` adds and give the password."""
+    arguments = ("users", "add", "demo@example.com", "--name", "Demo User", "--role", "demo", "--generate")
+    added = run_command(*arguments, env=gateway.env)
+    assert added.returncode == 0, added.stderr
+    return added.stdout.rpartition("password: ")[2].strip()
+
+
+@pytest.fixture
+def demo_token(gateway: GatewayProcess, demo_password: str) -> str:
+    """Log the demo user in and give the access token."""
+    answer = httpx2.post(f"{gateway.url}/auth/login", data={"username": "demo@example.com", "password": demo_password})
+    token: str = answer.json()["access_token"]
+    return token
+
+
+def test_the_transcript_prints_what_it_shows(gateway: GatewayProcess, demo_password: str) -> None:
+    """Every command of the quickstart runs as it stands; only port and password are put in."""
+    text = section(README, "Quickstart").partition("In a second terminal")[2]
+    text, replaced = re.subn(r"^PASSWORD=.*$", f"PASSWORD='{demo_password}'", text, flags=re.MULTILINE)
+    assert replaced == 1
+    wanted = steps(text.replace(SHOWN_ADDRESS, gateway.url))
+    assert len(wanted) >= 5
+    check_steps(wanted)
+
+
+def test_the_python_programs_verify_a_token(gateway: GatewayProcess, demo_token: str, tmp_path: Path) -> None:
+    """Both programs accept a good token and refuse a bad one; only the address is put in."""
+    programs = [
+        block for language, block in FENCE.findall(section(README, "Verify a token offline")) if language == "python"
+    ]
+    assert len(programs) == 2
+    for number, program in enumerate(programs):
+        path = tmp_path / f"verify{number}.py"
+        path.write_text(program.replace(SHOWN_ADDRESS, gateway.url))
+        for token, accepted in ((demo_token, True), (demo_token[:-8] + "AAAAAAAA", False)):
+            done = subprocess.run(
+                [sys.executable, str(path), token], cwd=ROOT, capture_output=True, text=True, timeout=30,
+                env={"PYTHONPATH": str(ROOT)},
+            )  # fmt: skip
+            assert (done.returncode == 0) is accepted, done.stderr
+            assert ("usr_" in done.stdout) is accepted
+            assert ("demo" in done.stdout) is accepted
+
+
+class EchoApplication(http.server.BaseHTTPRequestHandler):
+    """Answers with the request headers that it got, one a line."""
+
+    def do_GET(self) -> None:
+        """Answer a GET."""
+        body = str(self.headers).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def nginx_url(gateway: GatewayProcess, tmp_path: Path) -> Iterator[str]:
+    """Run nginx with the README's server, in front of an application that echoes; only the ports are put in."""
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/local/sbin:/usr/sbin:/sbin")
+    if nginx is None:
+        pytest.skip("there is no nginx here to run the README's configuration with")
+    application = http.server.ThreadingHTTPServer(("127.0.0.1", 0), EchoApplication)
+    threading.Thread(target=application.serve_forever, daemon=True).start()
+    port = free_port()
+    (server,) = [block for language, block in FENCE.findall(README.read_text()) if language == "nginx"]
+    for shown, real in (("8080", port), ("8000", gateway.port), ("3000", application.server_port)):
+        assert f"127.0.0.1:{shown}" in server
+        server = server.replace(f"127.0.0.1:{shown}", f"127.0.0.1:{real}")
+    folders = "".join(
+        f"{kind}_temp_path {tmp_path}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    configuration = tmp_path / "nginx.conf"
+    configuration.write_text(
+        f"daemon off; master_process off; pid {tmp_path}/pid; error_log {tmp_path}/error.log;\n"
+        f"events {{}}\nhttp {{ access_log off; {folders}\n{server} }}\n"
+    )
+    command = [nginx, "-p", str(tmp_path), "-e", f"{tmp_path}/error.log", "-c", str(configuration)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        assert process.poll() is None, (tmp_path / "error.log").read_text()
+        try:
+            return httpx2.get(f"{url}/.well-known/jwks.json").status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    try:
+        wait_until(answers, what="nginx")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+        application.shutdown()
+        application.server_close()
+
+
+def test_the_nginx_configuration_lets_pass_whom_the_gateway_knows(nginx_url: str, demo_token: str) -> None:
+    """The README's two requests print what it shows, and the application sees none of a client's identity headers."""
+    forged = {"Remote-User": "admin", "Remote-Groups": "admin", "X-Forwarded-For": "192.0.2.1"}
+    answer = httpx2.get(nginx_url, headers={"Authorization": f"Bearer {demo_token}", **forged})
+    seen = [line.partition(": ") for line in answer.text.splitlines()]
+    identity = [(name.lower(), value) for name, _, value in seen if name.lower().startswith(("remote-", "x-forw"))]
+    assert ("remote-user", "demo@example.com") in identity
+    assert ("remote-groups", "demo") in identity
+    assert not {value for _, value in identity} & set(forged.values())
+    text = section(README, "Behind nginx").partition("Without a token")[2]
+    check_steps(steps(text.replace("http://127.0.0.1:8080", nginx_url)), TOKEN=demo_token)
+
+
+def test_the_table_of_settings_is_the_generated_one() -> None:
+    """Put `gateway.settings.settings_table()` there when this fails."""
+    assert settings_table() in section(README, "Settings")
+
+
+def test_the_tables_of_endpoints_are_the_route_table() -> None:
+    routes = set()
+    for route in ROUTES:
+        assert isinstance(route, Route)
+        path = route.path.replace(":any}", "}")
+        routes |= {(method, path) for method in (route.methods or {"ANY"}) - {"HEAD"}}
+    routes.remove(("ANY", "/api/authz/ext-authz"))  # the one with a path stands for both
+    in_readme = re.findall(r"^\| ([A-Za-z]+) `(/[^`]*)` \|", section(README, "HTTP"), re.MULTILINE)
+    on_page = re.findall(r"^### ([A-Z]+) (/\S+)$", HTTP_PAGE.read_text(), re.MULTILINE)
+    assert sorted((method.upper(), path) for method, path in in_readme) == sorted(routes)
+    assert sorted(on_page) == sorted(routes)
+
+
+def test_the_table_of_problems_has_every_error() -> None:
+    def leaves(kind: type[errors.GatewayError]) -> Iterator[type[errors.GatewayError]]:
+        for child in kind.__subclasses__():
+            yield from leaves(child)
+            yield child
+
+    raised: dict[str, set[str]] = {}
+    for error in leaves(errors.GatewayError):
+        raised.setdefault(error.slug, set()).add(str(error.status))
+    rows = re.findall(r"^\| `([a-z-]+)` \| ([0-9, ]+) \|", section(HTTP_PAGE, "Problems"), re.MULTILINE)
+    assert {slug: set(statuses.split(", ")) for slug, statuses in rows} == raised
+
+
+def commands() -> dict[tuple[str, ...], click.Command]:
+    """Give every command by its words."""
+    context = click.Context(cli)
+    found: dict[tuple[str, ...], click.Command] = {}
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            found |= {(name, child): grandchild for child, grandchild in command.commands.items()}
+        else:
+            found[(name,)] = command
+    return found
+
+
+def test_the_commands_that_are_named_are_the_commands_that_there_are() -> None:
+    known = commands()
+    groups = {path[0] for path in known if len(path) > 1}
+    named = set()
+    for code in [code for page in PAGES for code in code_of(page)]:
+        for text in re.findall(r"(?:^|[\s/])gateway ([a-z].*)", code):
+            first, second = [*str(text).split(), "", ""][:2]
+            if first in groups and second in ("", "..."):
+                continue
+            path = (first, second) if first in groups else (first,)
+            assert path in known, f"there is no command `gateway {text}`"
+            named.add(path)
+            options = {option for parameter in known[path].params for option in parameter.opts}
+            unknown = set(re.findall(r"--[a-z-]+", text)) - options
+            assert not unknown, f"`gateway {text}`: there is no {unknown}"
+    assert named == set(known)
+
+
+def test_the_make_targets_that_are_named_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    code = [code for page in PAGES for code in code_of(page)]
+    named = {target for line in code for target in re.findall(r"(?:^|\s)make ([a-z-]+)", line)}
+    assert {"serve", "test"} <= named
+    assert named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text())):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        destination = (page.parent / path).resolve() if path else page
+        assert destination.exists(), f"{page.name}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", FENCE.sub("", destination.read_text()), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+            assert anchor in anchors, f"{page.name}: {target}"
+
+
+def test_the_floors_in_contributing_are_those_of_the_import_rule() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    floors = [[f"`{module}`" for module in layer.split(" | ")] for layer in layers]
+    shown = " · ".join(", ".join(floor) for floor in floors)
+    assert shown in section(ROOT / "CONTRIBUTING.md", "Where things are"), f"it should have {shown}"
+
+
+def repository_files() -> list[Path]:
+    """Give the files that git has or would take; without git, or outside of a clone, the named folders'."""
+    if (ROOT / ".git").exists() and shutil.which("git"):
+        listing = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split("\0")
+        found = [ROOT / name for name in listing if name]
+    else:
+        folders = (".ci", "benchmarks", "config", "docs", "gateway", "tests")
+        found = [*ROOT.glob("[!.]*"), *(path for folder in folders for path in (ROOT / folder).rglob("*"))]
+    return [path for path in found if path.is_file() and "__pycache__" not in path.parts]
+
+
+def test_the_lock_files_have_no_address_of_a_package_index() -> None:
+    locks = [path for path in repository_files() if path.parent.name == "requirements" or ".lock" in path.name]
+    assert locks
+    for lock in locks:
+        assert not re.search(r"https?://|--(extra-)?index-url|--find-links|--trusted-host", lock.read_text()), lock
+
+
+def test_no_file_names_a_path_of_the_machine_that_it_was_written_on() -> None:
+    """Neither this folder nor somebody's home directory; `alice` is nobody."""
+    homes = r"/(?:home|Users)/(?!alice\b)\w|/root/\w"
+    pattern = re.compile(f"{homes}|{re.escape(str(ROOT))}(?![\\w-])" if len(ROOT.parts) > 2 else homes)
+    for path in repository_files():
+        found = pattern.findall(path.read_text(errors="replace"))
+        assert path == Path(__file__) or not found, f"{path.relative_to(ROOT)}: {found}"

@@ -1,0 +1,237 @@
+"""Revocations: known here at once, everywhere within a second, whatever happens to Redis."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from gateway.errors import StoreUnavailable
+from gateway.refresh_families import new_family_id
+from gateway.revocations import LONGEST_ACCESS_TOKEN_LIFE_SECONDS, STALE_AFTER_SECONDS, Revocations
+from gateway.store import Store
+from tests.harness import RedisServer, free_port
+
+pytestmark = pytest.mark.redis
+
+FORGOTTEN_AFTER_SECONDS = 3660
+
+
+class FakeClock:
+    """Seconds that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_790_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@asynccontextmanager
+async def following(revocations: Revocations) -> AsyncIterator[Revocations]:
+    """Let a view follow its stream for as long as the block lasts."""
+    follower = asyncio.create_task(revocations.follow())
+    try:
+        yield revocations
+    finally:
+        assert not follower.done(), follower
+        follower.cancel()
+        await asyncio.gather(follower, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> float:
+    """Wait for a condition and give the seconds that it took."""
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < seconds, f"waited {seconds} s"
+        await asyncio.sleep(0.002)
+    return time.monotonic() - begun
+
+
+async def heard_by(view: Revocations, announcer: Revocations) -> float:
+    """Announce something new and give the seconds until the view has it."""
+    family_id = new_family_id()
+    await announcer.announce((family_id,))
+    return await until(lambda: family_id in view)
+
+
+async def test_what_is_announced_is_refused_here_at_once(store: Store) -> None:
+    revocations = Revocations(store, FakeClock())
+    family_ids = new_family_id(), new_family_id()
+    await revocations.announce(family_ids)
+    assert all(family_id in revocations for family_id in family_ids)
+    assert new_family_id() not in revocations
+
+
+async def test_what_is_announced_is_known_to_another_gateway_within_a_second(
+    store: Store, redis_server: RedisServer
+) -> None:
+    other = Store(redis_server.url, store.prefix)
+    async with following(Revocations(other, FakeClock())) as view:
+        assert await view.wait_until_read(2)
+        waits = [await heard_by(view, Revocations(store, FakeClock())) for _ in range(20)]
+    await other.close()
+    print(f"heard elsewhere after {max(waits) * 1000:.1f} ms at most")
+    assert max(waits) < 1.0
+
+
+async def test_several_are_announced_at_once_and_none_at_all_is_no_work(store: Store) -> None:
+    revocations = Revocations(store, FakeClock())
+    await revocations.announce(())
+    assert await store.execute("EXISTS", store.key("revocations")) == 0
+    await revocations.announce(tuple(new_family_id() for _ in range(50)))
+    assert await store.execute("XLEN", store.key("revocations")) == 50
+
+
+async def test_a_new_gateway_reads_the_whole_stream_before_it_is_ready(store: Store) -> None:
+    announcer = Revocations(store, FakeClock())
+    family_ids = tuple(new_family_id() for _ in range(2500))
+    await announcer.announce(family_ids)
+    late = Revocations(store, FakeClock())
+    assert not late.was_read
+    assert not late.is_current
+    assert not await late.wait_until_read(0.01)
+    async with following(late):
+        assert await late.wait_until_read(5)
+        assert all(family_id in late for family_id in family_ids)
+        assert late.is_current
+
+
+async def test_redis_away_is_told_and_the_revocation_holds_here() -> None:
+    store = Store(f"redis://127.0.0.1:{free_port()}/0", "gw:")
+    revocations = Revocations(store, FakeClock())
+    with pytest.raises(StoreUnavailable):
+        await revocations.announce(("a-family",))
+    assert "a-family" in revocations
+    async with following(revocations):
+        assert not await revocations.wait_until_read(0.3)
+    await store.close()
+
+
+async def test_an_entry_is_forgotten_when_no_access_token_can_be_left_and_never_before(store: Store) -> None:
+    clock = FakeClock()
+    async with following(Revocations(store, clock)) as view:
+        announcer = Revocations(store, clock)
+        await announcer.announce(("a-family",))
+        await until(lambda: "a-family" in view)
+        await view.announce(("another-family",))
+        await heard_by(view, announcer)
+        for _ in range(LONGEST_ACCESS_TOKEN_LIFE_SECONDS // 400):
+            clock.now += 400
+            await heard_by(view, announcer)
+            assert {"a-family" in view, "another-family" in view} == {True}
+        clock.now += FORGOTTEN_AFTER_SECONDS - LONGEST_ACCESS_TOKEN_LIFE_SECONDS - 1
+        await heard_by(view, announcer)
+        assert {"a-family" in view, "another-family" in view} == {True}
+        clock.now += 61
+        await until(lambda: "a-family" not in view and "another-family" not in view)
+        # What was announced in between stays.
+        await heard_by(view, announcer)
+
+
+async def test_a_clock_that_goes_back_forgets_nothing(store: Store) -> None:
+    clock = FakeClock()
+    async with following(Revocations(store, clock)) as view:
+        await view.announce(("a-family",))
+        await heard_by(view, Revocations(store, clock))
+        clock.now -= 300
+        await heard_by(view, Revocations(store, clock))
+        assert "a-family" in view
+
+
+async def test_the_stream_keeps_an_hour_whatever_the_lifetime_of_access_tokens_is(store: Store) -> None:
+    seconds, _ = await store.execute("TIME")
+    stream = store.key("revocations")
+    for age, family_id in ((3700, "old"), (3661, "just-old"), (3650, "young"), (0, "new")):
+        await store.execute("XADD", stream, f"{(int(seconds) - age) * 1000}-0", "sid", family_id)
+    await Revocations(store, FakeClock()).announce(("newest",))
+    entries = await store.read_stream(stream, "0-0", 100, wait=False)
+    assert [fields[b"sid"] for _, fields in entries] == [b"young", b"new", b"newest"]
+
+
+async def test_a_follower_survives_the_death_of_redis_and_reads_from_the_beginning(
+    own_redis: Callable[..., RedisServer],
+) -> None:
+    """A server that took over may have lost entries, and may number new ones below those that were read."""
+    server = own_redis()
+    store = Store(server.url, "gw:")
+    clock = FakeClock()
+    async with following(Revocations(store, clock)) as view:
+        await view.wait_until_read(2)
+        await heard_by(view, Revocations(store, clock))
+        await view.announce(("lost-by-redis",))
+        server.kill()
+        await asyncio.sleep(0.3)
+        shutil.rmtree(server.directory / "appendonlydir")
+        server.start()
+        await store.execute("XADD", store.key("revocations"), "1-1", "sid", "numbered-low")
+        seconds = await until(lambda: "numbered-low" in view)
+        print(f"heard again {seconds * 1000:.0f} ms after Redis was back")
+        assert seconds < 1.0
+        assert "lost-by-redis" in view
+        assert await heard_by(view, Revocations(store, clock)) < 1.0
+    await store.close()
+
+
+async def test_a_view_tells_when_it_has_not_heard_the_stream_for_long(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis()
+    store = Store(server.url, "gw:")
+    monotonic = FakeClock()
+    async with following(Revocations(store, FakeClock(), monotonic)) as view:
+        assert view.lag_seconds == float("inf")
+        await view.wait_until_read(2)
+        assert view.is_current
+        server.kill()
+        await asyncio.sleep(0.1)
+        current = []
+        for seconds in (int(STALE_AFTER_SECONDS) - 1, 1, 1):
+            monotonic.now += seconds
+            current.append(view.is_current)
+        assert current == [True, False, False]
+        assert view.was_read
+        assert view.lag_seconds == STALE_AFTER_SECONDS + 1
+        server.start()
+        assert await until(lambda: view.is_current) < 1.0
+        assert view.lag_seconds == 0
+    await store.close()
+
+
+async def test_a_follower_ends_when_it_is_told_to(store: Store) -> None:
+    """In whatever it is doing at that moment: else a gateway would not stop."""
+    await Revocations(store, FakeClock()).announce(tuple(new_family_id() for _ in range(1500)))
+    for turns in range(4):
+        view = Revocations(store, FakeClock())
+        follower = asyncio.create_task(view.follow())
+        await view.wait_until_read(1)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        follower.cancel()
+        done, _ = await asyncio.wait([follower], timeout=1)
+        assert done == {follower}
+
+
+async def test_announcing_works_when_redis_is_full(own_redis: Callable[..., RedisServer]) -> None:
+    """The first ever, too."""
+    server = own_redis()
+    store = Store(server.url, "gw:")
+    server.command("CONFIG", "SET", "maxmemory", "1")
+    assert server.command("SET", "a", "b").startswith(b"-OOM")
+    async with following(Revocations(store, FakeClock())) as view:
+        assert await heard_by(view, Revocations(store, FakeClock())) < 1.0
+    await store.close()
+
+
+async def test_an_entry_that_nobody_can_read_stops_nobody(store: Store) -> None:
+    """Somebody else wrote into the stream, or there is something else in its place."""
+    stream = store.key("revocations")
+    await store.execute("XADD", stream, "*", b"\xff", b"\xfe\xff", "sid", "a-family")
+    async with following(Revocations(store, FakeClock())) as view:
+        await until(lambda: "a-family" in view)
+        await store.execute("DEL", stream)
+        await store.execute("SET", stream, "no stream")
+        with pytest.raises(StoreUnavailable):
+            await Revocations(store, FakeClock()).announce(("another-family",))
+        await store.execute("DEL", stream)
+        assert await heard_by(view, Revocations(store, FakeClock())) < 1.0

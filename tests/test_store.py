@@ -1,0 +1,427 @@
+"""The door to Redis under every fault: it answers in time, says what it is, and works again by itself."""
+
+import asyncio
+import hashlib
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import StartupError, StoreUnavailable
+from gateway.store import CALL_DEADLINE_SECONDS, DURABLE_DEADLINE_SECONDS, MAX_CONNECTIONS, Script, Store, check_server
+from tests.harness import RedisServer, free_port
+
+pytestmark = pytest.mark.redis
+
+TOLD_WITHIN_SECONDS = 1.1
+MakeRedis = Callable[..., RedisServer]
+OpenStore = Callable[[RedisServer], Store]
+
+
+def script(text: str) -> Script:
+    return Script("of_the_test", text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+COUNT = script("return redis.call('INCR', KEYS[1])")
+COUNT_SLOWLY = script("""
+redis.call('INCR', KEYS[1])
+local begun = redis.call('TIME')
+local spent_us = 0
+while spent_us < tonumber(ARGV[1]) do
+  local now = redis.call('TIME')
+  spent_us = (now[1] - begun[1]) * 1000000 + now[2] - begun[2]
+end
+return 1
+""")
+
+
+@pytest.fixture
+async def open_store() -> AsyncIterator[OpenStore]:
+    """Give a factory of stores; they are closed with the test."""
+    opened: list[Store] = []
+
+    def make(server: RedisServer) -> Store:
+        opened.append(Store(server.url, "gw:"))
+        return opened[-1]
+
+    yield make
+    for store in opened:
+        await store.close()
+
+
+async def seconds_until_told(call: Awaitable[object]) -> float:
+    """Give the seconds after which a call has failed, in the only way that a call may fail."""
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        await call
+    return time.monotonic() - begun
+
+
+def every_call(store: Store) -> dict[str, Callable[[], Awaitable[object]]]:
+    async def scan() -> list[str]:
+        return [key async for key in store.scan("*")]
+
+    return {
+        "run": lambda: store.run(COUNT, [store.key("count")]),
+        "execute": lambda: store.execute("SET", store.key("a"), "b"),
+        "scan": scan,
+        "read_stream": lambda: store.read_stream(store.key("stream"), "0-0", 10, wait=False),
+        "server_facts": store.server_facts,
+    }
+
+
+async def works(store: Store) -> None:
+    for call in every_call(store).values():
+        await call()
+
+
+async def test_replies_are_octets_numbers_and_lists(store: Store) -> None:
+    key = store.key("a")
+    assert key == store.prefix + "a"
+    await store.execute("SET", key, b"\xff\0")
+    assert await store.execute("GET", key) == b"\xff\0"
+    assert await store.execute("GET", store.key("none")) is None
+    assert await store.run(script("return {1, KEYS[1], ARGV[1], ARGV[2]}"), [key], 7, b"\xff") == [
+        1,
+        key.encode(),
+        b"7",
+        b"\xff",
+    ]
+
+
+async def test_keys_of_a_pattern_are_found_and_those_of_others_are_not(store: Store, redis_server: RedisServer) -> None:
+    other = Store(redis_server.url, "other-" + store.prefix)
+    await other.execute("SET", other.key("user:{x}"), "1")
+    for number in range(1200):
+        await store.execute("SET", store.key(f"user:{{{number}}}"), "1")
+    await store.execute("SET", store.key("email:x"), "1")
+    found = {key async for key in store.scan("user:*")}
+    assert found == {store.key(f"user:{{{number}}}") for number in range(1200)}
+    await other.close()
+
+
+async def test_a_stream_is_read_in_pages(store: Store) -> None:
+    key = store.key("stream")
+    assert await store.read_stream(key, "0-0", 10, wait=False) == []
+    for number in range(5):
+        await store.execute("XADD", key, f"{number + 1}-0", "sid", number)
+    page = await store.read_stream(key, "0-0", 3, wait=True)
+    assert page == [("1-0", {b"sid": b"0"}), ("2-0", {b"sid": b"1"}), ("3-0", {b"sid": b"2"})]
+    assert [entry_id for entry_id, _ in await store.read_stream(key, "3-0", 3, wait=False)] == ["4-0", "5-0"]
+    begun = time.monotonic()
+    assert await store.read_stream(key, "5-0", 3, wait=True) == []
+    assert 0.4 < time.monotonic() - begun < TOLD_WITHIN_SECONDS
+
+
+async def test_a_script_that_redis_has_forgotten_is_loaded_again(store: Store) -> None:
+    for _ in range(3):
+        await store.execute("SCRIPT", "FLUSH")
+        await store.run(COUNT, [store.key("count")])
+        await store.execute("SCRIPT", "FLUSH")
+        await store.run(COUNT, [store.key("count")], durable=True)
+    assert await store.execute("GET", store.key("count")) == b"6"
+
+
+async def test_flushing_the_scripts_all_the_time_is_no_error(own_redis: MakeRedis, open_store: OpenStore) -> None:
+    """A hundred times a second."""
+    store, flusher = open_store(server := own_redis()), open_store(server)
+    ended = False
+
+    async def flush() -> int:
+        count = 0
+        while not ended:
+            await flusher.execute("SCRIPT", "FLUSH")
+            count += 1
+            await asyncio.sleep(0.01)
+        return count
+
+    flushing = asyncio.create_task(flush())
+    begun, runs = time.monotonic(), 0
+    while time.monotonic() - begun < 1.5:
+        await asyncio.gather(*(store.run(COUNT, ["count"]) for _ in range(20)))
+        runs += 20
+    ended = True
+    print(f"{runs} runs of a script through {await flushing} flushes")
+    assert await store.execute("GET", "count") == str(runs).encode()
+
+
+async def test_redis_that_is_not_there_is_told_in_time() -> None:
+    store = Store(f"redis://127.0.0.1:{free_port()}/0", "gw:")
+    for name, call in every_call(store).items():
+        assert await seconds_until_told(call()) < TOLD_WITHIN_SECONDS, name
+    await store.close()
+
+
+async def test_redis_that_answers_nothing_is_told_in_time_and_works_again_at_once(
+    own_redis: MakeRedis, open_store: OpenStore
+) -> None:
+    server = own_redis()
+    store = open_store(server)
+    await works(store)
+    server.signal(signal.SIGSTOP)
+    for name, call in every_call(store).items():
+        waited = await seconds_until_told(call())
+        assert waited < TOLD_WITHIN_SECONDS + (0.5 if name in ("scan", "read_stream") else 0), name
+    assert await seconds_until_told(store.run(COUNT, ["count"], durable=True)) < DURABLE_DEADLINE_SECONDS + 0.1
+    # A hundred at once: some wait for an answer, some for a connection, all are told.
+    waits = await asyncio.gather(*(seconds_until_told(store.execute("GET", "a")) for _ in range(100)))
+    assert max(waits) < TOLD_WITHIN_SECONDS
+    server.signal(signal.SIGCONT)
+    begun = time.monotonic()
+    await works(store)
+    await asyncio.gather(*(store.execute("GET", "a") for _ in range(100)))
+    assert time.monotonic() - begun < 0.5
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_redis_that_was_killed_and_started_again_works_with_the_next_calls(
+    own_redis: MakeRedis, open_store: OpenStore, busy: bool
+) -> None:
+    """Without one more failure, though every connection is broken and every script forgotten."""
+    server = own_redis()
+    store = open_store(server)
+    await asyncio.gather(*(store.run(COUNT, ["count"]) for _ in range(64)))
+    server.kill()
+    if busy:
+        for _ in range(3):
+            assert await seconds_until_told(store.execute("GET", "a")) < TOLD_WITHIN_SECONDS
+    server.start()
+    await asyncio.gather(*(store.run(COUNT, ["count"]) for _ in range(64)))
+    assert await store.execute("GET", "count") == b"128"
+
+
+async def test_a_command_whose_answer_does_not_come_in_time_is_not_sent_again(
+    own_redis: MakeRedis, open_store: OpenStore
+) -> None:
+    store = open_store(own_redis())
+    for durable in (False, True):
+        slow_us = 2_000_000 if durable else 1_200_000
+        before = int(await store.execute("GET", "count") or 0)
+        await seconds_until_told(store.run(COUNT_SLOWLY, ["count"], slow_us, durable=durable))
+        await asyncio.sleep(0.8)
+        assert int(await store.execute("GET", "count")) == before + 1
+
+
+async def test_a_command_whose_connection_breaks_is_sent_again(own_redis: MakeRedis, open_store: OpenStore) -> None:
+    """Once at least, three times at most: what is run here must bear that."""
+    server, executed = own_redis(), script("return redis.call('INCR', KEYS[1])")
+    store = open_store(server)
+    await store.run(executed, ["count"])
+    broken = 0
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, breaks: bool) -> None:
+        nonlocal broken
+        with suppress(OSError):
+            while octets := await reader.read(65536):
+                if breaks and octets == b":2\r\n":
+                    broken += 1
+                    break  # executed, and the answer is lost
+                writer.write(octets)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        redis_reader, redis_writer = await asyncio.open_connection("127.0.0.1", server.port)
+        await asyncio.gather(
+            pump(reader, redis_writer, breaks=False), pump(redis_reader, writer, breaks=True), return_exceptions=True
+        )
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as proxy:
+        through_proxy = Store(f"redis://127.0.0.1:{proxy.sockets[0].getsockname()[1]}/0", "gw:")
+        assert await through_proxy.run(executed, ["count"]) == 3
+        await through_proxy.close()
+        await asyncio.sleep(0)
+    assert broken == 1
+
+
+async def test_a_store_takes_no_more_connections_than_it_may_and_tells_when_all_are_in_use(
+    own_redis: MakeRedis, open_store: OpenStore
+) -> None:
+    server = own_redis()
+    store = open_store(server)
+    answers = await asyncio.gather(*(store.run(COUNT, ["count"]) for _ in range(500)))
+    assert sorted(answers) == list(range(1, 501))
+    clients = (await store.server_facts())["connected_clients"]
+    assert clients <= MAX_CONNECTIONS
+    waiting = [asyncio.create_task(store.execute("BLPOP", f"nothing-{n}", 0)) for n in range(MAX_CONNECTIONS)]
+    await asyncio.sleep(0.1)
+    assert await seconds_until_told(store.execute("GET", "a")) < TOLD_WITHIN_SECONDS
+    await asyncio.gather(*waiting, return_exceptions=True)
+    await works(store)
+
+
+async def test_a_cancelled_call_leaves_no_answer_behind_for_another(store: Store) -> None:
+    """Requests come and go; nobody gets what somebody else has asked for."""
+
+    async def ask(number: int) -> None:
+        assert await store.run(script("return ARGV[1]"), [store.key("a")], number) == str(number).encode()
+
+    for _ in range(20):
+        tasks = [asyncio.create_task(ask(number)) for number in range(50)]
+        await asyncio.sleep(0.001)
+        for task in tasks[::3]:
+            task.cancel()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(answer) for answer in answers} <= {type(None), asyncio.CancelledError}
+    await works(store)
+
+
+async def test_a_server_that_became_a_replica_is_left_and_taken_again(
+    own_redis: MakeRedis, open_store: OpenStore
+) -> None:
+    """No connection to it is kept, since the address may lead to another server by now."""
+    server = own_redis()
+    store = open_store(server)
+    await asyncio.gather(*(store.run(COUNT, ["count"]) for _ in range(64)))
+    server.command("REPLICAOF", "127.0.0.1", str(free_port()))
+    before = (await store.server_facts())["total_connections_received"]
+    for durable in (False, True):
+        assert await seconds_until_told(store.run(COUNT, ["count"], durable=durable)) < TOLD_WITHIN_SECONDS
+        assert await seconds_until_told(store.execute("SET", "a", "b", durable=durable)) < TOLD_WITHIN_SECONDS
+    waits = await asyncio.gather(*(seconds_until_told(store.run(COUNT, ["count"])) for _ in range(100)))
+    assert max(waits) < TOLD_WITHIN_SECONDS
+    assert (await store.server_facts())["total_connections_received"] > before + 1
+    server.command("REPLICAOF", "NO", "ONE")
+    await works(store)
+    assert await store.run(COUNT, ["count"]) == 66
+
+
+async def test_every_answer_that_is_an_error_is_told_as_unavailable(
+    own_redis: MakeRedis, open_store: OpenStore
+) -> None:
+    server = own_redis()
+    store = open_store(server)
+    await store.execute("SET", "text", "text")
+    await seconds_until_told(store.execute("HGET", "text", "field"))  # WRONGTYPE
+    await seconds_until_told(store.run(script("return redis.call('HGET', KEYS[1], 'field')"), ["text"]))
+    await seconds_until_told(store.run(script("return nil .. 'x'"), ["text"]))
+    await seconds_until_told(store.run(script("this is no Lua"), ["text"]))
+    await seconds_until_told(store.execute("NOSUCHCOMMAND"))
+    server.command("CONFIG", "SET", "maxmemory", "1")
+    await seconds_until_told(store.execute("SET", "a", "b"))  # OOM
+    await seconds_until_told(store.run(script("return redis.call('SET', KEYS[1], 'b')"), ["a"]))
+    server.command("CONFIG", "SET", "maxmemory", "0")
+    server.command("CONFIG", "SET", "min-replicas-to-write", "1")
+    await seconds_until_told(store.execute("SET", "a", "b"))  # NOREPLICAS
+    server.command("CONFIG", "SET", "min-replicas-to-write", "0")
+    server.command("CONFIG", "SET", "requirepass", "a-new-password")
+    await seconds_until_told(open_store(server).execute("GET", "a"))  # NOAUTH
+    server.command("AUTH", "a-new-password")
+    await store.execute("CONFIG", "SET", "requirepass", "")
+    await works(store)
+
+
+async def test_a_server_with_no_room_for_one_more_client_is_told(own_redis: MakeRedis, open_store: OpenStore) -> None:
+    server = own_redis("--maxclients", "1")
+    keeper = open_store(server)
+    await keeper.execute("PING")
+    store = open_store(server)
+    assert await seconds_until_told(store.execute("PING")) < TOLD_WITHIN_SECONDS
+    await keeper.close()
+    await store.execute("PING")
+
+
+async def test_a_durable_write_waits_for_the_replica_that_there_is(own_redis: MakeRedis, open_store: OpenStore) -> None:
+    """One that has gone silent is told, since the write may be lost; the write itself is there and may be repeated."""
+    master = own_redis()
+    replica = own_redis("--replicaof", "127.0.0.1", str(master.port))
+    store = open_store(master)
+    begun = time.monotonic()
+    while b"connected_slaves:1" not in master.command("INFO", "replication"):
+        assert time.monotonic() - begun < 10
+        await asyncio.sleep(0.01)
+    assert await store.run(COUNT, ["count"], durable=True) == 1
+    assert replica.command("GET", "count") == b"$1\r\n1\r\n"
+    replica.signal(signal.SIGSTOP)
+    assert await seconds_until_told(store.run(COUNT, ["count"], durable=True)) < DURABLE_DEADLINE_SECONDS + 0.1
+    assert await store.run(COUNT, ["count"]) == 3
+    replica.signal(signal.SIGCONT)
+    assert await store.run(COUNT, ["count"], durable=True) == 4
+
+
+def test_the_deadlines_keep_what_the_contract_says() -> None:
+    """Told within 2 s, whatever was asked for."""
+    assert CALL_DEADLINE_SECONDS <= 1.0
+    assert DURABLE_DEADLINE_SECONDS < 2.0
+
+
+class TestStartUp:
+    """What `gateway serve` sees to before it serves."""
+
+    async def test_a_good_server_has_nothing_to_warn_of(self, store: Store) -> None:
+        assert await check_server(store) == []
+
+    @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "allkeys-random"])
+    async def test_a_server_that_would_drop_keys_is_refused(
+        self, own_redis: MakeRedis, open_store: OpenStore, policy: str
+    ) -> None:
+        store = open_store(own_redis("--maxmemory-policy", policy))
+        with pytest.raises(StartupError) as refused:
+            await check_server(store)
+        assert policy in str(refused.value)
+        assert "CONFIG SET maxmemory-policy noeviction" in str(refused.value)
+
+    async def test_a_server_out_of_reach_is_refused_with_the_cause(self) -> None:
+        store = Store(f"redis://127.0.0.1:{free_port()}/0", "gw:")
+        with pytest.raises(StartupError, match="redis_url") as refused:
+            await check_server(store)
+        assert "\n" not in str(refused.value)
+        await store.close()
+
+    async def test_a_server_that_wants_a_password_is_refused_without_showing_ours(
+        self, own_redis: MakeRedis, open_store: OpenStore
+    ) -> None:
+        server = own_redis("--requirepass", "theirs")
+        server.url = f"redis://:wrong-but-secret@127.0.0.1:{server.port}/0"
+        with pytest.raises(StartupError) as refused:
+            await check_server(open_store(server))
+        assert "wrong-but-secret" not in str(refused.value)
+        server.url = f"redis://:theirs@127.0.0.1:{server.port}/0"
+        assert await check_server(open_store(server)) == []
+
+    async def test_a_server_that_keeps_nothing_on_disk_is_warned_of(
+        self, own_redis: MakeRedis, open_store: OpenStore
+    ) -> None:
+        [warning] = await check_server(open_store(own_redis("--appendonly", "no")))
+        assert "append-only" in warning
+
+    @pytest.mark.parametrize(
+        ("facts", "is_good"),
+        [
+            ({"redis_version": "6.0.16"}, False),
+            ({"redis_version": "5.0.3"}, False),
+            ({"redis_version": "6.2.0"}, True),
+            ({"redis_version": "7.2.4", "valkey_version": "9.1.2"}, True),
+            ({"redis_version": "255.255.255"}, True),
+        ],
+    )
+    async def test_the_version_of_the_server_counts(
+        self, redis_server: RedisServer, facts: dict[str, str], is_good: bool
+    ) -> None:
+        class Pretending(Store):
+            async def server_facts(self) -> dict[str, object]:
+                return await super().server_facts() | facts
+
+        store = Pretending(redis_server.url, "gw:")
+        if is_good:
+            assert await check_server(store) == []
+        else:
+            with pytest.raises(StartupError, match=r"6\.2 or newer"):
+                await check_server(store)
+        await store.close()
+
+    def test_an_address_that_cannot_be_used_is_refused(self) -> None:
+        with pytest.raises(StartupError, match="redis_url"):
+            Store("redis://127.0.0.1/0?no_such_option=1", "gw:")
+
+
+async def test_a_server_on_a_unix_socket_is_a_server(
+    own_redis: MakeRedis, open_store: OpenStore, tmp_path: Path
+) -> None:
+    path = tmp_path / "redis.sock"
+    server = own_redis("--unixsocket", str(path))
+    server.url = f"unix://{path}"
+    await works(open_store(server))

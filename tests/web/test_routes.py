@@ -1,0 +1,140 @@
+from collections.abc import Callable
+
+import pytest
+
+from tests.harness import GatewayProcess
+from tests.web.asking import CASES, METHODS, Case, Session, comparable, problem_of, send_raw, set_cookies
+
+EVERY_METHOD = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
+CACHEABLE = ("/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_route_gives_every_one_of_its_answers_with_its_headers(case: Case, session: Session) -> None:
+    """T34: no cache keeps a token or what it opened; and no answer tells what the server is made of."""
+    answer = case.ask(session)
+    assert answer.status_code == case.status, answer.text
+    is_public = case.path in CACHEABLE and case.status < 400
+    assert answer.headers.get_list("Cache-Control") == ["public, max-age=300" if is_public else "no-store"]
+    assert "Server" not in answer.headers
+    assert "X-Powered-By" not in answer.headers
+    assert "Location" not in answer.headers
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.status not in (204, 304)], ids=str)
+def test_no_body_is_ever_taken_for_a_page(case: Case, session: Session) -> None:
+    answer = case.ask(session)
+    if answer.content:
+        assert answer.headers["Content-Type"] in ("application/json", "application/problem+json")
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.status == 204], ids=str)
+def test_a_204_has_no_body(case: Case, session: Session) -> None:
+    answer = case.ask(session)
+    assert answer.content == b""
+    assert "Content-Type" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/auth/me", "/auth/sessions", "/.well-known/jwks.json", *CACHEABLE[1:], "/livez"])
+def test_head_has_the_headers_of_get_and_no_body(path: str, session: Session) -> None:
+    got = session.client.get(path, headers=session.bearer)
+    head = session.client.head(path, headers=session.bearer)
+    assert head.content == b""
+    assert comparable(head)[:2] == comparable(got)[:2]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [(method, path) for path, methods in METHODS.items() for method in EVERY_METHOD if method not in methods],
+)
+def test_a_wrong_method_is_a_405_that_names_the_right_ones(method: str, path: str, gateway: GatewayProcess) -> None:
+    answer = send_raw(gateway, f"{method} {path}")
+    assert answer.status == 405
+    [allow] = answer.values("Allow")
+    assert set(allow.split(", ")) == METHODS[path]
+    assert answer.values("Content-Type") == ["application/problem+json"]
+
+
+@pytest.mark.parametrize("path", METHODS)
+def test_a_trailing_slash_is_another_path_and_never_a_redirect(path: str, session: Session) -> None:
+    """T27: a redirect would be built from the Host header."""
+    method = min(METHODS[path] - {"HEAD"})
+    answer = session.client.request(method, path.format(sid=session.sid) + "/", headers=session.bearer)
+    problem_of(answer, 404, "not-found")
+    assert session.is_alive()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//auth/login",
+        "/auth//login",
+        "/auth/./login",
+        "/x/../auth/login",
+        "/AUTH/LOGIN",
+        "/auth/login;a=b",
+        "/auth/login%00",
+        "/auth/login%20",
+        "/auth/login/..",
+        "/auth/login.json",
+        "/auth\\login",
+    ],
+)
+def test_another_spelling_of_a_path_is_another_path(path: str, gateway: GatewayProcess) -> None:
+    """T30."""
+    assert send_raw(gateway, f"POST {path}", "Content-Length: 0").status == 404
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ["Host: evil.example"],
+        ["Host: evil.example/admin?"],
+        ["Host:"],
+        ["X-Forwarded-Host: evil.example", "X-Forwarded-Proto: https", "Forwarded: host=evil.example;proto=https"],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("path", CACHEABLE)
+def test_no_host_that_a_client_sends_gets_into_an_answer(
+    path: str, headers: list[str], gateway: GatewayProcess
+) -> None:
+    """T10."""
+    usual = send_raw(gateway, f"GET {path}")
+    answer = send_raw(gateway, f"GET {path}", *headers)
+    assert answer.status == usual.status == 200
+    assert answer.body == usual.body
+
+
+def test_an_absolute_request_target_is_answered_as_its_path_is(gateway: GatewayProcess) -> None:
+    """T10."""
+    target = "http://evil.example/.well-known/oauth-authorization-server"
+    assert send_raw(gateway, f"GET {target}").body == send_raw(gateway, f"GET {CACHEABLE[1]}").body
+
+
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"])
+def test_no_header_overrides_the_method(name: str, session: Session) -> None:
+    answer = session.client.post("/auth/me", headers=session.bearer | {name: "GET"})
+    problem_of(answer, 405, "method-not-allowed")
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "GET"])
+def test_no_get_or_foreign_method_logs_in(method: str, session: Session) -> None:
+    credentials = {"username": session.user.email, "password": session.user.password}
+    if method == "POST":
+        assert session.client.post("/auth/login", json=credentials).status_code == 200
+    else:
+        answer = session.client.request(method, "/auth/login", params=credentials)
+        problem_of(answer, 405, "method-not-allowed")
+        assert not set_cookies(answer)
+
+
+def test_the_paths_stay_at_the_root_when_the_issuer_has_a_path(gateway_with: Callable[..., GatewayProcess]) -> None:
+    gateway = gateway_with(issuer="https://example.test/tenant")
+    answer = send_raw(gateway, "GET /.well-known/oauth-authorization-server")
+    assert b'"issuer":"https://example.test/tenant"' in answer.body
+    assert b'"jwks_uri":"https://example.test/.well-known/jwks.json"' in answer.body
+    assert send_raw(gateway, "GET /tenant/livez").status == 404

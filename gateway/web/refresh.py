@@ -30,6 +30,11 @@ async def _rotate(request: GatewayRequest, presented: Presented) -> Response:
     gateway = request.state["gateway"]
     token = gateway.families.parse(presented.text)
     rate = await gateway.rate_limiter.take("refresh", *rate_keys(client_address(request, gateway.trusted_networks)))
+    if token.family_id in gateway.revocations:
+        # Redis has lost the revocation if it was put back to an older copy: here it is still known.
+        if await gateway.families.exists(token.user_id, token.family_id):
+            await gateway.end_families(token.user_id, (token.family_id,))
+        raise RefreshTokenInvalid("revoked")
     try:
         rotation = await gateway.families.rotate(token)
     except RefreshTokenReused:

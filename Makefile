@@ -13,7 +13,7 @@ export VENV PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check format-check lint types imports pytest format bench lock clean install-serve install-test
+.PHONY: help serve test check format-check lint types imports pytest format bench fuzz timing lock clean install-serve install-test
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,15 @@ serve: install-serve ## Run the gateway with a private Redis and a demo user (PO
 
 bench: install-serve ## Measure the hot paths (benchmarks/)
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+timing: export TIMING := full
+timing: install-test ## Measure what login times tell, and a flood of logins, on a machine that does nothing else
+	$(BIN)/pytest -s tests/test_login_timing.py tests/test_password_flood.py $(PYTEST_ARGS)
+
+fuzz: export FUZZ_REQUESTS := $(or $(FUZZ_REQUESTS),100000)
+fuzz: export FUZZ_SEED := $(or $(FUZZ_SEED),$(shell date +%s))
+fuzz: install-test ## Send 100,000 random subrequests to a real gateway (FUZZ_REQUESTS=... FUZZ_SEED=...)
+	$(BIN)/pytest -s tests/proxies/test_fuzz.py $(PYTEST_ARGS)
 
 # ----------------------------------------------------------------------------------------------------------------- test
 

@@ -7,6 +7,7 @@ A connection whose request head is not complete is half open; the oldest of thes
 """
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -22,6 +23,9 @@ MAX_HALF_OPEN = 4096
 MAX_OPEN = 20_000
 AUTHZ_PREFIX = b"/api/authz/"
 
+# The parser takes what follows an offer to upgrade for another protocol and drops the body; to ignore the offer is
+# allowed (RFC 9110 section 7.8). Both names have seven letters.
+_UPGRADE = re.compile(rb"(?<=\r\n)upgrade(?=[ \t]*:)", re.IGNORECASE)
 _HEAD = (
     b"content-type: application/problem+json\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n"
     b"connection: close\r\n"
@@ -79,6 +83,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._in_head:
             if not self._head_bytes:
                 self._request_line = data[:MAX_REQUEST_LINE_BYTES]
+            if b"pgrade" in data or b"PGRADE" in data:
+                head, end, body = data.partition(b"\r\n\r\n")
+                data = _UPGRADE.sub(b"Ignored", head) + end + body
             self._head_bytes += len(data)
         super().data_received(data)
         if self.transport.is_closing():

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -31,7 +31,7 @@ from gateway.verifier.keys import VerificationKey, decode_base64url, encode_base
 PUBLISHED_BEFORE_SIGNING_SECONDS = 24 * 3600
 KEPT_AFTER_SIGNING_SECONDS = 3600
 KNOWN_EVERYWHERE_SECONDS = 5
-POLL_SECONDS = 2.0
+POLL_SECONDS = 1.0
 POLL_UNTIL_OPEN_SECONDS = 0.5
 NONCE_BYTES = 12
 SECONDS_PER_DAY = 86_400
@@ -173,13 +173,14 @@ class Keyring:
         """
         now = self._redis_time + int(self._monotonic() - self._redis_time_read_at)
         needed_until = now + self._access_token_ttl_seconds
-        known = [
+        # The newest come first in the document.
+        usable = [
             key
             for key in self.keys.keys
-            if key.published_at + KNOWN_EVERYWHERE_SECONDS <= now
-            and (key.state == "current" or (key.state == "retiring" and key.leaves_at > needed_until))
+            if key.state == "current" or (key.state == "retiring" and key.leaves_at > needed_until)
         ]
-        return max(known, key=lambda key: key.signs_since, default=self.keys.current)
+        known_everywhere = [key for key in usable if key.published_at + KNOWN_EVERYWHERE_SECONDS <= now]
+        return known_everywhere[0] if known_everywhere else usable[-1]
 
     @property
     def is_open(self) -> bool:
@@ -334,7 +335,7 @@ class Keyring:
     def _unseal(self, text: bytes) -> Keys:
         try:
             document = msgspec.json.decode(text, type=_Document)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise StartupError("the keyring in Redis is not readable: restore it from a backup") from error
         keys = []
         for sealed_key in document.keys:
@@ -386,7 +387,7 @@ def load_private_key(pem: bytes) -> PrivateKey:
         private_key = serialization.load_pem_private_key(pem, None)
     except TypeError as error:
         raise CommandError("the key is encrypted: take the passphrase off first (openssl pkey -in FILE)") from error
-    except (ValueError, serialization.UnsupportedAlgorithm) as error:  # type: ignore[attr-defined]
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise CommandError("this is no private key in PEM") from error
     if not isinstance(private_key, PrivateKey):
         raise CommandError("only RSA, EC P-256 and Ed25519 keys sign here")

@@ -94,6 +94,11 @@ class Passwords:
         if not await self._in_pool(self._comparison(password, stored or ""), address_key):
             raise InvalidCredentials
 
+    def refuse_when_full(self, address_key: str) -> None:
+        """Raise `Overloaded` when one more from this address would wait for too long; before Redis is asked."""
+        if self._turns.ahead_of(address_key) * self._seconds_per_hash / self._turns.slots > LONGEST_WAIT_SECONDS:
+            raise Overloaded
+
     def needs_renewal(self, stored: str) -> bool:
         """Tell whether scheme, pepper or cost of a stored hash are behind what `hash` makes now."""
         current = re.compile(rf"\Ap1\${re.escape(self._keychain.current.key_id)}\$\$2b\${self._cost:02d}\$")
@@ -140,8 +145,7 @@ class Passwords:
         return matches
 
     async def _in_pool(self, work: Callable[[], R], address_key: str) -> R:
-        if self._turns.ahead_of(address_key) * self._seconds_per_hash / self._turns.slots > LONGEST_WAIT_SECONDS:
-            raise Overloaded
+        self.refuse_when_full(address_key)
         await self._turns.wait(address_key, LONGEST_WAIT_SECONDS)
         running = asyncio.get_running_loop().run_in_executor(
             self._pool, lambda: (self._monotonic(), work(), self._monotonic())

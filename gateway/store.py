@@ -7,7 +7,6 @@ running twice does no harm.
 """
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 import re
@@ -142,7 +141,7 @@ class Store:
                 return await send(command)
             except NoScriptError:
                 await self._client.script_load(script.text)
-        return await send(command)
+        return await send(("EVAL", script.text, *command[2:]))  # somebody flushes again and again
 
     async def _send(self, command: Sequence[str | int | bytes]) -> Any:
         return await self._client.execute_command(*command)
@@ -183,8 +182,12 @@ class Store:
         """They lead to a server that is no longer the master: none of them is of use."""
         for client in (self._client, self._durable_client):
             if isinstance(client, Redis):  # a cluster finds its new master by itself
-                with contextlib.suppress(RedisError, OSError):
-                    await client.connection_pool.disconnect()
+                # Those in use are dropped when they come back, the others at one stroke: a connection that ends while
+                # somebody uses it fails in ways that redis-py has no error for.
+                pool = client.connection_pool
+                await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
+                for connection in list(pool._available_connections):
+                    await connection.disconnect(nowait=True)
 
     def _unavailable(self, what: str, error: Exception) -> StoreUnavailable:
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -203,7 +206,8 @@ def _confirmation(facts: dict[str, Any]) -> tuple[str | int, ...]:
     """Give the command that waits until a write is safe: with a replica, else on disk, else there is none."""
     if "redis_version" not in facts:
         return ()  # a cluster answers for each node; its pipelines take no scripts
-    if facts.get("connected_slaves"):
+    # A replica that is still loading what was before confirms nothing.
+    if any(re.fullmatch(r"slave[0-9]+", name) and fact["state"] == "online" for name, fact in facts.items()):
         return ("WAIT", 1, REPLICA_TIMEOUT_MILLISECONDS)
     if facts.get("aof_enabled") and _version(facts) >= (7, 2):
         return ("WAITAOF", 1, 0, DISK_TIMEOUT_MILLISECONDS)

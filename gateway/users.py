@@ -14,6 +14,7 @@ from gateway.store import Script, Store
 MAX_EMAIL_CHARACTERS = 254
 MAX_NAME_CHARACTERS = 200
 MAX_ROLES = 50
+MAX_ROLES_CHARACTERS = 1000
 REFUSAL_KEPT_SECONDS = 3600
 NOBODY = "usr_" + "0" * 22
 _EMAIL = re.compile(r"\A[^\s@]+@[^\s@]+\Z")
@@ -97,7 +98,8 @@ def check_roles(roles: tuple[str, ...]) -> tuple[str, ...]:
     Give the roles without repetitions, in their order.
 
     Raises:
-        CommandError: A role is not `[a-z0-9][a-z0-9_.:-]{0,63}`, or there are more than 50.
+        CommandError: A role is not `[a-z0-9][a-z0-9_.:-]{0,63}`, or there are more than 50, or they are longer
+            than 1000 characters together: an access token holds them, and verifiers refuse one over 4096 characters.
     """
     for role in roles:
         if not _ROLE.match(role):
@@ -107,6 +109,8 @@ def check_roles(roles: tuple[str, ...]) -> tuple[str, ...]:
     unique = tuple(dict.fromkeys(roles))
     if len(unique) > MAX_ROLES:
         raise CommandError(f"a user has at most {MAX_ROLES} roles")
+    if len(",".join(unique)) > MAX_ROLES_CHARACTERS:
+        raise CommandError(f"the roles of a user have at most {MAX_ROLES_CHARACTERS} characters together")
     return unique
 
 

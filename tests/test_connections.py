@@ -95,6 +95,16 @@ def test_two_requests_at_once_are_answered_in_their_order(gateway: GatewayProces
     assert answer.index(b"200 OK") < answer.index(b"404 Not Found")
 
 
+@pytest.mark.parametrize("offer", ["h2c", "websocket"])
+def test_an_offer_to_upgrade_is_ignored_and_the_body_is_read(gateway: GatewayProcess, offer: str) -> None:
+    """Java's HttpClient offers h2c with every plain request."""
+    user = gateway.add_user()
+    headers = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": offer, "HTTP2-Settings": "AAMAAABkAAQBAAAAAAIAAAAA"}
+    with gateway.client(headers=headers) as client:
+        gateway.login(user, client)
+        assert client.post("/auth/refresh").status_code == 200
+
+
 @contextlib.contextmanager
 def many_files() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -285,7 +285,7 @@ class TestRotation:
         reused = await refused_as(RefreshTokenReused, families.rotate(first))
         assert (reused.user_id, reused.family_id) == (first.user_id, first.family_id)
         mark = await record_of(store, first)
-        assert mark == dataclasses.replace(before, ended=1, rotated=mark.rotated)
+        assert mark == dataclasses.replace(before, ended=1, rotated=mark.rotated, nonce=mark.nonce)
         for token in (first, second):
             refused = await refused_as(RefreshTokenInvalid, families.rotate(token))
             assert refused.unannounced == (first.family_id,)

@@ -5,7 +5,7 @@
 --   rotated     6 bytes  Redis time of the last rotation, or of the mark, milliseconds
 --   lifetime    4 bytes  absolute lifetime counted from created, seconds
 --   generation  4 bytes  of the refresh token that is good now
---   nonce       4 bytes  of the request that made this generation
+--   nonce       4 bytes  of the request that made this generation, or this mark; 0 for none
 --   tail        1 byte length of the address (0, 4 or 16), the address, the device label
 
 -- A mark stays for as long as an access token of its family can be good: an hour at most, and a minute.
@@ -55,8 +55,8 @@ local function write_at_maxmemory(key)
   redis.call('HDEL', key, '')
 end
 
-local function mark_family(key, id, family, now)
-  family.ended, family.rotated = 1, now
+local function mark_family(key, id, family, now, nonce)
+  family.ended, family.rotated, family.nonce = 1, now, nonce or 0
   redis.call('HSET', key, id, pack_family(family))
   extend_families(key, now, family_end(family))
 end

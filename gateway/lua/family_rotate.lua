@@ -24,18 +24,23 @@ if now >= family_end(family, idle) then
   redis.call('HDEL', KEYS[1], ARGV[1])
   return {'expired', ARGV[1]}
 end
-if family.ended == 1 then return {'revoked', ARGV[1]} end
+
+local user = redis.call('HMGET', KEYS[2], 'is_active', 'email', 'name', 'roles', 'created_at')
+local presented, window, nonce = tonumber(ARGV[2]), tonumber(ARGV[4]) * 1000, tonumber(ARGV[5])
+if family.ended == 1 then
+  if family.nonce ~= nonce then return {'revoked', ARGV[1]} end
+  -- Our own mark: the command was sent again after its answer was lost on the way.
+  return {user[1] == '1' and 'reused' or 'user_disabled', ARGV[1]}
+end
 
 local function refuse(outcome)
   write_at_maxmemory(KEYS[1])
-  mark_family(KEYS[1], ARGV[1], family, now)
+  mark_family(KEYS[1], ARGV[1], family, now, nonce)
   return {outcome, ARGV[1]}
 end
 
-local user = redis.call('HMGET', KEYS[2], 'is_active', 'email', 'name', 'roles', 'created_at')
 if user[1] ~= '1' then return refuse('user_disabled') end
 
-local presented, window, nonce = tonumber(ARGV[2]), tonumber(ARGV[4]) * 1000, tonumber(ARGV[5])
 local distance = family.generation - presented
 local outcome
 if distance == 0 then

@@ -34,6 +34,7 @@ async def login(request: GatewayRequest) -> Response:
 
     address = client_address(request, gateway.trusted_networks)
     rate = await gateway.rate_limiter.take("login", *rate_keys(address))
+    gateway.passwords.refuse_when_full(rate_key(address))
     try:
         user, opened = await _open_session(request, body, address)
     except InvalidCredentials:

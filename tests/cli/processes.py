@@ -29,6 +29,16 @@ def command_line(pid: int) -> str:
     return ""
 
 
+def threads(pid: int) -> int:
+    """Count the threads of a process."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def waited_for_a_core_seconds(pid: int) -> float:
+    """Give how long the main thread of a process could have run, but others did."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
 def is_running(pid: int) -> bool:
     """Tell whether a process is there and has not ended."""
     with suppress(OSError):

@@ -4,7 +4,7 @@ import re
 import select
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
@@ -231,6 +231,9 @@ def _fill(value: Any, words: Mapping[str, str]) -> Any:
         return {name: _fill(member, words) for name, member in value.items()}
     return value
 
+
+Answered = Callable[[Case], tuple[Session, httpx2.Response]]
+"""Gives the session that asked and the answer that it got."""
 
 BEARER = {"Authorization": "Bearer {access_token}"}
 FORGED_BEARER = {"Authorization": "Bearer {access_token}x"}

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import quick_environment
 from tests.harness import GatewayProcess, RedisServer
-from tests.web.asking import Session, client_of, log_in
+from tests.web.asking import CASES, Answered, Case, Session, client_of, log_in
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +71,20 @@ def standing(gateway: GatewayProcess) -> Iterator[Session]:
     """Give a session that many tests ask with, of a user with the roles staff and ops: never end it or refresh it."""
     with client_of(gateway) as opened:
         yield log_in(gateway, opened, gateway.add_user(roles=("staff", "ops")))
+
+
+@pytest.fixture(scope="session")
+def answered(gateway: GatewayProcess) -> Iterator[Answered]:
+    """Give who asked and what came back: each case is asked once, for all the tests that look at its answer."""
+    known: dict[int, tuple[Session, httpx2.Response]] = {}
+
+    with client_of(gateway) as opened:
+
+        def get(case: Case) -> tuple[Session, httpx2.Response]:
+            number = CASES.index(case)
+            if number not in known:
+                asking = log_in(gateway, opened)
+                known[number] = asking, case.ask(asking)
+            return known[number]
+
+        yield get

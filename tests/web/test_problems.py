@@ -9,25 +9,25 @@ import httpx2
 import pytest
 
 from tests.harness import GatewayProcess
-from tests.web.asking import CASES, CHALLENGE, INVALID_TOKEN, Case, Session, problem_of
+from tests.web.asking import CASES, CHALLENGE, INVALID_TOKEN, Answered, Case, Session, problem_of
 
 PROBLEMS = [case for case in CASES if case.slug and case.method != "HEAD"]
 NO_TOKEN_SENT = {"invalid-credentials", "access-token-missing", "refresh-token-missing"}
 
 
 @pytest.mark.parametrize("case", PROBLEMS, ids=str)
-def test_every_error_is_a_problem_of_the_table_with_no_members_but_its_own(case: Case, session: Session) -> None:
-    body = problem_of(case.ask(session), case.status, case.slug)
+def test_every_error_is_a_problem_of_the_table_with_no_members_but_its_own(case: Case, answered: Answered) -> None:
+    body = problem_of(answered(case)[1], case.status, case.slug)
     named = {"password-rejected": {"reasons"}}.get(case.slug, set())
     assert body.keys() == {"type", "title", "status", "detail"} | named
 
 
 @pytest.mark.parametrize("case", PROBLEMS, ids=str)
 def test_a_401_and_nothing_else_challenges_and_names_an_error_only_when_a_token_was_sent(
-    case: Case, session: Session
+    case: Case, answered: Answered
 ) -> None:
     """RFC 6750 section 3."""
-    answer = case.ask(session)
+    _, answer = answered(case)
     if case.status != 401:
         assert "WWW-Authenticate" not in answer.headers
     elif case.slug in NO_TOKEN_SENT:
@@ -37,8 +37,8 @@ def test_a_401_and_nothing_else_challenges_and_names_an_error_only_when_a_token_
 
 
 @pytest.mark.parametrize("case", PROBLEMS, ids=str)
-def test_no_answer_repeats_a_token_or_a_password(case: Case, session: Session) -> None:
-    answer = case.ask(session)
+def test_no_answer_repeats_a_token_or_a_password(case: Case, answered: Answered) -> None:
+    session, answer = answered(case)
     shown = answer.text + str(answer.headers)
     assert session.access_token not in shown
     assert session.refresh_token not in shown

@@ -3,16 +3,16 @@ from collections.abc import Callable
 import pytest
 
 from tests.harness import GatewayProcess
-from tests.web.asking import CASES, METHODS, Case, Session, comparable, problem_of, send_raw, set_cookies
+from tests.web.asking import CASES, METHODS, Answered, Case, Session, comparable, problem_of, send_raw, set_cookies
 
 EVERY_METHOD = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
 CACHEABLE = ("/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_every_route_gives_every_one_of_its_answers_with_its_headers(case: Case, session: Session) -> None:
+def test_every_route_gives_every_one_of_its_answers_with_its_headers(case: Case, answered: Answered) -> None:
     """T34: no cache keeps a token or what it opened; and no answer tells what the server is made of."""
-    answer = case.ask(session)
+    _, answer = answered(case)
     assert answer.status_code == case.status, answer.text
     is_public = case.path in CACHEABLE and case.status < 400
     assert answer.headers.get_list("Cache-Control") == ["public, max-age=300" if is_public else "no-store"]
@@ -22,8 +22,8 @@ def test_every_route_gives_every_one_of_its_answers_with_its_headers(case: Case,
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.status not in (204, 304)], ids=str)
-def test_no_body_is_ever_taken_for_a_page(case: Case, session: Session) -> None:
-    answer = case.ask(session)
+def test_no_body_is_ever_taken_for_a_page(case: Case, answered: Answered) -> None:
+    _, answer = answered(case)
     if answer.content:
         assert answer.headers["Content-Type"] in ("application/json", "application/problem+json")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -32,8 +32,8 @@ def test_no_body_is_ever_taken_for_a_page(case: Case, session: Session) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.status == 204], ids=str)
-def test_a_204_has_no_body(case: Case, session: Session) -> None:
-    answer = case.ask(session)
+def test_a_204_has_no_body(case: Case, answered: Answered) -> None:
+    _, answer = answered(case)
     assert answer.content == b""
     assert "Content-Type" not in answer.headers
 

@@ -1,0 +1,204 @@
+"""The Lua scripts: their headers tell the truth, and they keep to one slot and to what Redis 6.2 has."""
+
+import ast
+import re
+from collections.abc import AsyncIterator, Callable
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.derived_keys import KeyChain
+from gateway.guessing import GuessingThrottle
+from gateway.keyring import Keyring
+from gateway.rate_limits import RateLimiter
+from gateway.refresh_families import RefreshFamilies, new_family_id
+from gateway.revocations import Revocations
+from gateway.settings import Quota
+from gateway.store import Script, Store
+from gateway.users import Users
+from tests.harness import SECRET, RedisServer, free_port, wait_until
+
+REPOSITORY = Path(__file__).parents[2]
+INCLUDED = {"family_record"}
+FIELDS = ("RETURNS", "CLOCK", "COST", "CALLER")
+COMMANDS_OF_REDIS_6_2 = {
+    *("DEL", "EXISTS", "EXPIRE", "GET", "HDEL", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HMGET", "HSET", "HVALS"),
+    *("PEXPIREAT", "PTTL", "SET", "TIME", "TTL", "XADD", "XTRIM"),
+}
+
+
+@cache
+def text_of(name: str) -> str:
+    return (files("gateway.lua") / f"{name}.lua").read_text()
+
+
+def all_names() -> list[str]:
+    return sorted(entry.name.removesuffix(".lua") for entry in files("gateway.lua").iterdir() if ".lua" in entry.name)
+
+
+SCRIPTS = [name for name in all_names() if name not in INCLUDED]
+
+
+def header_of(name: str) -> str:
+    lines = text_of(name).splitlines()
+    end = next(number for number, line in enumerate(lines) if not line.startswith("--"))
+    return "\n".join(lines[:end])
+
+
+def body_of(name: str) -> str:
+    code = text_of(name).splitlines()[header_of(name).count("\n") + 1 :]
+    return "\n".join(line.partition("--")[0] for line in code)
+
+
+def numbers(kind: str, text: str) -> set[int]:
+    return {int(number) for number in re.findall(rf"{kind}\[(\d+)\]", text)}
+
+
+def test_there_are_scripts() -> None:
+    assert {"family_rotate", "gcra_take", "user_change"} <= set(SCRIPTS)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_header_begins_with_the_name_and_says_what_the_script_does(name: str) -> None:
+    assert re.match(rf"-- {name}: [a-z].+", header_of(name))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_header_names_the_keys_that_are_used_and_no_others(name: str) -> None:
+    named = re.findall(r"^-- KEYS\[(\d+)\]  <prefix>\S+ ", header_of(name), re.MULTILINE)
+    assert [int(number) for number in named] == list(range(1, len(named) + 1))
+    assert numbers("KEYS", body_of(name)) == {int(number) for number in named}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_header_names_the_arguments_that_are_used_and_no_others(name: str) -> None:
+    named = re.findall(r"^-- ARGV\[(\d+)(\+?)\] +\S", header_of(name), re.MULTILINE)
+    assert [int(number) for number, _ in named] == list(range(1, len(named) + 1))
+    assert "+" not in [more for _, more in named[:-1]]
+    body = body_of(name)
+    rest = {
+        int(number)
+        for number in re.findall(r"unpack\(ARGV, (\d+)\)|for i = (\d+), #ARGV", body)
+        for number in number
+        if number
+    }
+    if rest:
+        assert named[-1] == (str(*rest), "+")
+    else:
+        assert "+" not in named[-1]
+    used = numbers("ARGV", body)
+    single = {int(number) for number, more in named if not more}
+    assert single <= used
+    assert {number for number in used if not rest or number < min(rest)} == single
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_header_tells_answer_clock_cost_and_caller_once(name: str) -> None:
+    for field in FIELDS:
+        assert len(re.findall(rf"(?:^-- |  ){field} +\S", header_of(name), re.MULTILINE)) == 1, field
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_header_tells_which_clock_the_script_reads(name: str) -> None:
+    reads = "redis.call('TIME')" in body_of(name) or "now_milliseconds()" in body_of(name)
+    [told] = re.findall(r"^-- CLOCK +(Redis TIME, \w+|none) ", header_of(name), re.MULTILINE)
+    assert told.startswith("Redis TIME") is reads
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_caller_exists_and_loads_the_script(name: str) -> None:
+    [(path, callers)] = re.findall(r"^-- CALLER +(\S+): (.+)$", header_of(name), re.MULTILINE)
+    source = (REPOSITORY / path).read_text()
+    assert f'Script.load("{name}")' in source
+    classes = {node.name: node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)}
+    for caller in callers.split(", "):
+        class_name, _, method = caller.partition(".")
+        methods = {node.name for node in classes[class_name].body if isinstance(node, ast.AsyncFunctionDef)}
+        assert not method or method in methods, caller
+
+
+def test_every_script_is_loaded_by_somebody() -> None:
+    sources = "".join(path.read_text() for path in (REPOSITORY / "gateway").rglob("*.py"))
+    assert sorted(re.findall(r'Script\.load\("(\w+)"\)', sources)) == sorted(SCRIPTS)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_includes_what_it_uses(name: str) -> None:
+    helpers = set(re.findall(r"^local function (\w+)", text_of("family_record"), re.MULTILINE))
+    uses = any(re.search(rf"\b{helper}\(", body_of(name)) for helper in helpers)
+    assert ("-- INCLUDES family_record" in header_of(name)) is uses
+    loaded = Script.load(name)
+    assert (text_of("family_record") in loaded.text) is uses
+    assert loaded.text.endswith(text_of(name))
+
+
+@pytest.mark.parametrize("name", all_names())
+def test_a_script_keeps_to_redis_6_2(name: str) -> None:
+    """No shebang, no newer commands, and every call by a plain name."""
+    text = body_of(name) if name in SCRIPTS else text_of(name)
+    assert not text_of(name).startswith("#!")
+    called = re.findall(r"redis\.p?call\(([^,)]+)", text)
+    assert {call.strip("'") for call in called} <= COMMANDS_OF_REDIS_6_2
+    assert not re.search(r"'(NX|GT|LT|KEEPTTL|GETDEL|IFEQ)'", re.sub(r"redis\.call\('SET'[^\n]*", "", text))
+
+
+@pytest.mark.redis
+async def test_every_script_loads(store: Store) -> None:
+    for name in SCRIPTS:
+        script = Script.load(name)
+        assert await store.execute("SCRIPT", "LOAD", script.text) == script.sha1.encode()
+
+
+@pytest.fixture
+async def cluster_store(own_redis: Callable[..., RedisServer]) -> AsyncIterator[Store]:
+    """Give a store on a cluster of one node, which refuses keys of several slots as a large one does."""
+    server = own_redis("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    server.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+    wait_until(lambda: b"cluster_state:ok" in server.command("CLUSTER", "INFO"), what="the cluster")
+    store = Store(f"redis+cluster://127.0.0.1:{server.port}", "gw:")
+    yield store
+    await store.close()
+
+
+@pytest.mark.redis
+async def test_every_script_keeps_to_one_slot_of_a_cluster(cluster_store: Store) -> None:
+    """And so do the commands that take several keys."""
+    seen = set()
+
+    async def run(script: Script, *arguments: Any, **options: Any) -> Any:
+        seen.add(script.name)
+        return await Store.run(cluster_store, script, *arguments, **options)
+
+    cluster_store.run = run  # type: ignore[method-assign]
+    users, keychain = Users(cluster_store, lambda: 0), KeyChain.of(SECRET)
+    families = RefreshFamilies(
+        cluster_store, keychain, idle_ttl_seconds=60, absolute_ttl_seconds=60, replay_window_seconds=60, max_per_user=1
+    )
+    user = await users.add("ann@example.com", "Ann", ("staff",), "a hash")
+    opened = [await families.open(user.user_id, 1, new_family_id(), "::1", "curl") for _ in range(2)]
+    rotation = await families.rotate(families.parse(opened[1].refresh_token))
+    assert rotation.outcome == "rotated"
+    assert [family.family_id for family in await families.list(user.user_id)] == [opened[1].family_id]
+    assert await families.exists(user.user_id, opened[1].family_id)
+    revocations = Revocations(cluster_store, lambda: 0)
+    await revocations.announce(opened[1].unannounced)
+    assert await families.revoke(user.user_id, opened[1].unannounced) == 1
+    assert await users.set_active(user.user_id, False) == (opened[1].family_id,)
+    await users.remove(user.user_id, user.email)
+    assert [user async for user in users.all()] == []
+    assert len(await cluster_store.read_stream("gw:revocations", "0-0", 10, wait=True)) == 1
+
+    keyring = Keyring(
+        cluster_store, keychain, algorithm="EdDSA", rsa_key_bits=2048, access_token_ttl_seconds=60, rotation_days=30
+    )
+    await keyring.open()
+    await RateLimiter(cluster_store, {"login": Quota(10, 60)}).take("login", "192.0.2.7")
+    throttle = GuessingThrottle(cluster_store, keychain, lambda: 0, is_on=True)
+    attempt = await throttle.take("ann@example.com", None)
+    assert attempt is not None
+    await throttle.take_back(attempt)
+    assert seen == set(SCRIPTS)
+    assert (await cluster_store.server_facts())["cluster_enabled"] == 1

@@ -1,0 +1,185 @@
+"""Access tokens as they are minted, read by our verifier and by PyJWT."""
+
+import json
+import re
+import time
+from typing import Any
+
+import jwt
+import pytest
+
+from gateway.access_tokens import AccessTokenMinter, new_token_id
+from gateway.derived_keys import KeyChain
+from gateway.errors import StoreUnavailable
+from gateway.keyring import Keyring
+from gateway.store import Store
+from gateway.users import check_email, check_name, check_roles
+from gateway.verifier import AccessClaims, ExpiredToken, UnknownKey
+from gateway.verifier.verify import verify_access_token
+from tests.harness import SECRET
+
+pytestmark = pytest.mark.redis
+
+ISSUER = "https://auth.example.com"
+AUDIENCE = "https://api.example.com"
+NOW = 1_790_000_000
+TTL_SECONDS = 600
+SUBJECT = "usr_" + "A" * 22
+FAMILY_ID = "B" * 21 + "A"
+
+
+async def keyring_of(store: Store, algorithm: str = "EdDSA") -> Keyring:
+    keyring = Keyring(
+        store,
+        KeyChain.of(SECRET),
+        algorithm=algorithm,
+        rsa_key_bits=2048,
+        access_token_ttl_seconds=TTL_SECONDS,
+        rotation_days=30,
+    )
+    await keyring.open()
+    return keyring
+
+
+def minter(keyring: Keyring, **changes: Any) -> AccessTokenMinter:
+    options: dict[str, Any] = {
+        "issuer": ISSUER,
+        "audience": AUDIENCE,
+        "client_id": "first-party",
+        "ttl_seconds": TTL_SECONDS,
+        "personal_claims": ("email", "name"),
+    }
+    return AccessTokenMinter(keyring, **options | changes)
+
+
+def mint(tokens: AccessTokenMinter, **changes: Any) -> str:
+    facts: dict[str, Any] = {
+        "subject": SUBJECT,
+        "family_id": FAMILY_ID,
+        "auth_time": NOW - 3600,
+        "roles": ("staff", "ops"),
+        "email": "zoë@example.com",
+        "name": "Zoë 漢字",
+        "now": NOW,
+    }
+    return tokens.mint(**facts | changes)
+
+
+def verify(access_token: str, keyring: Keyring, now: int = NOW) -> AccessClaims:
+    return verify_access_token(access_token, keyring.keys.verification, issuer=ISSUER, audience=AUDIENCE, now=now)
+
+
+async def test_a_token_says_what_the_contract_says_and_nothing_more(store: Store) -> None:
+    keyring = await keyring_of(store)
+    access_token = mint(minter(keyring, new_id=lambda: "a-token-id"))
+    assert jwt.get_unverified_header(access_token) == {
+        "alg": "EdDSA",
+        "typ": "at+jwt",
+        "kid": keyring.keys.current.kid,
+    }
+    assert jwt.decode(access_token, options={"verify_signature": False}) == {
+        "iss": ISSUER,
+        "sub": SUBJECT,
+        "aud": AUDIENCE,
+        "client_id": "first-party",
+        "iat": NOW,
+        "exp": NOW + TTL_SECONDS,
+        "jti": "a-token-id",
+        "sid": FAMILY_ID,
+        "auth_time": NOW - 3600,
+        "amr": ["pwd"],
+        "roles": ["staff", "ops"],
+        "email": "zoë@example.com",
+        "name": "Zoë 漢字",
+    }
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "PS256", "ES256", "EdDSA"])
+async def test_a_token_is_good_for_our_verifier_and_for_others(store: Store, algorithm: str) -> None:
+    keyring = await keyring_of(store, algorithm)
+    now = int(time.monotonic()) + 2_000_000_000
+    access_token = mint(minter(keyring), now=now)
+    claims = verify(access_token, keyring, now)
+    assert (claims.sub, claims.sid, claims.roles, claims.name) == (SUBJECT, FAMILY_ID, ("staff", "ops"), "Zoë 漢字")
+    [key] = [
+        key for key in jwt.PyJWKSet.from_json(keyring.keys.jwks.decode()).keys if key.key_id == claims_kid(access_token)
+    ]
+    decoded = jwt.decode(
+        access_token,
+        key,
+        algorithms=[algorithm],
+        audience=AUDIENCE,
+        issuer=ISSUER,
+        options={"verify_iat": False, "require": ["exp", "iat", "sub", "client_id", "jti", "sid"]},
+    )
+    assert decoded["sid"] == FAMILY_ID
+
+
+def claims_kid(access_token: str) -> str:
+    kid: str = jwt.get_unverified_header(access_token)["kid"]
+    return kid
+
+
+async def test_a_token_is_good_until_the_second_of_its_end(store: Store) -> None:
+    keyring = await keyring_of(store)
+    access_token = mint(minter(keyring, ttl_seconds=60))
+    assert verify(access_token, keyring, NOW + 59).exp == NOW + 60
+    with pytest.raises(ExpiredToken):
+        verify(access_token, keyring, NOW + 60)
+
+
+@pytest.mark.parametrize("personal_claims", [(), ("email",), ("name",), ("email", "name")])
+async def test_personal_claims_are_those_that_were_asked_for(store: Store, personal_claims: tuple[str, ...]) -> None:
+    access_token = mint(minter(await keyring_of(store), personal_claims=personal_claims))
+    claims = jwt.decode(access_token, options={"verify_signature": False})
+    assert {"email", "name"} & set(claims) == set(personal_claims)
+
+
+async def test_every_token_has_an_id_of_its_own(store: Store) -> None:
+    tokens = minter(await keyring_of(store))
+    ids = {jwt.decode(mint(tokens), options={"verify_signature": False})["jti"] for _ in range(200)}
+    assert len(ids) == 200
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{22}", token_id) for token_id in ids)
+    assert new_token_id() not in ids
+
+
+async def test_a_user_with_the_most_roles_still_has_a_token_that_is_accepted(store: Store) -> None:
+    """The verifier refuses tokens over 4096 characters; the largest RSA keys make signatures of 341 more."""
+    keyring = await keyring_of(store, "RS256")
+    roles = check_roles(tuple(f"{number:02}-a-role-of-a-user" for number in range(50)))
+    assert len(",".join(roles)) > 900
+    access_token = mint(
+        minter(keyring), roles=roles, name=check_name("漢" * 200), email=check_email("a" * 248 + "@xy.zq")
+    )
+    assert verify(access_token, keyring).roles == roles
+    assert len(access_token) + 341 <= 4096
+
+
+async def test_tokens_go_on_through_a_rotation_and_end_with_a_compromised_key(store: Store) -> None:
+    keyring = await keyring_of(store)
+    tokens = minter(keyring)
+    first = mint(tokens)
+    await keyring.rotate(force=True)
+    second = mint(tokens)
+    for access_token in (first, second):
+        verify(access_token, keyring)
+    await keyring.rotate(compromised=True)
+    third = mint(tokens)
+    verify(third, keyring)
+    dropped = [access_token for access_token in (first, second) if claims_kid(access_token) not in kids(keyring)]
+    for access_token in dropped:
+        with pytest.raises(UnknownKey):
+            verify(access_token, keyring)
+    assert claims_kid(third) in kids(keyring)
+
+
+def kids(keyring: Keyring) -> set[str]:
+    return {jwk["kid"] for jwk in json.loads(keyring.keys.jwks)["keys"]}
+
+
+async def test_a_process_that_has_never_seen_the_keyring_mints_nothing(store: Store) -> None:
+    keyring = Keyring(
+        store, KeyChain.of(SECRET), algorithm="EdDSA", rsa_key_bits=2048, access_token_ttl_seconds=600, rotation_days=30
+    )
+    with pytest.raises(StoreUnavailable):
+        mint(minter(keyring))

@@ -167,3 +167,17 @@ def test_a_hundred_rotations_give_no_unknown_kid_and_refuse_no_good_token(
     )
     assert failures == []
     assert len(kids) >= 5
+
+
+def test_ten_gateways_started_at_once_on_an_empty_redis_agree_on_one_keyring(
+    make_gateway: Callable[..., GatewayProcess],
+) -> None:
+    gateways = [make_gateway(start=False) for _ in range(10)]
+    for gateway in gateways:
+        gateway.start(wait=False)
+    for gateway in gateways:
+        gateway.wait_until_ready()
+    served = {httpx2.get(f"{gateway.url}/.well-known/jwks.json").content for gateway in gateways}
+    print(f"{len(gateways)} gateways, {len(served)} keyring")
+    assert len(served) == 1
+    assert len(json.loads(served.pop())["keys"]) == 2

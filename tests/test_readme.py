@@ -10,11 +10,13 @@ import threading
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import httpx2
 import pytest
 from starlette.routing import Route
+from starlette.testclient import TestClient
 
 from gateway import errors
 from gateway.cli import cli
@@ -110,7 +112,9 @@ def test_the_transcript_prints_what_it_shows(gateway: GatewayProcess, demo_passw
 def test_the_python_programs_verify_a_token(gateway: GatewayProcess, demo_token: str, tmp_path: Path) -> None:
     """Both programs accept a good token and refuse a bad one; only the address is put in."""
     programs = [
-        block for language, block in FENCE.findall(section(README, "Verify a token offline")) if language == "python"
+        block
+        for language, block in FENCE.findall(section(README, "Verify a token offline"))
+        if language == "python" and "sys.argv" in block
     ]
     assert len(programs) == 2
     for number, program in enumerate(programs):
@@ -124,6 +128,40 @@ def test_the_python_programs_verify_a_token(gateway: GatewayProcess, demo_token:
             assert (done.returncode == 0) is accepted, done.stderr
             assert ("usr_" in done.stdout) is accepted
             assert ("demo" in done.stdout) is accepted
+
+
+def test_the_node_program_verifies_a_token(gateway: GatewayProcess, demo_token: str) -> None:
+    """It accepts a good token and refuses a bad one; only the address is put in."""
+    if shutil.which("node") is None or not (ROOT / "tests/node/node_modules").is_dir():
+        pytest.skip("node or tests/node/node_modules is missing: apt install nodejs npm, then make test")
+    (program,) = [
+        block for language, block in FENCE.findall(section(README, "Verify a token offline")) if language == "js"
+    ]
+    program = program.replace(SHOWN_ADDRESS, gateway.url).replace("process.argv[2]", "process.argv[1]")
+    for token, accepted in ((demo_token, True), (demo_token[:-8] + "AAAAAAAA", False)):
+        done = subprocess.run(
+            ["node", "--input-type=module", "--eval", program, token],
+            cwd=ROOT / "tests/node", capture_output=True, text=True, timeout=30,
+        )  # fmt: skip
+        assert (done.returncode == 0) is accepted, done.stderr
+        assert ("usr_" in done.stdout) is accepted
+
+
+def test_the_protected_application_serves_whom_the_role_allows(gateway: GatewayProcess, demo_token: str) -> None:
+    """The README's Starlette application, with the address and the role of the demo user put in."""
+    (program,) = [
+        block
+        for language, block in FENCE.findall(section(README, "Verify a token offline"))
+        if language == "python" and "AccessTokenMiddleware" in block
+    ]
+    program = program.replace("https://auth.example.com", gateway.url)
+    for role, expected in (("demo", 200), ("staff", 403)):
+        names: dict[str, Any] = {}
+        exec(program.replace('role="staff"', f'role="{role}"'), names)  # noqa: S102 - the program that readers copy
+        with TestClient(names["app"]) as client:
+            assert client.get("/orders").status_code == 401
+            answer = client.get("/orders", headers={"Authorization": f"Bearer {demo_token}"})
+            assert answer.status_code == expected
 
 
 class EchoApplication(http.server.BaseHTTPRequestHandler):

@@ -18,10 +18,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from gateway.errors import StartupError, StoreUnavailable
@@ -133,6 +136,10 @@ class Store:
         """Close every connection."""
         for client in (self._client, self._stream_client, self._durable_client):
             await client.aclose()
+            pool = getattr(client, "connection_pool", None)
+            if isinstance(pool, SentinelConnectionPool):
+                for sentinel in pool.sentinel_manager.sentinels:
+                    await sentinel.aclose()
 
     async def _run(self, script: Script, command: Sequence[str | int | bytes], durable: bool) -> Any:
         send = self._send_durably if durable else self._send
@@ -148,6 +155,8 @@ class Store:
 
     async def _send_durably(self, command: Sequence[str | int | bytes]) -> Any:
         """Send a write and wait for its confirmation, on one connection: WAIT counts that connection's writes."""
+        if not isinstance(self._client, Redis):
+            return await self._send(command)  # a cluster's pipeline would send WAIT to any node
         if self._monotonic() >= self._confirmation_known_until:
             self._confirmation = _confirmation(await self._client.info())
             self._confirmation_known_until = self._monotonic() + SERVER_FACTS_SECONDS
@@ -195,6 +204,14 @@ class Store:
         return StoreUnavailable()
 
 
+class _Cluster(RedisCluster):
+    """One that sends nothing again after a timeout."""
+
+    ERRORS_ALLOW_RETRY = tuple(  # type: ignore[assignment]
+        kind for kind in RedisCluster.ERRORS_ALLOW_RETRY if kind is not RedisTimeoutError
+    )
+
+
 def _heed_cancellation() -> None:
     # redis-py sends by `asyncio.wait_for`: that of Python 3.11 forgets a cancellation which comes as the sending ends.
     task = asyncio.current_task()
@@ -204,8 +221,6 @@ def _heed_cancellation() -> None:
 
 def _confirmation(facts: dict[str, Any]) -> tuple[str | int, ...]:
     """Give the command that waits until a write is safe: with a replica, else on disk, else there is none."""
-    if "redis_version" not in facts:
-        return ()  # a cluster answers for each node; its pipelines take no scripts
     # A replica that is still loading what was before confirms nothing.
     if any(re.fullmatch(r"slave[0-9]+", name) and fact["state"] == "online" for name, fact in facts.items()):
         return ("WAIT", 1, REPLICA_TIMEOUT_MILLISECONDS)
@@ -229,13 +244,14 @@ def _open_client(url: str, reply_timeout_seconds: float) -> Any:
     )
     scheme, _, rest = url.partition("://")
     if scheme == "redis+cluster":
-        parts = urlsplit(f"redis://{rest.split(',')[0]}")
-        return RedisCluster(
-            host=parts.hostname or "127.0.0.1",
-            port=parts.port or 6379,
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password else None,
-            cluster_error_retry_attempts=2,
+        credentials, _, hosts = rest.rpartition("@")
+        username, _, password = credentials.partition(":")
+        nodes = [urlsplit(f"redis://{host}") for host in hosts.split(",")]
+        return _Cluster(
+            startup_nodes=[ClusterNode(node.hostname or "127.0.0.1", node.port or 6379) for node in nodes],
+            username=unquote(username) or None,
+            password=unquote(password) or None,
+            retry=broken_connections_twice,
             **options,
         )
     if scheme == "redis+sentinel":

@@ -1,12 +1,10 @@
 """What the README and the pages beside it say is so: commands, output, tables, links."""
 
-import http.server
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +20,7 @@ from gateway import errors
 from gateway.cli import cli
 from gateway.settings import settings_table
 from gateway.web.routes import ROUTES
-from tests.harness import GatewayProcess, free_port, run_command, wait_until
+from tests.harness import GatewayProcess, run_command
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -164,74 +162,16 @@ def test_the_protected_application_serves_whom_the_role_allows(gateway: GatewayP
             assert answer.status_code == expected
 
 
-class EchoApplication(http.server.BaseHTTPRequestHandler):
-    """Answers with the request headers that it got, one a line."""
-
-    def do_GET(self) -> None:
-        """Answer a GET."""
-        body = str(self.headers).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet."""
-
-
-@pytest.fixture
-def nginx_url(gateway: GatewayProcess, tmp_path: Path) -> Iterator[str]:
-    """Run nginx with the README's server, in front of an application that echoes; only the ports are put in."""
-    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/local/sbin:/usr/sbin:/sbin")
-    if nginx is None:
-        pytest.skip("there is no nginx here to run the README's configuration with")
-    application = http.server.ThreadingHTTPServer(("127.0.0.1", 0), EchoApplication)
-    threading.Thread(target=application.serve_forever, daemon=True).start()
-    port = free_port()
-    (server,) = [block for language, block in FENCE.findall(README.read_text()) if language == "nginx"]
-    for shown, real in (("8080", port), ("8000", gateway.port), ("3000", application.server_port)):
-        assert f"127.0.0.1:{shown}" in server
-        server = server.replace(f"127.0.0.1:{shown}", f"127.0.0.1:{real}")
-    folders = "".join(
-        f"{kind}_temp_path {tmp_path}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    configuration = tmp_path / "nginx.conf"
-    configuration.write_text(
-        f"daemon off; master_process off; pid {tmp_path}/pid; error_log {tmp_path}/error.log;\n"
-        f"events {{}}\nhttp {{ access_log off; {folders}\n{server} }}\n"
-    )
-    command = [nginx, "-p", str(tmp_path), "-e", f"{tmp_path}/error.log", "-c", str(configuration)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        assert process.poll() is None, (tmp_path / "error.log").read_text()
-        try:
-            return httpx2.get(f"{url}/.well-known/jwks.json").status_code == 200
-        except httpx2.TransportError:
-            return False
-
-    try:
-        wait_until(answers, what="nginx")
-        yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
-        application.shutdown()
-        application.server_close()
-
-
-def test_the_nginx_configuration_lets_pass_whom_the_gateway_knows(nginx_url: str, demo_token: str) -> None:
-    """The README's two requests print what it shows, and the application sees none of a client's identity headers."""
-    forged = {"Remote-User": "admin", "Remote-Groups": "admin", "X-Forwarded-For": "192.0.2.1"}
-    answer = httpx2.get(nginx_url, headers={"Authorization": f"Bearer {demo_token}", **forged})
-    seen = [line.partition(": ") for line in answer.text.splitlines()]
-    identity = [(name.lower(), value) for name, _, value in seen if name.lower().startswith(("remote-", "x-forw"))]
-    assert ("remote-user", "demo@example.com") in identity
-    assert ("remote-groups", "demo") in identity
-    assert not {value for _, value in identity} & set(forged.values())
-    text = section(README, "Behind nginx").partition("Without a token")[2]
-    check_steps(steps(text.replace("http://127.0.0.1:8080", nginx_url)), TOKEN=demo_token)
+def test_the_sections_on_proxies_are_those_of_the_page_that_is_tested() -> None:
+    """Each ends in the two curls that tests/proxies runs from docs/proxies.md."""
+    page = (ROOT / "docs" / "proxies.md").read_text()
+    sections = re.split(r"^### (.*)$", section(README, "Behind a reverse proxy"), flags=re.MULTILINE)[1:]
+    assert sections[::2] == ["nginx", "Caddy", "HAProxy", "Traefik", "Envoy", "Apache httpd"]
+    for name, text in zip(sections[::2], sections[1::2], strict=True):
+        told = re.search(rf"^## {name}\n(.*?)(?=^## )", page, re.MULTILINE | re.DOTALL)
+        assert told
+        assert [block for block in FENCE.findall(text) if block not in FENCE.findall(told[1])] == []
+        assert [language for language, _ in FENCE.findall(text)] == ["sh", "sh", "text"]
 
 
 def test_the_table_of_settings_is_the_generated_one() -> None:

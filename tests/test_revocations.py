@@ -10,7 +10,12 @@ import pytest
 
 from gateway.errors import StoreUnavailable
 from gateway.refresh_families import new_family_id
-from gateway.revocations import LONGEST_ACCESS_TOKEN_LIFE_SECONDS, STALE_AFTER_SECONDS, Revocations
+from gateway.revocations import (
+    LONGEST_ACCESS_TOKEN_LIFE_SECONDS,
+    RECONNECT_DELAY_SECONDS,
+    STALE_AFTER_SECONDS,
+    Revocations,
+)
 from gateway.store import Store
 from tests.harness import RedisServer, free_port
 
@@ -192,6 +197,7 @@ async def test_a_view_tells_when_it_has_not_heard_the_stream_for_long(own_redis:
         assert current == [True, False, False]
         assert view.was_read
         assert view.lag_seconds == STALE_AFTER_SECONDS + 1
+        await asyncio.sleep(2 * RECONNECT_DELAY_SECONDS)
         server.start()
         assert await until(lambda: view.is_current) < 1.0
         assert view.lag_seconds == 0

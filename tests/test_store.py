@@ -3,13 +3,15 @@
 import asyncio
 import hashlib
 import signal
+import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from gateway.embedded import find_server
 from gateway.errors import StartupError, StoreUnavailable
 from gateway.store import CALL_DEADLINE_SECONDS, DURABLE_DEADLINE_SECONDS, MAX_CONNECTIONS, Script, Store, check_server
 from tests.harness import RedisServer, free_port, wait_until
@@ -328,7 +330,7 @@ async def test_a_server_with_no_room_for_one_more_client_is_told(own_redis: Make
 
 async def test_a_durable_write_waits_for_the_replica_that_there_is(own_redis: MakeRedis, open_store: OpenStore) -> None:
     """One that has gone silent is told, since the write may be lost; the write itself is there and may be repeated."""
-    master = own_redis()
+    master = own_redis("--repl-diskless-sync-delay", "0")
     replica = own_redis("--replicaof", "127.0.0.1", str(master.port))
     store = open_store(master)
     wait_until(lambda: b"state=online" in master.command("INFO", "replication"))
@@ -339,6 +341,49 @@ async def test_a_durable_write_waits_for_the_replica_that_there_is(own_redis: Ma
     assert await store.run(COUNT, ["count"]) == 3
     replica.signal(signal.SIGCONT)
     assert await store.run(COUNT, ["count"], durable=True) == 4
+
+
+@pytest.fixture
+def sentinel(own_redis: MakeRedis, tmp_path: Path) -> Iterator[tuple[str, RedisServer]]:
+    """Give the URL of a service that one Sentinel watches, and its master; there is a replica too."""
+    master = own_redis("--repl-diskless-sync-delay", "0")
+    own_redis("--replicaof", "127.0.0.1", str(master.port))
+    wait_until(lambda: b"state=online" in master.command("INFO", "replication"))
+    watcher = RedisServer(tmp_path / "sentinel")
+    watcher.directory.mkdir()
+    configuration = watcher.directory / "sentinel.conf"
+    configuration.write_text(
+        f"port {watcher.port}\nbind 127.0.0.1\ndir {watcher.directory}\nlogfile {watcher.directory}/log\n"
+        f"sentinel monitor sessions 127.0.0.1 {master.port} 1\n"
+        "sentinel down-after-milliseconds sessions 500\nsentinel failover-timeout sessions 5000\n"
+    )
+    watcher.process = subprocess.Popen([find_server()[0], str(configuration), "--sentinel"])
+    wait_until(watcher.answers, what="Sentinel")
+    wait_until(lambda: b"slaves=1" in watcher.command("INFO", "sentinel"), what="Sentinel to find the replica")
+    yield f"redis+sentinel://127.0.0.1:{watcher.port}/sessions/0", master
+    watcher.stop()
+
+
+async def test_a_new_master_is_found_by_sentinel(sentinel: tuple[str, RedisServer]) -> None:
+    """Until then every call is told that Redis is away, in time."""
+    url, master = sentinel
+    store = Store(url, "gw:")
+    await works(store)
+    assert await store.run(COUNT, ["count"], durable=True) == 1
+    master.kill()
+    begun, longest, is_back = time.monotonic(), 0.0, False
+    while not is_back:
+        asked = time.monotonic()
+        with suppress(StoreUnavailable):
+            assert await store.run(COUNT, ["count"]) == 2
+            is_back = True
+        longest = max(longest, time.monotonic() - asked)
+        assert time.monotonic() - begun < 20
+        await asyncio.sleep(0.02)
+    print(f"a new master after {time.monotonic() - begun:.1f} s")
+    assert longest < TOLD_WITHIN_SECONDS
+    await works(store)
+    await store.close()
 
 
 def test_the_deadlines_keep_what_the_contract_says() -> None:

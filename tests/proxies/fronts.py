@@ -1,0 +1,383 @@
+"""Real proxies with the very files of config/: only ports, addresses and paths are put in."""
+
+import contextlib
+import datetime
+import functools
+import http.client
+import ipaddress
+import json
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.harness import free_port, wait_until
+from tests.proxies.echo import Seen
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "config"
+SITE = "app.example.com"
+ISSUER = f"https://{SITE}"
+SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
+START_SECONDS = 15.0
+
+Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+
+
+@dataclass
+class Answer:
+    """What a client of a proxy got; `seen` is what the application saw, None when it was not asked."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    seen: Seen | None = None
+
+    def values(self, name: str) -> list[str]:
+        """Give the values of a header."""
+        return [value for found, value in self.headers if found.lower() == name.lower()]
+
+
+@dataclass
+class Certificates:
+    """A certificate for the site, a CA that signed it, and the key of both, as files."""
+
+    authority: Path
+    chain: Path
+    key: Path
+    chain_and_key: Path
+
+    def client_context(self) -> ssl.SSLContext:
+        """Give the TLS settings of a client that trusts the CA and nobody else."""
+        return ssl.create_default_context(cafile=str(self.authority))
+
+
+def make_certificates(directory: Path) -> Certificates:
+    """Make a CA and a certificate for the site and for 127.0.0.1."""
+    now = datetime.datetime.fromtimestamp(directory.stat().st_mtime, datetime.UTC)
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+
+    def certificate(
+        name: str, issuer: str, public: ec.EllipticCurvePublicKey, extensions: list[x509.ExtensionType]
+    ) -> bytes:
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=2))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        return builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    usage = {
+        name: name in ("key_cert_sign", "crl_sign")
+        for name in (
+            "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+            "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
+        )
+    }  # fmt: skip
+    authority = certificate(
+        "Test CA", "Test CA", ca_key.public_key(), [x509.BasicConstraints(True, 0), x509.KeyUsage(**usage)]
+    )
+    names: list[x509.GeneralName] = [x509.DNSName(SITE), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    chain = certificate(SITE, "Test CA", key.public_key(), [x509.SubjectAlternativeName(names)])
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    files = {"authority": authority, "chain": chain, "key": pem, "chain_and_key": chain + pem}
+    for name, content in files.items():
+        (directory / f"{name}.pem").write_bytes(content)
+    return Certificates(**{name: directory / f"{name}.pem" for name in files})
+
+
+def find_program(*names: str) -> str | None:
+    """Give the path of the first of these programs that is installed, those of administrators included."""
+    for name in names:
+        if found := shutil.which(name) or shutil.which(name, path=SBIN):
+            return found
+    return None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One sort of proxy: its program, what it is started with, and what differs from the others."""
+
+    name: str
+    programs: tuple[str, ...]
+    package: str
+    prepare: Callable[["Front", bool], list[str]]
+    gateway_away: int = 503
+    always_tls: bool = False
+
+    def __str__(self) -> str:
+        """Name the tests."""
+        return self.name
+
+    @property
+    def program(self) -> str | None:
+        """Where it is installed."""
+        return find_program(*self.programs)
+
+
+@dataclass
+class Front:
+    """A running proxy in front of the application, with a gateway to ask."""
+
+    kind: Kind
+    directory: Path
+    gateway_port: int
+    app_port: int
+    certificates: Certificates
+    tls: bool = False
+    port: int = field(default_factory=free_port)
+    tls_port: int = field(default_factory=free_port)
+    other_port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def start(self, *, await_keys: bool = True) -> "Front":
+        """Start it, and wait until the gateway's keys can be had through it, or until it answers at all."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        command = self.kind.prepare(self, self.tls)
+        environ = {"PATH": os.environ["PATH"] + ":" + SBIN, "HOME": str(self.directory)}  # noqa: TID251 - for a child
+        with (self.directory / "output").open("wb") as output:
+            self.process = subprocess.Popen(
+                command, cwd=self.directory, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        try:
+            wait_until(lambda: self._answers(await_keys), START_SECONDS, str(self.kind))
+        except AssertionError as error:
+            self.stop()
+            raise AssertionError(f"{self.kind} does not serve; it says:\n{self.log_text()}") from error
+        return self
+
+    def stop(self) -> None:
+        """End it."""
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(timeout=10)
+
+    def log_text(self) -> str:
+        """Give what it printed and logged."""
+        return "".join(
+            path.read_text(errors="replace")
+            for name in ("output", "error.log")
+            if (path := self.directory / name).exists()
+        )
+
+    def _answers(self, await_keys: bool) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return self.ask("/.well-known/jwks.json").status == 200 or not await_keys
+        return False
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether clients speak TLS to it."""
+        return self.tls or self.kind.always_tls
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"https://127.0.0.1:{self.tls_port}" if self.is_tls else f"http://127.0.0.1:{self.port}"
+
+    def connect(self) -> socket.socket:
+        """Open a connection to it, the TLS handshake done."""
+        connection = socket.create_connection(("127.0.0.1", self.tls_port if self.is_tls else self.port), timeout=15)
+        if self.is_tls:
+            return self._context.wrap_socket(connection, server_hostname=SITE)
+        return connection
+
+    @functools.cached_property
+    def _context(self) -> ssl.SSLContext:
+        return self.certificates.client_context()
+
+    def ask(
+        self, target: str | bytes = "/", headers: Headers = (), *, method: str = "GET", body: bytes | None = None
+    ) -> Answer:
+        """Send a request exactly as it is given, with `Host`, `Connection: close` and the length of the body."""
+        pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
+        pairs = [("Host", SITE), *pairs, ("Connection", "close")]
+        if body is not None:
+            pairs.append(("Content-Length", str(len(body))))
+        raw = target if isinstance(target, bytes) else target.encode("latin-1")
+        head = method.encode() + b" " + raw + b" HTTP/1.1\r\n"
+        head += b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in pairs)
+        with self.connect() as connection:
+            connection.sendall(head + b"\r\n" + (body or b""))
+            response = http.client.HTTPResponse(connection, method=method)
+            response.begin()
+            answer = Answer(response.status, response.getheaders(), response.read())
+        if answer.values("X-Echo") and answer.body:
+            seen = json.loads(answer.body)
+            answer.seen = Seen(**seen | {"headers": [(name, value) for name, value in seen["headers"]]})
+        return answer
+
+    def put_in(self, name: str, substitutions: Mapping[str, str], *, tls: bool) -> Path:
+        """
+        Write a file of config/ into the directory, with ports, addresses and paths put in, and with TLS on demand.
+
+        Each of the *substitutions* must be there to be made.
+        """
+        text = (CONFIG / name).read_text()
+        if tls:
+            text = text.replace("#tls ", "")
+        for shown, real in substitutions.items():
+            assert shown in text, f"config/{name} has no {shown}"
+            text = text.replace(shown, real)
+        path = self.directory / Path(name).name
+        path.write_text(text)
+        return path
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """What is put in for the addresses that most of the files name."""
+        return {
+            "127.0.0.1:8080": f"127.0.0.1:{self.port}",
+            "127.0.0.1:8000": f"127.0.0.1:{self.gateway_port}",
+            "127.0.0.1:3000": f"127.0.0.1:{self.app_port}",
+        }
+
+    @property
+    def certificate_paths(self) -> dict[str, str]:
+        """What is put in for the paths of the certificate."""
+        return {
+            "/etc/ssl/app.example.com/fullchain.pem": str(self.certificates.chain),
+            "/etc/ssl/app.example.com/privkey.pem": str(self.certificates.key),
+        }
+
+
+def nginx(front: Front, tls: bool) -> list[str]:
+    """nginx: the file is a part of the http block that Debian and the official image have."""
+    substitutions = front.addresses
+    if tls:
+        substitutions |= {"listen 443 ": f"listen 127.0.0.1:{front.tls_port} "} | front.certificate_paths
+    site = front.put_in("nginx/token-gateway.conf", substitutions, tls=tls)
+    folders = "".join(
+        f"{kind}_temp_path {front.directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    main = front.directory / "nginx.conf"
+    main.write_text(
+        f"daemon off; worker_processes 1; pid {front.directory}/pid; user {_user()};\n"
+        f"events {{}}\nhttp {{ access_log off; {folders} include {site}; }}\n"
+    )
+    return [
+        str(front.kind.program),
+        "-p",
+        str(front.directory),
+        "-e",
+        str(front.directory / "error.log"),
+        "-c",
+        str(main),
+    ]
+
+
+def caddy(front: Front, tls: bool) -> list[str]:
+    """Caddy: the file is a whole one."""
+    substitutions = {
+        "http://:8080": f"http://:{front.port}",
+        "localhost:2019": f"localhost:{front.other_port}",
+        "127.0.0.1:8000": f"127.0.0.1:{front.gateway_port}",
+        "127.0.0.1:3000": f"127.0.0.1:{front.app_port}",
+    }
+    if tls:
+        substitutions |= {f"https://{SITE}:443": f"https://{SITE}:{front.tls_port}"} | front.certificate_paths
+    path = front.put_in("caddy/Caddyfile", substitutions, tls=tls)
+    return [str(front.kind.program), "run", "--config", str(path), "--adapter", "caddyfile"]
+
+
+def haproxy(front: Front, tls: bool) -> list[str]:
+    """HAProxy: both files are whole ones."""
+    script = front.put_in("haproxy/gateway.lua", {"127.0.0.1:8000": f"127.0.0.1:{front.gateway_port}"}, tls=tls)
+    substitutions = front.addresses | {"/etc/haproxy/gateway.lua": str(script)}
+    if tls:
+        substitutions |= {
+            "bind :443": f"bind 127.0.0.1:{front.tls_port}",
+            "/etc/ssl/app.example.com/fullchain-and-privkey.pem": str(front.certificates.chain_and_key),
+        }
+    path = front.put_in("haproxy/haproxy.cfg", substitutions, tls=tls)
+    return [str(front.kind.program), "-db", "-f", str(path)]
+
+
+def apache(front: Front, tls: bool) -> list[str]:
+    """Apache: the file is a site; the modules that it names are loaded as Debian's a2enmod does."""
+    substitutions = front.certificate_paths | {
+        "*:443": f"127.0.0.1:{front.tls_port}",
+        "https://app.example.com/.well-known/": f"https://127.0.0.1:{front.tls_port}/.well-known/",
+        "/etc/ssl/certs/ca-certificates.crt": str(front.certificates.authority),
+        "127.0.0.1:8000": f"127.0.0.1:{front.gateway_port}",
+        "127.0.0.1:3000": f"127.0.0.1:{front.app_port}",
+    }
+    script = front.put_in("apache/from-the-client.lua", {}, tls=False)
+    substitutions |= {"/etc/apache2/from-the-client.lua": str(script)}
+    site = front.put_in("apache/token-gateway.conf", substitutions, tls=False)
+    (named,) = re.findall(r"a2enmod (.+)$", (CONFIG / "apache/token-gateway.conf").read_text(), re.MULTILINE)
+    modules = ["mpm_event", "authn_core", "authz_core", "authz_user", "socache_shmcb", *named.split()]
+    folder = Path("/usr/lib/apache2/modules")
+    main = front.directory / "apache2.conf"
+    main.write_text(
+        f"ServerName {SITE}\nServerRoot {front.directory}\nPidFile {front.directory}/pid\n"
+        + f"ErrorLog {front.directory}/error.log\nDefaultRuntimeDir {front.directory}\n"
+        + f"Listen 127.0.0.1:{front.tls_port}\n"
+        + "".join(f"LoadModule {name}_module {folder}/mod_{name}.so\n" for name in modules)
+        + ("User #65534\nGroup #65534\n" if os.geteuid() == 0 else "")
+        + f"Include {site}\n"
+    )
+    return [str(front.kind.program), "-D", "FOREGROUND", "-f", str(main)]
+
+
+def traefik(front: Front, tls: bool) -> list[str]:
+    """Traefik: both files are whole ones."""
+    substitutions = {name: real for name, real in front.addresses.items() if not name.endswith("8080")}
+    dynamic = front.put_in("traefik/dynamic.yml", substitutions | (front.certificate_paths if tls else {}), tls=tls)
+    substitutions = {"127.0.0.1:8080": f"127.0.0.1:{front.port}", "/etc/traefik/dynamic.yml": str(dynamic)}
+    if tls:
+        substitutions |= {'":443"': f'"127.0.0.1:{front.tls_port}"'}
+    path = front.put_in("traefik/traefik.yml", substitutions, tls=tls)
+    return [str(front.kind.program), f"--configFile={path}"]
+
+
+def envoy(front: Front, tls: bool) -> list[str]:
+    """Envoy: the file is a whole one."""
+    substitutions = {
+        "port_value: 8080": f"port_value: {front.tls_port if tls else front.port}",
+        "port_value: 8000": f"port_value: {front.gateway_port}",
+        "port_value: 3000": f"port_value: {front.app_port}",
+    }
+    path = front.put_in("envoy/envoy.yaml", substitutions | (front.certificate_paths if tls else {}), tls=tls)
+    return [str(front.kind.program), "--config-path", str(path), "--use-dynamic-base-id", "--concurrency", "1"]
+
+
+def _user() -> str:
+    """Give who the worker processes run as: whoever runs the tests, since the files are in a directory of theirs."""
+    import pwd
+
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+KINDS = (
+    Kind("nginx", ("nginx",), "nginx", nginx),
+    Kind("caddy", ("caddy",), "caddy", caddy, gateway_away=502),
+    Kind("haproxy", ("haproxy",), "haproxy", haproxy),
+    Kind("apache", ("apache2", "httpd"), "apache2 libapache2-mod-auth-openidc", apache, always_tls=True),
+    Kind("traefik", ("traefik",), "no package of Debian", traefik, gateway_away=500),
+    Kind("envoy", ("envoy",), "no package of Debian", envoy),
+)

@@ -461,6 +461,14 @@ class TestRotation:
         assert keyring.keys.version == 3
         await twice.close()
 
+    async def test_without_a_next_key_nothing_rotates_and_that_is_told(self, store: Store) -> None:
+        keyring = keyring_of(store)
+        keys = await keyring.open()
+        assert await keyring._replace(keys.version, (keys.current,))
+        with pytest.raises(CommandError, match="no next key"):
+            await keyring.rotate(force=True)
+        assert (await keyring.rotate(compromised=True)).next is not None
+
     async def test_a_new_algorithm_takes_over_by_normal_rotations(self, store: Store) -> None:
         before = await age(keyring_of(store, algorithm="EdDSA"), next=DAY)
         keyring = keyring_of(store, algorithm="ES256")
@@ -605,6 +613,17 @@ class TestBroughtIn:
         for key in keys.keys:
             with pytest.raises(CommandError, match="already"):
                 await keyring.add(key.private_key)
+
+    async def test_of_several_brought_in_at_once_each_is_there_or_refused(self, store: Store) -> None:
+        keyrings = [keyring_of(store) for _ in range(6)]
+        before = await keyrings[0].open()
+        keys = [ed25519.Ed25519PrivateKey.generate() for _ in keyrings]
+        answers = await asyncio.gather(
+            *(keyring.add(key) for keyring, key in zip(keyrings, keys, strict=True)), return_exceptions=True
+        )
+        added = [answer for answer in answers if isinstance(answer, Keys)]
+        assert {type(answer) for answer in answers} <= {Keys, CommandError}
+        assert (await keyring_of(store).open()).version == before.version + len(added)
 
     @pytest.mark.parametrize(
         ("algorithm", "key"),

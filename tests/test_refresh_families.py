@@ -434,7 +434,7 @@ class TestRotation:
         assert again.outcome == "rotated"
         assert await record_of(store, first) == record
 
-    @pytest.mark.parametrize("window_seconds", [1, WINDOW_SECONDS])
+    @pytest.mark.parametrize("window_seconds", [10, WINDOW_SECONDS])
     async def test_of_many_simultaneous_rotations_one_advances_and_all_get_the_same_successor(
         self, store: Store, redis_server: RedisServer, window_seconds: int, open_store: OpenStore
     ) -> None:

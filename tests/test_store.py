@@ -333,7 +333,7 @@ async def test_a_durable_write_waits_for_the_replica_that_there_is(own_redis: Ma
     master = own_redis("--repl-diskless-sync-delay", "0")
     replica = own_redis("--replicaof", "127.0.0.1", str(master.port))
     store = open_store(master)
-    wait_until(lambda: b"state=online" in master.command("INFO", "replication"))
+    replicate(master, replica)
     assert await store.run(COUNT, ["count"], durable=True) == 1
     assert replica.command("GET", "count") == b"$1\r\n1\r\n"
     replica.signal(signal.SIGSTOP)
@@ -343,12 +343,18 @@ async def test_a_durable_write_waits_for_the_replica_that_there_is(own_redis: Ma
     assert await store.run(COUNT, ["count"], durable=True) == 4
 
 
+def replicate(master: RedisServer, replica: RedisServer) -> None:
+    """Wait until a replica has what its master has."""
+    wait_until(lambda: b"state=online" in master.command("INFO", "replication"))
+    master.command("SET", "is-there", "1")
+    wait_until(lambda: replica.command("GET", "is-there") == b"$1\r\n1\r\n")
+
+
 @pytest.fixture
 def sentinel(own_redis: MakeRedis, tmp_path: Path) -> Iterator[tuple[str, RedisServer]]:
     """Give the URL of a service that one Sentinel watches, and its master; there is a replica too."""
     master = own_redis("--repl-diskless-sync-delay", "0")
-    own_redis("--replicaof", "127.0.0.1", str(master.port))
-    wait_until(lambda: b"state=online" in master.command("INFO", "replication"))
+    replicate(master, own_redis("--replicaof", "127.0.0.1", str(master.port)))
     watcher = RedisServer(tmp_path / "sentinel")
     watcher.directory.mkdir()
     configuration = watcher.directory / "sentinel.conf"

@@ -13,7 +13,7 @@ export VENV PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check format-check lint types imports pytest format bench fuzz timing lock clean install-serve install-test
+.PHONY: help serve test check format-check lint types imports pytest format bench fuzz timing soak lock clean install-serve install-test
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ fuzz: export FUZZ_REQUESTS := $(or $(FUZZ_REQUESTS),100000)
 fuzz: export FUZZ_SEED := $(or $(FUZZ_SEED),$(shell date +%s))
 fuzz: install-test ## Send 100,000 random subrequests to a real gateway (FUZZ_REQUESTS=... FUZZ_SEED=...)
 	$(BIN)/pytest -s tests/proxies/test_fuzz.py $(PYTEST_ARGS)
+
+soak: install-test ## Torment refresh families for a quarter of an hour (docs/soak.md)
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal --soak --timeout=3600 tests/families $(PYTEST_ARGS)
 
 # ----------------------------------------------------------------------------------------------------------------- test
 

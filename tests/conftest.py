@@ -41,9 +41,8 @@ def own_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
     servers: list[RedisServer] = []
 
     def make(*arguments: str) -> RedisServer:
-        server = RedisServer(tmp_path / f"redis-{len(servers)}", *arguments).start()
-        servers.append(server)
-        return server
+        servers.append(RedisServer(tmp_path / f"redis-{len(servers)}", *arguments))
+        return servers[-1].start()
 
     yield make
     for server in servers:

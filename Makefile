@@ -42,7 +42,7 @@ fuzz: export FUZZ_SEED := $(or $(FUZZ_SEED),$(shell date +%s))
 fuzz: install-test ## Send 100,000 random subrequests to a real gateway (FUZZ_REQUESTS=... FUZZ_SEED=...)
 	$(BIN)/pytest -s tests/proxies/test_fuzz.py $(PYTEST_ARGS)
 
-soak: install-test ## Torment refresh families for a quarter of an hour (docs/soak.md)
+soak: install-test ## Torment refresh families for about 20 minutes (docs/soak.md)
 	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal --soak --timeout=3600 tests/families $(PYTEST_ARGS)
 
 # ----------------------------------------------------------------------------------------------------------------- test

@@ -22,6 +22,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the tests of families with the numbers of `make soak`")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let the two longest tests of the long run begin at once, one in each process."""
+    if config.getoption("--soak", default=False):
+        items.insert(0, items.pop())
+
+
 @dataclass
 class Tally:
     """What one test has done so far; `violations` must be empty at its end."""

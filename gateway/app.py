@@ -28,10 +28,9 @@ from gateway.state import Gateway, State
 from gateway.store import Store
 from gateway.users import Users
 from gateway.verifier import VerifiedTokens
-from gateway.web.authz import QuickAllow
 from gateway.web.middleware import Cors, Envelope
 from gateway.web.problems import on_gateway_error, on_http_exception
-from gateway.web.routes import QUICK, ROUTES
+from gateway.web.routes import QUICK_ANSWERS, ROUTES
 
 FIRST_READING_SECONDS = 2.0
 MAX_REMEMBERED_TOKENS = 16_384
@@ -135,7 +134,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
             ]
             await gateway.revocations.wait_until_read(FIRST_READING_SECONDS)
             try:
-                yield {"gateway": gateway}
+                yield {"gateway": gateway, "quick_answers": QUICK_ANSWERS}
             finally:
                 for follower in followers:
                     follower.cancel()
@@ -148,4 +147,4 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
-    return QuickAllow(app, QUICK)
+    return app

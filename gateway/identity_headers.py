@@ -28,7 +28,7 @@ class IdentityHeaders:
 
     def __init__(self, family: str) -> None:
         self._names = [name.encode() for name in NAMES[family]]
-        self._made: dict[str, tuple[AccessClaims, RawHeaders]] = {}
+        self._made: dict[str, tuple[AccessClaims, RawHeaders, bytes]] = {}
 
     def of(self, claims: AccessClaims) -> RawHeaders:
         """
@@ -36,9 +36,16 @@ class IdentityHeaders:
 
         Values are visible ASCII and the space; anything else, and `%`, is percent-encoded UTF-8.
         """
-        claims_then, headers = self._made.get(claims.jti, (None, []))
-        if claims_then is claims:
-            return headers
+        return self._make(claims)[1]
+
+    def lines_of(self, claims: AccessClaims) -> bytes:
+        """Give the same headers as they stand in the answer, with the empty line that ends them."""
+        return self._make(claims)[2]
+
+    def _make(self, claims: AccessClaims) -> tuple[AccessClaims, RawHeaders, bytes]:
+        made = self._made.get(claims.jti)
+        if made is not None and made[0] is claims:
+            return made
         said = (claims.email or claims.sub, ",".join(claims.roles), claims.name or "", claims.email or "", claims.sub)
         values = [quote(value, safe=VISIBLE_ASCII_BUT_PERCENT).encode() for value in said]
         headers = [
@@ -46,7 +53,8 @@ class IdentityHeaders:
             (b"cache-control", b"no-store"),
             (b"content-length", b"0"),
         ]
-        self._made[claims.jti] = claims, headers
+        lines = b"".join(b"%s: %s\r\n" % (name.lower(), value) for name, value in headers) + b"\r\n"
+        self._made[claims.jti] = made = claims, headers, lines
         if len(self._made) > MAX_REMEMBERED:
             del self._made[next(iter(self._made))]
-        return headers
+        return made

@@ -10,10 +10,9 @@ import logging
 import re
 from urllib.parse import parse_qsl
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from gateway.errors import AccessTokenInvalid, AccessTokenMissing, GatewayError, InsufficientRole
-from gateway.identity_headers import RawHeaders
 from gateway.state import Gateway
 from gateway.verifier import AccessClaims
 from gateway.web.bearer import find_access_token, verify
@@ -39,7 +38,7 @@ class Authz:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one subrequest."""
         try:
-            headers = self.decide(scope)
+            claims = self._decide(scope)
         except (AccessTokenMissing, AccessTokenInvalid, InsufficientRole) as error:
             denial: GatewayError = error
         except GatewayError as error:
@@ -48,50 +47,26 @@ class Authz:
             logger.exception("a subrequest failed; it is denied")
             denial = AccessTokenInvalid("internal-error")
         else:
-            await send_allowed(send, headers)
+            headers = scope["state"]["gateway"].identity_headers.of(claims)
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
             return
         scope["gateway.error"] = denial
         await problem_response(denial)(scope, receive, send)
 
-    def decide(self, scope: Scope) -> RawHeaders:
-        """Give the headers of the 200, or raise why it is none."""
+    def quickly(self, scope: Scope) -> bytes | None:
+        """Give the 200 after its status line (`gateway.state.QuickAnswer`), or raise why it is none."""
+        gateway: Gateway = scope["state"]["gateway"]
+        return gateway.identity_headers.lines_of(self._decide(scope))
+
+    def _decide(self, scope: Scope) -> AccessClaims:
         gateway: Gateway = scope["state"]["gateway"]
         now = gateway.clock()
         token, _ = find_access_token(scope["headers"], gateway.settings)
         claims = verify(token, gateway, now)
         if self._reads_query and scope["query_string"]:
             _check_requirements(claims, scope["query_string"].decode("latin-1"), now)
-        return gateway.identity_headers.of(claims)
-
-
-async def send_allowed(send: Send, headers: RawHeaders) -> None:
-    """Send the 200 with its empty body."""
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": b""})
-
-
-class QuickAllow:
-    """
-    Answers the subrequests that are allowed, which is nearly all of them, before anything else is done.
-
-    What is not allowed goes the ordinary way, through the route table, and is refused and logged there.
-    """
-
-    def __init__(self, app: ASGIApp, endpoints: dict[str, Authz]) -> None:
-        self._app = app
-        self._endpoints = endpoints
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or the lifespan."""
-        if scope["type"] == "http" and scope["method"] == "GET" and scope["path"] in self._endpoints:
-            try:
-                headers = self._endpoints[scope["path"]].decide(scope)
-            except Exception:  # noqa: S110 - the ordinary way meets it again, and answers and logs it
-                pass
-            else:
-                await send_allowed(send, headers)
-                return
-        await self._app(scope, receive, send)
+        return claims
 
 
 def _check_requirements(claims: AccessClaims, query: str, now: int) -> None:

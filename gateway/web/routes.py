@@ -4,6 +4,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
 
+from gateway.state import QuickAnswer
 from gateway.web.authz import Authz
 from gateway.web.change_password import change_password
 from gateway.web.login import login
@@ -13,7 +14,7 @@ from gateway.web.middleware import BodyCap
 from gateway.web.operations import livez, readyz
 from gateway.web.refresh import refresh
 from gateway.web.sessions import end_session, list_sessions
-from gateway.web.well_known import JWKS_PATH, jwks, metadata
+from gateway.web.well_known import JWKS_PATH, jwks, jwks_quickly, metadata
 
 
 class AnyText(Convertor[str]):
@@ -32,11 +33,14 @@ class AnyText(Convertor[str]):
 
 register_url_convertor("any", AnyText())
 
-QUICK = {
-    "/api/authz/auth-request": Authz(reads_query=True),
-    "/api/authz/forward-auth": Authz(reads_query=True),
+SUBREQUEST = Authz(reads_query=True)
+
+QUICK_ANSWERS: dict[bytes, QuickAnswer] = {
+    b"/api/authz/auth-request": SUBREQUEST.quickly,
+    b"/api/authz/forward-auth": SUBREQUEST.quickly,
+    JWKS_PATH.encode(): jwks_quickly,
 }
-"""Subrequest endpoints that are asked before the route table (`QuickAllow`)."""
+"""What `gateway.connections` asks about a plain GET before the route table is; what it does not answer goes there."""
 
 CAPPED = [Middleware(BodyCap)]
 
@@ -49,7 +53,8 @@ ROUTES: list[BaseRoute] = [
     Route("/auth/change-password", change_password, methods=["POST"], middleware=CAPPED),
     Route("/auth/sessions", list_sessions, methods=["GET"], middleware=CAPPED),
     Route("/auth/sessions/{id}", end_session, methods=["DELETE"], middleware=CAPPED),
-    *[Route(path, endpoint, methods=["GET"]) for path, endpoint in QUICK.items()],
+    Route("/api/authz/auth-request", SUBREQUEST, methods=["GET"]),
+    Route("/api/authz/forward-auth", SUBREQUEST, methods=["GET"]),
     Route("/api/authz/ext-authz", Authz(reads_query=False)),
     Route("/api/authz/ext-authz/{path:any}", Authz(reads_query=False)),
     Route(JWKS_PATH, jwks, methods=["GET"], middleware=CAPPED),

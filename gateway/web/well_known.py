@@ -2,12 +2,18 @@
 
 import msgspec
 from starlette.responses import Response
+from starlette.types import Scope
 
 from gateway.settings import Settings
 from gateway.state import GatewayRequest
+from gateway.web.middleware import SECURITY_HEADERS
 
 HEADERS = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
 JWKS_PATH = "/.well-known/jwks.json"
+_LINES = "".join(
+    f"{name.lower()}: {value}\r\n"
+    for name, value in (HEADERS | SECURITY_HEADERS | {"Content-Type": "application/json"}).items()
+).encode()
 
 
 async def jwks(request: GatewayRequest) -> Response:
@@ -19,6 +25,14 @@ async def jwks(request: GatewayRequest) -> Response:
     if keys.etag in known or "*" in known:
         return Response(status_code=304, headers=headers)
     return Response(keys.jwks, headers=headers, media_type="application/json")
+
+
+def jwks_quickly(scope: Scope) -> bytes | None:
+    """Give the JWKS to who does not have it yet (`gateway.state.QuickAnswer`)."""
+    if any(name == b"if-none-match" for name, _ in scope["headers"]):
+        return None
+    keys = scope["state"]["gateway"].keyring.keys
+    return b"%setag: %s\r\ncontent-length: %d\r\n\r\n%s" % (_LINES, keys.etag.encode(), len(keys.jwks), keys.jwks)
 
 
 async def metadata(request: GatewayRequest) -> Response:

@@ -1,0 +1,168 @@
+"""Quick answers, given as soon as a head is read: the same as those of the ordinary way, in order, and bounded."""
+
+import contextlib
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+import httpx2
+import pytest
+
+from tests.harness import GatewayProcess, wait_until
+
+ENVELOPE = (
+    "date",
+    "connection",
+    "x-request-id",
+    "x-content-type-options",
+    "referrer-policy",
+    "content-security-policy",
+)
+PATHS = ("/api/authz/auth-request", "/api/authz/forward-auth?role=staff", "/.well-known/jwks.json")
+
+
+@pytest.fixture
+def bearer(gateway: GatewayProcess) -> str:
+    with gateway.client() as client:
+        return f"Bearer {gateway.login(gateway.add_user(), client)['access_token']}"
+
+
+def request(path: str, bearer: str, *lines: str) -> bytes:
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: x", f"Authorization: {bearer}", *lines, "", ""]).encode()
+
+
+class Answers:
+    """Reads answers one after another from a connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.file = connection.makefile("rb")
+
+    def next(self) -> tuple[int, dict[str, str], bytes]:
+        status = int(self.file.readline().split()[1])
+        headers = {}
+        while (line := self.file.readline().strip()) != b"":
+            name, _, value = line.decode("latin-1").partition(": ")
+            headers[name] = value
+        return status, headers, self.file.read(int(headers["content-length"]))
+
+
+def connect(gateway: GatewayProcess) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", gateway.port), timeout=5)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_quick_answer_says_what_the_ordinary_way_says(gateway: GatewayProcess, bearer: str, path: str) -> None:
+    """A request that wants its connection closed goes the ordinary way."""
+    said = []
+    for lines in ((), ("Connection: close",)):
+        with connect(gateway) as connection:
+            connection.sendall(request(path, bearer, *lines))
+            status, headers, body = Answers(connection).next()
+        assert "date" in headers
+        assert ("x-request-id" in headers) is bool(lines)  # else both went the same way
+        said.append((status, {name: value for name, value in headers.items() if name not in ENVELOPE}, body))
+    assert said[0] == said[1]
+    assert said[0][0] == 200
+
+
+def test_answers_come_in_the_order_of_the_requests_whoever_gives_them(gateway: GatewayProcess, bearer: str) -> None:
+    asked = ["/livez", *PATHS, "/readyz", "/nothing", *PATHS, "/auth/me", PATHS[0], PATHS[2]] * 20
+    with connect(gateway) as connection:
+        connection.sendall(b"".join(request(path, bearer) for path in asked))
+        answers = Answers(connection)
+        for path in asked:
+            status, headers, body = answers.next()
+            assert status == (404 if path == "/nothing" else 200)
+            assert ("remote-user" in headers) is path.startswith("/api/authz/")
+            assert (b'"keys"' in body) is path.endswith("jwks.json")
+            assert (b'"email"' in body) is path.endswith("/me")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_head_may_come_in_two_pieces_cut_anywhere(gateway: GatewayProcess, bearer: str, path: str) -> None:
+    sent = request(path, bearer)
+    with connect(gateway) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        answers = Answers(connection)
+        for cut in (*range(1, 80), *range(len(sent) - 60, len(sent))):
+            connection.sendall(sent[:cut])
+            time.sleep(0.0005)
+            connection.sendall(sent[cut:])
+            assert answers.next()[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("lines", "body"),
+    [
+        (("Content-Length: 29",), b"GET /nothing HTTP/1.1\r\nHost:x"),
+        (("Transfer-Encoding: chunked",), b"1d\r\nGET /nothing HTTP/1.1\r\nHost:x\r\n0\r\n\r\n"),
+    ],
+)
+def test_the_body_of_a_subrequest_is_not_taken_for_a_request(
+    gateway: GatewayProcess, bearer: str, lines: tuple[str, ...], body: bytes
+) -> None:
+    """T10: also when it comes at once with the head."""
+    with connect(gateway) as connection:
+        answers = Answers(connection)
+        for _ in range(3):
+            connection.sendall(request(PATHS[0], bearer, *lines) + body + request(PATHS[2], bearer))
+            assert "remote-user" in answers.next()[1]
+            assert b'"keys"' in answers.next()[2]
+
+
+def test_what_is_denied_is_denied_and_the_connection_goes_on(gateway: GatewayProcess, bearer: str) -> None:
+    with connect(gateway) as connection:
+        answers = Answers(connection)
+        for sent, expected in (
+            (request(PATHS[0], bearer), 200),
+            (request(PATHS[0], bearer + "x"), 401),
+            (request(PATHS[0] + "?role=admin", bearer), 403),
+            (request(PATHS[0], bearer, f"Authorization: {bearer}"), 401),
+            (request(PATHS[0], bearer), 200),
+        ):
+            connection.sendall(sent)
+            assert answers.next()[0] == expected
+
+
+def test_a_connection_of_quick_answers_is_closed_when_it_is_idle(gateway: GatewayProcess, bearer: str) -> None:
+    """F20: five seconds after the last answer."""
+    with connect(gateway) as connection:
+        connection.settimeout(10)
+        connection.sendall(request(PATHS[0], bearer))
+        assert Answers(connection).next()[0] == 200
+        begun = time.monotonic()
+        assert connection.recv(1) == b""
+        assert 4 < time.monotonic() - begun < 8
+
+
+def test_who_asks_on_and_reads_nothing_is_not_answered_on(gateway: GatewayProcess, bearer: str) -> None:
+    """F19: what waits for a slow reader is bounded."""
+    assert gateway.process is not None
+    block, sent, ends = request(PATHS[0], bearer) * 100, 0, time.monotonic() + 3
+    with connect(gateway) as connection:
+        connection.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            while time.monotonic() < ends:
+                sent += connection.send(block)
+        assert time.monotonic() < ends, f"{sent} bytes were taken and there was no end to it"
+        with httpx2.Client() as client:  # and nobody else waits for it
+            assert client.get(f"{gateway.url}/livez", timeout=1).status_code == 200
+
+
+def test_a_gateway_that_is_told_to_stop_does_not_wait_for_quick_connections(
+    make_gateway: Callable[..., GatewayProcess],
+) -> None:
+    """F22."""
+    gateway = make_gateway()
+    assert gateway.process is not None
+    with gateway.client() as client:
+        token = gateway.login(gateway.add_user(), client)["access_token"]
+    with connect(gateway) as connection:
+        answers = Answers(connection)
+        for _ in range(10):
+            connection.sendall(request(PATHS[0], f"Bearer {token}"))
+            assert answers.next()[0] == 200
+        gateway.process.send_signal(signal.SIGTERM)
+        process = gateway.process
+        wait_until(lambda: process.poll() is not None, 3, "the end")

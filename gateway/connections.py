@@ -70,7 +70,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection as half open."""
-        super().connection_made(transport)
+        super().connection_made(_GatheringTransport(transport, self.loop))
         if len(self.connections) > MAX_OPEN:
             self._answer(b"503 Service Unavailable", b"retry-after: 1\r\n", _FULL)
             return
@@ -173,6 +173,45 @@ class BoundedProtocol(HttpToolsProtocol):
         head = b"HTTP/1.1 " + status + b"\r\n" + _HEAD + headers
         self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
         self.transport.close()
+
+
+class _GatheringTransport(asyncio.Transport):
+    """
+    Sends what is written within one turn of the event loop by one system call.
+
+    uvicorn writes head and body of an answer apart, which costs a call and wakes the client once more.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._written: list[bytes | bytearray | memoryview] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._written:
+            self._loop.call_soon(self._flush)
+        self._written.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+    def _flush(self) -> None:
+        if self._written:
+            written, self._written = self._written, []
+            self._transport.write(b"".join(written))
 
 
 def _sweep(loop: asyncio.AbstractEventLoop, shared: dict[str, Any]) -> None:

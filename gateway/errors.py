@@ -190,6 +190,7 @@ class Overloaded(Unavailable):
     """More passwords are waiting to be hashed than can be in good time."""
 
     slug, title = "overloaded", "Too many logins at once"
+    retry_after_seconds = 2  # so long is the line
 
 
 class NotReady(Unavailable):

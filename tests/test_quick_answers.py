@@ -166,3 +166,12 @@ def test_a_gateway_that_is_told_to_stop_does_not_wait_for_quick_connections(
         gateway.process.send_signal(signal.SIGTERM)
         process = gateway.process
         wait_until(lambda: process.poll() is not None, 3, "the end")
+
+
+def test_head_and_body_of_an_answer_come_together(gateway: GatewayProcess, bearer: str) -> None:
+    """One system call and one packet for each answer, whoever gives it."""
+    with connect(gateway) as connection:
+        for path in (*PATHS, "/auth/me", "/livez", "/nothing"):
+            connection.sendall(request(path, bearer))
+            head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
+            assert len(body) == int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])

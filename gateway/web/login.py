@@ -26,15 +26,15 @@ async def login(request: GatewayRequest) -> Response:
     """Compare the password, open a family, and hand out the first pair of tokens."""
     gateway = request.state["gateway"]
     refuse_cross_site(request.headers, gateway.settings)
+    address = client_address(request, gateway.trusted_networks)
+    gateway.passwords.refuse_when_full(rate_key(address))  # in a flood this is all that most requests cost
     refuse_token_in_query(request)
     earlier = read_cookie(request.scope["headers"], cookie_name(gateway.settings, REFRESH_TOKEN))
     body = await read_body(request, LoginRequest, ignored_fields=OAUTH_FORM_FIELDS)
     if body.delivery not in ("cookie", "body"):
         raise MalformedRequest("delivery is `cookie` or `body`")
 
-    address = client_address(request, gateway.trusted_networks)
     rate = await gateway.rate_limiter.take("login", *rate_keys(address))
-    gateway.passwords.refuse_when_full(rate_key(address))
     try:
         user, opened = await _open_session(request, body, address)
     except InvalidCredentials:

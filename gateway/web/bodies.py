@@ -49,7 +49,7 @@ def _convert(members: object, kind: type[T]) -> T:
 def _read_json(body: bytes) -> object:
     try:
         # msgspec is the stricter reader (no NaN, no lone surrogates), but lets the last of repeated members win.
-        json.loads(body, object_pairs_hook=_once)
+        _EACH_ONCE.decode(body.decode())
         return msgspec.json.decode(body)
     except (ValueError, RecursionError) as error:
         raise MalformedRequest("The body is not JSON in UTF-8 with each member once") from error
@@ -70,3 +70,6 @@ def _once(pairs: list[tuple[str, T]]) -> dict[str, T]:
     if len(members) != len(pairs):
         raise ValueError("a member is repeated")
     return members
+
+
+_EACH_ONCE = json.JSONDecoder(object_pairs_hook=_once)

@@ -1,0 +1,201 @@
+"""Fills a Redis with users and sessions, quickly: by the product's own scripts, in pipelines."""
+
+import asyncio
+import base64
+import hashlib
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+from redis import Redis
+
+from benchmarks.measuring import chosen
+from gateway.derived_keys import KeyChain
+from gateway.passwords import Passwords
+from gateway.refresh_families import RefreshToken
+from gateway.settings import Settings
+from gateway.store import Script
+from gateway.users import REFUSAL_KEPT_SECONDS
+from tests.harness import PASSWORD, SECRET
+
+PREFIX = "gw:"
+PIPELINE = 2000
+ERROR = re.compile(rb"-[A-Z]+ ")
+SETTLE_HZ, SETTLE_SECONDS, SETTLED_BYTES = 500, chosen(2.0, 0.1), 16_384
+# An IPv4 address and the longest device label.
+TAIL = bytes([4, 192, 0, 2, 1]) + b"Firefox on Windows 110"
+
+
+class Filler:
+    """
+    Adds users 0, 1, 2, ... and one session for each: what `Users.add` and `RefreshFamilies.open` write.
+
+    Args:
+        password_hash: The one that all users have; from `hash_password`.
+    """
+
+    def __init__(self, port: int, password_hash: str) -> None:
+        self.client = Redis(port=port)
+        self.users = 0
+        self.sessions = 0
+        self._connection = socket.create_connection(("127.0.0.1", port), timeout=60)
+        self._password_hash = password_hash
+        self._keychain = KeyChain.of(SECRET)
+        self._settings = Settings()
+        self._scripts = {name: Script.load(name) for name in ("email_claim", "user_create", "family_open")}
+        for script in self._scripts.values():
+            self.client.script_load(script.text)
+
+    def add_users(self, upto: int) -> None:
+        """Add users until there are so many."""
+        alike = {
+            "roles": "demo,staff",
+            "is_active": "1",
+            "created_at": "1790000000",
+            "password_hash": self._password_hash,
+            "password_version": "1",
+        }
+        rest = b"".join(_bulk(word.encode()) for field in alike.items() for word in field)
+        create = _evalsha(self._scripts["user_create"].sha1, 1)
+        claim = _evalsha(self._scripts["email_claim"].sha1, 1)
+
+        def words(number: int) -> bytes:
+            user_id, email = user_id_of(number).encode(), email_of(number).encode()
+            email_key = f"{PREFIX}email:{hashlib.sha256(email).hexdigest()}".encode()
+            user_key = b"%suser:{%s}" % (PREFIX.encode(), user_id)
+            name = f"User {number}".encode()
+            return (
+                b"*6" + claim + _bulk(email_key) + _bulk(user_id) + b"$0\r\n\r\n"
+                b"*19" + create + _bulk(user_key) + _bulk(b"%d" % REFUSAL_KEPT_SECONDS)
+                + _bulk(b"email") + _bulk(email) + _bulk(b"name") + _bulk(name) + rest
+            )  # fmt: skip
+
+        answers = (len(_bulk(user_id_of(0).encode())), len(_bulk(b"there")))
+        self._pipe(range(self.users, upto), words, sum(answers), b"$5\r\nthere\r\n")
+        self.users = max(self.users, upto)
+
+    def add_sessions(self, upto: int) -> None:
+        """Open a session for each user, until there are so many."""
+        settings = self._settings
+        lifetimes = settings.refresh_idle_ttl_seconds, settings.refresh_absolute_ttl_seconds
+        rest = b"".join(_bulk(b"%d" % n) for n in (1, *lifetimes, settings.max_sessions_per_user)) + _bulk(TAIL)
+        opening = _evalsha(self._scripts["family_open"].sha1, 2)
+
+        def words(number: int) -> bytes:
+            user_id = user_id_of(number).encode()
+            families_key = b"%sfamilies:{%s}" % (PREFIX.encode(), user_id)
+            user_key = b"%suser:{%s}" % (PREFIX.encode(), user_id)
+            keys = _bulk(families_key) + _bulk(user_key)
+            return b"*11" + opening + keys + _bulk(family_id_of(number).encode()) + rest
+
+        milliseconds = len(":1790000000000\r\n")
+        answer = len("*4\r\n") + len(_bulk(b"opened")) + len(_bulk(family_id_of(0).encode())) + 2 * milliseconds
+        self._pipe(range(self.sessions, upto), words, answer, b"$6\r\nopened\r\n")
+        self.sessions = max(self.sessions, upto)
+
+    def refresh_tokens(self, numbers: list[int]) -> list[str]:
+        """Give the first refresh tokens of these sessions."""
+        keys = self._keychain.current
+        return [RefreshToken(user_id_of(n), family_id_of(n), 0).format(keys) for n in numbers]
+
+    def keep_first_sessions(self, numbers: list[int]) -> None:
+        """Delete what these users have opened besides the session that was added here."""
+        for number in numbers:
+            key, kept = f"{PREFIX}families:{{{user_id_of(number)}}}", family_id_of(number).encode()
+            if others := [field for field in self.client.hkeys(key) if field != kept]:
+                self.client.hdel(key, *others)
+
+    def is_like(self, user_id: str) -> bool:
+        """Tell whether a user whom the product has added has the fields of those here."""
+        ours, theirs = (self.client.hkeys(f"{PREFIX}user:{{{user}}}") for user in (user_id_of(0), user_id))
+        return set(ours) == set(theirs)
+
+    def remove_all(self) -> None:
+        """Delete all users and their sessions."""
+        for number in range(self.users):
+            user_id, email = user_id_of(number), email_of(number).encode()
+            names = f"user:{{{user_id}}}", f"families:{{{user_id}}}", f"email:{hashlib.sha256(email).hexdigest()}"
+            self.client.delete(*(PREFIX + name for name in names))
+        self.users = self.sessions = 0
+
+    def used_memory(self) -> int:
+        """
+        Give the bytes that Redis has in use, without buffers of connections and of the append-only file, once no
+        table is on the move to a larger one.
+        """
+        hz = self.client.config_get("hz")["hz"]
+        self.client.config_set("hz", SETTLE_HZ)
+        before, same_since = -1, time.monotonic()
+        while time.monotonic() - same_since < SETTLE_SECONDS:
+            facts = self.client.info("memory")
+            now = facts["used_memory"] - facts["mem_clients_normal"] - facts.get("mem_aof_buffer", 0)
+            if abs(now - before) > SETTLED_BYTES:
+                before, same_since = now, time.monotonic()
+            time.sleep(0.02)
+        self.client.config_set("hz", hz or 10)
+        return int(now)
+
+    def _pipe(self, numbers: range, words: Callable[[int], bytes], answer_bytes: int, mark: bytes) -> None:
+        """Send commands, one part ahead of the answers, each of which has this length and holds this mark."""
+        owed = 0
+        for start in range(numbers.start, numbers.stop, PIPELINE):
+            part = range(start, min(start + PIPELINE, numbers.stop))
+            self._connection.sendall(b"".join(map(words, part)))
+            self._take_answers(owed, answer_bytes, mark)
+            owed = len(part)
+        self._take_answers(owed, answer_bytes, mark)
+
+    def _take_answers(self, count: int, answer_bytes: int, mark: bytes) -> None:
+        answers = b"".join(self._read(answer_bytes * count))
+        assert answers.count(mark) == count, answers[:500]
+
+    def _read(self, count: int) -> Iterator[bytes]:
+        while count > 0:
+            octets = self._connection.recv(min(count, 65_536))
+            assert octets, "Redis closed the connection"
+            assert not ERROR.search(octets), octets[:500]
+            count -= len(octets)
+            yield octets
+
+
+def hash_password(cost: int) -> str:
+    """Give the hash of the password that all users have."""
+
+    async def work() -> str:
+        passwords = Passwords(KeyChain.of(SECRET), cost, 1, time.monotonic)
+        try:
+            return await passwords.hash(PASSWORD)
+        finally:
+            passwords.close()
+
+    return asyncio.run(work())
+
+
+def email_of(number: int) -> str:
+    """Give the address of a user."""
+    return f"user{number:07d}@example.com"
+
+
+def user_id_of(number: int) -> str:
+    """Give the id of a user, spelt as those that the product makes."""
+    return "usr_" + _id(b"user", number)
+
+
+def family_id_of(number: int) -> str:
+    """Give the id of the session that was added for a user."""
+    return _id(b"family", number)
+
+
+def _id(kind: bytes, number: int) -> str:
+    digest = hashlib.blake2b(b"%s%d" % (kind, number), digest_size=16).digest()
+    return base64.urlsafe_b64encode(digest)[:22].decode()
+
+
+def _bulk(octets: bytes) -> bytes:
+    return b"$%d\r\n%s\r\n" % (len(octets), octets)
+
+
+def _evalsha(sha1: str, keys: int) -> bytes:
+    """Give the first words of a call, without the number of words before them."""
+    return b"\r\n" + _bulk(b"EVALSHA") + _bulk(sha1.encode()) + _bulk(b"%d" % keys)

@@ -7,13 +7,15 @@ PYTHON ?=
 # How many processes pytest tests with, and what else it is told: make test WORKERS=0 PYTEST_ARGS='-x -k refresh'
 WORKERS ?= 2
 PYTEST_ARGS ?=
+# What the tests run on: standalone (the server that is found), cluster (three masters) or valkey (that of the extra).
+REDIS ?= standalone
 LOCKS := .ci/requirements
 
 export VENV PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check format-check lint types imports pytest format bench fuzz timing soak lock clean install-serve install-test
+.PHONY: help serve test check format-check lint types imports pytest format bench bench-peers fuzz timing soak faults lock clean install-serve install-test
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,8 +32,14 @@ endif
 serve: install-serve ## Run the gateway with a private Redis and a demo user (PORT=8000 DATA_DIR=...)
 	@exec .ci/serve
 
-bench: install-serve ## Measure the hot paths (benchmarks/)
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+bench: install-test ## Measure how far the gateway is from what the machine can do (ONLY=authz BRIEF=1)
+	@failed=; for file in benchmarks/bench_$(or $(ONLY),*).py; do \
+		echo "== $$file"; BRIEF=$(or $(BRIEF),0) $(BIN)/python "$$file" || failed="$$failed $$file"; \
+	done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
+	@[ -n "$(ONLY)$(BRIEF)" ] || $(BIN)/python benchmarks/report.py
+
+bench-peers: install-serve ## Measure three other packages beside the gateway (benchmarks/peers, BRIEF=1)
+	@$(BIN)/python benchmarks/peers/bench_peers.py
 
 timing: export TIMING := full
 timing: install-test ## Measure what login times tell, and a flood of logins, on a machine that does nothing else
@@ -44,6 +52,9 @@ fuzz: install-test ## Send 100,000 random subrequests to a real gateway (FUZZ_RE
 
 soak: install-test ## Torment refresh families for about 20 minutes (docs/soak.md)
 	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal --soak --timeout=3600 tests/families $(PYTEST_ARGS)
+
+faults: install-test ## Break all that a gateway stands on, for about half an hour (docs/faults.md)
+	$(BIN)/pytest -q --faults --timeout=3600 tests/faults $(PYTEST_ARGS)
 
 # ----------------------------------------------------------------------------------------------------------------- test
 
@@ -63,7 +74,8 @@ types: install-test ## Check the types with mypy --strict
 imports: install-test ## Check who imports whom
 	$(BIN)/lint-imports --no-logo
 
-pytest: install-test ## Run the tests with coverage (WORKERS=2 PYTEST_ARGS=...)
+pytest: export TEST_REDIS := $(REDIS)
+pytest: install-test ## Run the tests with coverage (WORKERS=2 REDIS=cluster PYTEST_ARGS=...)
 	$(BIN)/pytest -n $(WORKERS) --cov --cov-report=term $(PYTEST_ARGS)
 
 format: install-test ## Format the code and mend what ruff can mend
@@ -89,5 +101,5 @@ lock: install-test ## Make the lock files again (UPGRADE=--upgrade for newer ver
 	$(BIN)/uv pip compile --quiet $(UPGRADE) --group lock -o $(LOCKS)/lock.txt
 
 clean: ## Remove what the targets made, .venv too; data of `make serve` stays
-	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) benchmarks/peers/.work benchmarks/results/brief benchmarks/results/full build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

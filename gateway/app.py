@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
@@ -16,6 +16,7 @@ from gateway.access_tokens import AccessTokenMinter
 from gateway.clock import Clock, system_clock
 from gateway.derived_keys import KeyChain
 from gateway.errors import GatewayError, StartupError, StoreUnavailable
+from gateway.fitness import watch_clock
 from gateway.guessing import GuessingThrottle
 from gateway.identity_headers import IdentityHeaders
 from gateway.keyring import Keyring
@@ -35,6 +36,7 @@ from gateway.web.routes import QUICK_ANSWERS, ROUTES
 FIRST_READING_SECONDS = 2.0
 MAX_REMEMBERED_TOKENS = 16_384
 REPORT_SECONDS = 60
+CANCEL_AGAIN_SECONDS = 0.2
 
 logger = logging.getLogger("gateway")
 
@@ -49,7 +51,11 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
     assert settings.redis_url is not None  # noqa: S101 - the commands fill it in
     assert settings.secret is not None  # noqa: S101 - likewise
     keychain = KeyChain.of(settings.secret, settings.previous_secrets)
-    store = Store(settings.redis_url, settings.redis_key_prefix)
+    store = Store(
+        settings.redis_url,
+        settings.redis_key_prefix,
+        waits_for_confirmation=settings.redis_durability == "confirmed",
+    )
     keyring = Keyring(
         store,
         keychain,
@@ -76,7 +82,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
                 replay_window_seconds=settings.refresh_replay_window_seconds,
                 max_per_user=settings.max_sessions_per_user,
             ),
-            revocations=Revocations(store, clock),
+            revocations=Revocations(store, clock, max_lag_seconds=settings.revocation_max_lag_seconds),
             rate_limiter=RateLimiter(
                 store,
                 {
@@ -104,18 +110,30 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
         await store.close()
 
 
-async def _report_verdicts(gateway: Gateway) -> None:
-    """Log the counters of refresh verdicts every minute in which they moved, and at the end."""
-    told: dict[str, int] = {}
+async def _report_counters(gateway: Gateway) -> None:
+    """Log the counters of refresh verdicts and of revocations every minute in which they moved, and at the end."""
+    counters = {"refresh verdicts": gateway.refresh_verdicts, "revocation troubles": gateway.revocations.counters}
+    told: dict[str, dict[str, int]] = {name: {} for name in counters}
     ended = False
     while not ended:
         try:
             await asyncio.sleep(REPORT_SECONDS)
         except asyncio.CancelledError:
             ended = True
-        if gateway.refresh_verdicts != told:
-            told = dict(gateway.refresh_verdicts)
-            logger.info("refresh verdicts", extra={"fields": {"verdicts": told}})
+        for name, counter in counters.items():
+            if counter != told[name]:
+                told[name] = dict(counter)
+                logger.info(name, extra={"fields": {name.split()[1]: told[name]}})
+
+
+async def end_tasks(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended: redis-py can lose a cancellation on Python 3.11."""
+    pending = everything = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+    await asyncio.gather(*everything, return_exceptions=True)
 
 
 def build_app(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
@@ -130,15 +148,18 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
                 await gateway.keyring.open()
             followers = [
                 asyncio.create_task(work)
-                for work in (gateway.keyring.follow(), gateway.revocations.follow(), _report_verdicts(gateway))
+                for work in (
+                    gateway.keyring.follow(),
+                    gateway.revocations.follow(),
+                    watch_clock(gateway.store, clock),
+                    _report_counters(gateway),
+                )
             ]
             await gateway.revocations.wait_until_read(FIRST_READING_SECONDS)
             try:
                 yield {"gateway": gateway, "quick_answers": QUICK_ANSWERS}
             finally:
-                for follower in followers:
-                    follower.cancel()
-                await asyncio.gather(*followers, return_exceptions=True)
+                await end_tasks(followers)
 
     app = Starlette(
         routes=ROUTES,

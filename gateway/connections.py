@@ -209,8 +209,8 @@ class _GatheringTransport(asyncio.Transport):
         return self._transport.get_extra_info(name, default)
 
     def _flush(self) -> None:
-        if self._written:
-            written, self._written = self._written, []
+        written, self._written = self._written, []
+        if written and not self._transport.is_closing():  # the client may have hung up within this turn
             self._transport.write(b"".join(written))
 
 

@@ -183,7 +183,16 @@ class Unavailable(GatewayError):
 
 
 class StoreUnavailable(Unavailable):
-    """Redis is away, full, read-only, loading, or answers with an error."""
+    """
+    Redis is away, full, read-only, loading, or answers with an error.
+
+    Args:
+        cause: Why, in a word, for the log alone.
+    """
+
+    def __init__(self, cause: str = "") -> None:
+        super().__init__()
+        self.cause = cause
 
 
 class Overloaded(Unavailable):

@@ -8,8 +8,11 @@ process that announces a revocation applies it to its own view first.
 import asyncio
 import contextlib
 import logging
+import random
 import time
+from collections import Counter
 from collections.abc import Callable
+from typing import NamedTuple
 
 from gateway.clock import Clock
 from gateway.errors import StoreUnavailable
@@ -20,8 +23,18 @@ MARGIN_SECONDS = 60
 RECONNECT_DELAY_SECONDS = 0.2
 STALE_AFTER_SECONDS = 3.0
 PAGE_ENTRIES = 1000
+ANNOUNCED_AGAIN_WITHIN_SECONDS = 1.0
+MAX_ANNOUNCED_AGAIN = 1000
+BEGINNING = "0-0"
 
 logger = logging.getLogger("gateway.revocations")
+
+
+class _Entry(NamedTuple):
+    """One of the view: when to forget it by our clock, and when it was added by Redis's clock, if that is known."""
+
+    forget_at: int
+    added_ms: int | None
 
 
 class Revocations:
@@ -31,23 +44,40 @@ class Revocations:
     Args:
         clock: Seconds since the epoch; tells when an entry may be forgotten.
         monotonic: Seconds that never go back; tells how long the stream has not been heard.
+        max_lag_seconds: For how long at most the view may be asked while the stream is not heard; 0: for ever.
+
+    Attributes:
+        counters: How often the stream fell silent (`unheard`), and how many entries were announced again
+            (`announced_again`) since the start.
     """
 
-    def __init__(self, store: Store, clock: Clock, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        max_lag_seconds: int = 0,
+    ) -> None:
+        self.counters: Counter[str] = Counter()
         self._store = store
         self._clock = clock
         self._monotonic = monotonic
+        self._max_lag_seconds = max_lag_seconds
         self._announce = Script.load("revocation_announce")
         self._stream = store.key("revocations")
-        self._forget_at: dict[str, int] = {}
+        self._entries: dict[str, _Entry] = {}
         self._next_pruning = 0
         self._heard_at = 0.0
+        self._heard_up_to = _order(BEGINNING)
         self._was_read = asyncio.Event()
         self._told_stale = False
+        self._lost: set[str] = set()
+        self._announce_lost_at = 0.0
 
     def __contains__(self, session_or_token_id: str) -> bool:
         """Tell whether this `sid` or `jti` was revoked."""
-        return session_or_token_id in self._forget_at
+        return session_or_token_id in self._entries
 
     @property
     def was_read(self) -> bool:
@@ -62,7 +92,12 @@ class Revocations:
     @property
     def is_current(self) -> bool:
         """Tell whether the stream has been heard in the last seconds."""
-        return self.lag_seconds < STALE_AFTER_SECONDS
+        return self.lag_seconds < STALE_AFTER_SECONDS and self.may_be_asked
+
+    @property
+    def may_be_asked(self) -> bool:
+        """Tell whether verdicts may go by this view: it was read, and it is not older than it may be."""
+        return self._was_read.is_set() and (not self._max_lag_seconds or self.lag_seconds <= self._max_lag_seconds)
 
     async def announce(self, family_ids: tuple[str, ...]) -> None:
         """
@@ -75,34 +110,49 @@ class Revocations:
             return
         for family_id in family_ids:
             self._remember(family_id)
-        retention_ms = (LONGEST_ACCESS_TOKEN_LIFE_SECONDS + MARGIN_SECONDS) * 1000
-        await self._store.run(self._announce, [self._stream], retention_ms, *family_ids, durable=True)
+        await self._add(family_ids, durable=True)
 
     async def follow(self) -> None:
         """
         Keep the view up to date until cancelled.
 
-        After every break the stream is read from its beginning, since a server that took over may number its
-        entries differently. What is in the view stays there: that server may have lost it.
+        After every break, and whenever the stream is not what it was, it is read from its beginning: a server that
+        took over may have lost entries, and may number new ones below those that were read. What is in the view
+        stays there, and what that server has lost of it is announced again.
         """
         while True:
-            position, caught_up = "0-0", False
             try:
-                while True:
-                    entries = await self._store.read_stream(self._stream, position, PAGE_ENTRIES, wait=caught_up)
-                    for entry_id, fields in entries:
-                        position = entry_id
-                        for value in fields.values():
-                            self._remember(value.decode(errors="replace"))
-                    caught_up = len(entries) < PAGE_ENTRIES
-                    if caught_up:
-                        self._hear()
-                    self._prune()
+                await self._follow_from_beginning()
             except StoreUnavailable:
                 if self.was_read and not self.is_current and not self._told_stale:
                     self._told_stale = True
+                    self.counters["unheard"] += 1
                     logger.warning("revocations are not heard: verdicts go by what is known here")
                 await asyncio.sleep(RECONNECT_DELAY_SECONDS)
+
+    async def _follow_from_beginning(self) -> None:
+        """Read the whole stream, then what is added to it; return when it is another stream than it was."""
+        position, shown, caught_up = BEGINNING, set[str](), False
+        while True:
+            entries = await self._store.read_stream(self._stream, position, PAGE_ENTRIES, wait=caught_up)
+            if caught_up and not await self._goes_on(position, entries[0][0] if entries else None):
+                return
+            for position, fields in entries:
+                self._learn(position, [value.decode(errors="replace") for value in fields.values()])
+                if not caught_up:
+                    shown.update(value.decode(errors="replace") for value in fields.values())
+            if len(entries) < PAGE_ENTRIES:
+                self._hear()
+                if not caught_up:
+                    caught_up = True
+                    self._note_lost(shown)
+                await self._announce_lost()
+            self._prune()
+
+    async def _goes_on(self, position: str, next_id: str | None) -> bool:
+        """Tell whether the stream is the one that was read up to *position*, and *next_id* is what follows there."""
+        before = await self._store.entry_before(self._stream, next_id) or BEGINNING
+        return before == position or (next_id is None and _order(before) > _order(position))
 
     async def wait_until_read(self, timeout_seconds: float) -> bool:
         """Wait for the first whole reading of the stream, at most so long; tell whether it has happened."""
@@ -118,12 +168,53 @@ class Revocations:
         self._heard_at = self._monotonic()
         self._was_read.set()
 
-    def _remember(self, family_id: str) -> None:
-        self._forget_at[family_id] = self._clock() + LONGEST_ACCESS_TOKEN_LIFE_SECONDS + MARGIN_SECONDS
+    async def _add(self, family_ids: tuple[str, ...], *, durable: bool) -> None:
+        retention_ms = (LONGEST_ACCESS_TOKEN_LIFE_SECONDS + MARGIN_SECONDS) * 1000
+        await self._store.run(self._announce, [self._stream], retention_ms, *family_ids, durable=durable)
+
+    def _learn(self, entry_id: str, family_ids: list[str]) -> None:
+        """Remember what an entry says; one that was read before is no news and lives no longer for it."""
+        is_new = _order(entry_id) > self._heard_up_to
+        self._heard_up_to = max(self._heard_up_to, _order(entry_id))
+        for family_id in family_ids:
+            self._lost.discard(family_id)
+            if is_new or family_id not in self._entries:
+                self._remember(family_id, _order(entry_id)[0])
+
+    def _remember(self, family_id: str, added_ms: int | None = None) -> None:
+        forget_at = self._clock() + LONGEST_ACCESS_TOKEN_LIFE_SECONDS + MARGIN_SECONDS
+        self._entries[family_id] = _Entry(forget_at, added_ms)
+
+    def _note_lost(self, shown: set[str]) -> None:
+        """Find what a whole reading did not show, but for what the stream may have dropped as too old."""
+        oldest_ms = self._heard_up_to[0] - LONGEST_ACCESS_TOKEN_LIFE_SECONDS * 1000
+        lost = [
+            family_id
+            for family_id, entry in self._entries.items()
+            if family_id not in shown and (entry.added_ms is None or entry.added_ms > oldest_ms)
+        ]
+        self._lost = set(lost[-MAX_ANNOUNCED_AGAIN:])
+        # Others have noticed too: the first who announces them spares the others the work.
+        delay_seconds = random.uniform(0, ANNOUNCED_AGAIN_WITHIN_SECONDS)  # noqa: S311 - no secret
+        self._announce_lost_at = self._monotonic() + delay_seconds
+
+    async def _announce_lost(self) -> None:
+        """Announce once more what Redis has lost: a gateway that started meanwhile does not know it."""
+        if not self._lost or self._monotonic() < self._announce_lost_at:
+            return
+        lost, self._lost = tuple(self._lost), set()
+        with contextlib.suppress(StoreUnavailable):
+            await self._add(lost, durable=False)
+            self.counters["announced_again"] += len(lost)
+            logger.warning("redis had lost revocations: announced again", extra={"fields": {"count": len(lost)}})
 
     def _prune(self) -> None:
         now = self._clock()
         if now < self._next_pruning:
             return
         self._next_pruning = now + MARGIN_SECONDS
-        self._forget_at = {entry: at for entry, at in self._forget_at.items() if at > now}
+        self._entries = {family_id: entry for family_id, entry in self._entries.items() if entry.forget_at > now}
+
+
+def _order(entry_id: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in entry_id.split("-"))

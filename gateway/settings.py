@@ -164,6 +164,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     redis_key_prefix: Annotated[str, _about("First part of every key in Redis.", form=_KEY_PREFIX)] = "gw:"
+    redis_durability: Annotated[
+        Literal["confirmed", "fast"],
+        _about(
+            "When a revocation, a change of a user or password, or a new key is answered. confirmed: when a replica "
+            "has it, so that a failover takes nothing back, or where there is none the disk (WAITAOF, since Redis "
+            "7.2), so that a power loss does not; where there is neither, a power loss takes back what was not on disk "
+            "(a second with appendfsync everysec). fast: nobody waits; a failover takes back what the replica did not "
+            "have yet, a power loss what was not on disk. A refresh never waits: a lost one heals itself."
+        ),
+    ] = "confirmed"
+    revocation_max_lag_seconds: Annotated[
+        int,
+        _about(
+            "How long, in seconds, access tokens are taken while this gateway cannot hear of revocations because Redis "
+            "is away; then subrequests are denied and all else is 503. 0: until they expire.",
+            0,
+            3600,
+        ),
+    ] = 0
     data_dir: Annotated[
         Path,
         _about(

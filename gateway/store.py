@@ -1,45 +1,46 @@
 """
-The one door to Redis: opens it, runs commands and scripts under a deadline, and turns its errors into ours.
+The one door to Redis: runs commands and scripts under a deadline, and turns Redis's errors into ours.
 
 Every key of one script carries the same hash tag, so that everything works on Redis Cluster. Commands that were
 sent may be sent once more when the connection broke, never after a timeout; every script here is written so that
-running twice does no harm.
+running twice does no harm. While a server is not heard, calls to it fail at once (`gateway.breaker`).
 """
 
 import asyncio
 import hashlib
-import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.resources import files
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
-from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelConnectionPool
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.maint_notifications import MaintNotificationsConfig
+from redis.exceptions import NoPermissionError, NoScriptError
 
+from gateway.breaker import Breaker
+from gateway.confirmations import Command, Confirmations
 from gateway.errors import StartupError, StoreUnavailable
+from gateway.redis_clients import (
+    STREAM_BLOCK_SECONDS,
+    ask_each,
+    close_client,
+    drop_connections,
+    open_clients,
+    send_together,
+)
+from gateway.redis_cluster import ClusterClient
+from gateway.redis_errors import REDIS_FAILURES, FaultLog, fault_of
 
-CONNECT_TIMEOUT_SECONDS = 0.3
-REPLY_TIMEOUT_SECONDS = 0.5
+PROBE_SECONDS = 0.3
 CALL_DEADLINE_SECONDS = 1.0
 DURABLE_DEADLINE_SECONDS = 1.7
-REPLICA_TIMEOUT_MILLISECONDS = 500
-DISK_TIMEOUT_MILLISECONDS = 1300
-SERVER_FACTS_SECONDS = 5.0
-STREAM_BLOCK_MILLISECONDS = 500
-MAX_CONNECTIONS = 32
-
-logger = logging.getLogger("gateway.store")
+REQUEST_SECONDS = 1.5
+LOOK_UP_INTERVAL_SECONDS = 0.25
+SCRIPT_LOADS = 20
+MAX_CALLS_UNDER_WAY = 32
 
 
 @dataclass(frozen=True)
@@ -60,25 +61,62 @@ class Script:
         return cls(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
+@dataclass
+class _Budget:
+    """What all calls of one request may still take together."""
+
+    seconds_left: float = REQUEST_SECONDS
+
+
+_budget: ContextVar[_Budget | None] = ContextVar("redis_budget", default=None)
+
+
+@contextmanager
+def request_budget() -> Iterator[None]:
+    """
+    Let all calls within the block take `REQUEST_SECONDS` together.
+
+    What else the block does is not counted, nor is waiting for the disk, which is slow by nature.
+    """
+    token = _budget.set(_Budget())
+    try:
+        yield
+    finally:
+        _budget.reset(token)
+
+
 class Store:
     """
     Redis under a key prefix.
 
     Every method raises `StoreUnavailable` when Redis is away, full, read-only, loading, or answers with an error.
     Replies are bytes, integers and lists of these.
+
+    Args:
+        waits_for_confirmation: Whether durable writes wait; False answers them as all others.
+        monotonic: Seconds that never go back, for deadlines and what is remembered of the server.
     """
 
-    def __init__(self, url: str, prefix: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        url: str,
+        prefix: str,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        waits_for_confirmation: bool = True,
+    ) -> None:
         self.prefix = prefix
         try:
-            self._client = _open_client(url, REPLY_TIMEOUT_SECONDS)
+            self._clients = open_clients(url)
         except (TypeError, ValueError) as error:
             raise StartupError(f"redis_url cannot be used ({error}): see its spelling in the settings") from error
-        self._stream_client = _open_client(url, STREAM_BLOCK_MILLISECONDS / 1000 + REPLY_TIMEOUT_SECONDS)
-        self._durable_client = _open_client(url, DURABLE_DEADLINE_SECONDS)
+        self._under_way = {durable: asyncio.Semaphore(MAX_CALLS_UNDER_WAY) for durable in (False, True)}
+        self._waits_for_confirmation = waits_for_confirmation
         self._monotonic = monotonic
-        self._confirmation: tuple[str | int, ...] = ()
-        self._confirmation_known_until = 0.0
+        self._fault_log = FaultLog(monotonic)
+        self._breakers: dict[str, Breaker] = {}
+        self._confirmations = Confirmations(monotonic)
+        self._looked_up_at = 0.0
 
     def key(self, name: str) -> str:
         """Give the full name of a key. The part in braces, if any, is its hash tag."""
@@ -94,20 +132,45 @@ class Store:
         server can be asked for that (WAIT; WAITAOF since Redis 7.2). `StoreUnavailable` then also means that
         nobody has confirmed it in time: it may be lost, and should be done again.
         """
-        call = self._run(script, ("EVALSHA", script.sha1, len(keys), *keys, *arguments), durable)
-        return await self._bounded(call, script.name, durable)
+        command = ("EVALSHA", script.sha1, len(keys), *keys, *arguments)
+        send = partial(self._run, script, keys[0], command, durable=durable)
+        return await self._call(script.name, keys[0], send, durable=durable)
 
     async def execute(self, *command: str | int | bytes, durable: bool = False) -> Any:
         """Run one command, given as its words; *durable* as with `run`."""
-        call = self._send_durably(command) if durable else self._client.execute_command(*command)
-        return await self._bounded(call, str(command[0]), durable)
+        some_key = self.key("keyring")  # what has no key goes to the server that has this one
+        key = str(command[1]) if len(command) > 1 else some_key
+        if key.startswith(self.prefix):
+            send = partial(self._send, key, command, durable=durable)
+        else:
+            key, send = some_key, partial(self._clients.ordinary.execute_command, *command)
+        return await self._call(str(command[0]), key, send, durable=durable)
+
+    async def refusals(self, commands: Sequence[Sequence[str]]) -> list[str | None]:
+        """
+        Tell of each command whether Redis lets us run it, by running it: they have to be harmless.
+
+        Gives Redis's words where our user may not, or where there is no such command, and None otherwise, whatever
+        else it says. In one round trip, but on a cluster.
+        """
+        try:
+            async with asyncio.timeout(CALL_DEADLINE_SECONDS):
+                replies = await ask_each(self._clients.ordinary, commands, self.prefix)
+        except REDIS_FAILURES as error:
+            raise self._unavailable("ACL", error) from error
+        return [
+            str(reply)
+            if isinstance(reply, NoPermissionError) or str(reply).lower().startswith(("unknown command", "unknown sub"))
+            else None
+            for reply in replies
+        ]
 
     async def scan(self, pattern: str) -> AsyncIterator[str]:
         """Give every key that matches *pattern* (prefix included by this method), in no order, maybe twice."""
         try:
-            async for key in self._client.scan_iter(match=self.key(pattern), count=500):
+            async for key in self._clients.ordinary.scan_iter(match=self.key(pattern), count=500):
                 yield key.decode()
-        except (RedisError, OSError) as error:
+        except REDIS_FAILURES as error:
             raise self._unavailable("SCAN", error) from error
 
     async def read_stream(
@@ -118,98 +181,120 @@ class Store:
 
         On a connection of its own. With *wait* the first entry is waited for, half a second at most.
         """
-        block = STREAM_BLOCK_MILLISECONDS if wait else None
-        try:
-            reply = await self._stream_client.xread({key: after_id}, count=count, block=block)
-        except (RedisError, OSError) as error:
-            raise self._unavailable("XREAD", error) from error
-        _heed_cancellation()
+        block = ("BLOCK", round(STREAM_BLOCK_SECONDS * 1000)) if wait else ()
+        reply = await self._ask_stream(key, ("XREAD", "COUNT", count, *block, "STREAMS", key, after_id))
         return [(entry_id.decode(), fields) for _, entries in reply or () for entry_id, fields in entries]
+
+    async def entry_before(self, key: str, entry_id: str | None) -> str | None:
+        """Give the id of the entry of a stream that comes before *entry_id*, or of the last one; None without one."""
+        end = f"({entry_id}" if entry_id else "+"
+        reply = await self._ask_stream(key, ("XREVRANGE", key, end, "-", "COUNT", 1))
+        return reply[0][0].decode() if reply else None
 
     async def server_facts(self) -> dict[str, Any]:
         """Give what INFO tells about the server (one node of a cluster), by its own names."""
-        facts = await self._bounded(self._client.info(), "INFO")
-        first = next(iter(facts.values()))
-        return first if isinstance(first, dict) and "redis_version" in first else facts
+        facts: dict[str, Any] = await self.execute("INFO")
+        return facts
 
     async def close(self) -> None:
         """Close every connection."""
-        for client in (self._client, self._stream_client, self._durable_client):
-            await client.aclose()
-            pool = getattr(client, "connection_pool", None)
-            if isinstance(pool, SentinelConnectionPool):
-                for sentinel in pool.sentinel_manager.sentinels:
-                    await sentinel.aclose()
+        for breaker in self._breakers.values():
+            await breaker.close()
+        for client in self._clients:
+            await close_client(client)
 
-    async def _run(self, script: Script, command: Sequence[str | int | bytes], durable: bool) -> Any:
-        send = self._send_durably if durable else self._send
-        for _ in range(2):
-            try:
-                return await send(command)
-            except NoScriptError:
-                await self._client.script_load(script.text)
-        return await send(("EVAL", script.text, *command[2:]))  # somebody flushes again and again
-
-    async def _send(self, command: Sequence[str | int | bytes]) -> Any:
-        return await self._client.execute_command(*command)
-
-    async def _send_durably(self, command: Sequence[str | int | bytes]) -> Any:
-        """Send a write and wait for its confirmation, on one connection: WAIT counts that connection's writes."""
-        if not isinstance(self._client, Redis):
-            return await self._send(command)  # a cluster's pipeline would send WAIT to any node
-        if self._monotonic() >= self._confirmation_known_until:
-            self._confirmation = _confirmation(await self._client.info())
-            self._confirmation_known_until = self._monotonic() + SERVER_FACTS_SECONDS
-        if not self._confirmation:
-            return await self._send(command)
-        pipeline = self._durable_client.pipeline(transaction=False)
-        pipeline.execute_command(*command)
-        pipeline.execute_command(*self._confirmation)
-        reply, confirmed = await pipeline.execute(raise_on_error=False)
-        for answer in (reply, confirmed):
-            if isinstance(answer, Exception):
-                self._confirmation_known_until = 0.0
-                raise answer
-        if not (confirmed[0] if isinstance(confirmed, list) else confirmed):
-            self._confirmation_known_until = 0.0
-            raise RedisError("a write was not confirmed in time by a replica or the disk")
-        return reply
-
-    async def _bounded(self, call: Any, what: str, durable: bool = False) -> Any:
+    async def _call(self, what: str, key: str, send: Callable[[], Any], *, durable: bool = False) -> Any:
+        """Make a call that touches *key*: under the breaker of its server, the deadline, and the budget."""
+        breaker = self._breaker_of(key)
+        budget = None if durable and self._confirmations.are_of_the_disk else _budget.get()
+        seconds = DURABLE_DEADLINE_SECONDS if durable else CALL_DEADLINE_SECONDS
+        begun = self._monotonic()
         try:
-            async with asyncio.timeout(DURABLE_DEADLINE_SECONDS if durable else CALL_DEADLINE_SECONDS):
-                reply = await call
-        except (RedisError, OSError) as error:
-            # Redis 6.2 tells of a script's write to a replica within another error.
-            if isinstance(error, ReadOnlyError) or "READONLY" in str(error):
-                await self._drop_connections()
+            async with asyncio.timeout(min(seconds, budget.seconds_left) if budget else seconds):
+                async with self._under_way[durable]:
+                    if breaker.is_open:
+                        breaker.refused += 1
+                        raise StoreUnavailable("AWAY")
+                    reply = await self._send_to_the_right_one(send)
+        except REDIS_FAILURES as error:
+            if fault_of(error).is_silence:
+                breaker.unheard()
+            else:
+                breaker.heard()
             raise self._unavailable(what, error) from error
+        finally:
+            if budget:
+                budget.seconds_left -= self._monotonic() - begun
+        breaker.heard()
         _heed_cancellation()
         return reply
 
+    async def _send_to_the_right_one(self, send: Callable[[], Any]) -> Any:
+        try:
+            return await send()
+        except REDIS_FAILURES as error:
+            if not fault_of(error).is_elsewhere:
+                raise
+        if self._monotonic() - self._looked_up_at >= LOOK_UP_INTERVAL_SECONDS:
+            self._looked_up_at = self._monotonic()
+            await self._drop_connections()
+        return await send()
+
     async def _drop_connections(self) -> None:
-        """They lead to a server that is no longer the master: none of them is of use."""
-        for client in (self._client, self._durable_client):
-            if isinstance(client, Redis):  # a cluster finds its new master by itself
-                # Those in use are dropped when they come back, the others at one stroke: a connection that ends while
-                # somebody uses it fails in ways that redis-py has no error for.
-                pool = client.connection_pool
-                await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
-                for connection in list(pool._available_connections):
-                    await connection.disconnect(nowait=True)
+        """Let what is sent next find its server anew, which may be another one."""
+        self._confirmations.forget()
+        for client in self._clients:
+            await drop_connections(client)
+
+    async def _run(self, script: Script, key: str, command: Command, *, durable: bool) -> Any:
+        before: tuple[Command, ...] = ()
+        for _ in range(SCRIPT_LOADS):
+            try:
+                return await self._send(key, command, before, durable=durable)
+            except NoScriptError as error:
+                before, forgotten = (("SCRIPT LOAD", script.text),), error
+        raise forgotten  # somebody flushes again and again
+
+    async def _send(self, key: str, command: Command, before: Sequence[Command] = (), *, durable: bool) -> Any:
+        if not (durable and self._waits_for_confirmation):
+            return await send_together(self._clients.ordinary, key, command, before=before)
+        try:
+            return await send_together(
+                self._clients.durable, key, command, before=before, confirmations=self._confirmations
+            )
+        except NoScriptError:
+            raise
+        except REDIS_FAILURES:
+            self._confirmations.forget()
+            raise
+
+    async def _ask_stream(self, key: str, command: Command) -> Any:
+        try:
+            reply = await send_together(self._clients.stream, key, command)
+        except REDIS_FAILURES as error:
+            raise self._unavailable(str(command[0]), error) from error
+        _heed_cancellation()
+        return reply
+
+    def _breaker_of(self, key: str) -> Breaker:
+        """Give the breaker of the server that has *key*: a cluster has one for each node."""
+        server = _server_of(self._clients.ordinary, key)
+        if server not in self._breakers:
+            self._breakers[server] = Breaker(server, partial(self._probe, key), self._monotonic)
+        return self._breakers[server]
+
+    async def _probe(self, key: str) -> bool:
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await send_together(self._clients.ordinary, key, ("EXISTS", key))
+        except REDIS_FAILURES as error:
+            return not fault_of(error).is_silence
+        await self._drop_connections()  # some may lead to a former master that hangs
+        return True
 
     def _unavailable(self, what: str, error: Exception) -> StoreUnavailable:
-        cause = f"{type(error).__name__}: {error}".splitlines()[0]
-        logger.warning("redis does not serve", extra={"fields": {"call": what, "cause": cause}})
-        return StoreUnavailable()
-
-
-class _Cluster(RedisCluster):
-    """One that sends nothing again after a timeout."""
-
-    ERRORS_ALLOW_RETRY = tuple(  # type: ignore[assignment]
-        kind for kind in RedisCluster.ERRORS_ALLOW_RETRY if kind is not RedisTimeoutError
-    )
+        self._fault_log.tell(what, error)
+        return StoreUnavailable(fault_of(error).code)
 
 
 def _heed_cancellation() -> None:
@@ -219,88 +304,6 @@ def _heed_cancellation() -> None:
         raise asyncio.CancelledError
 
 
-def _confirmation(facts: dict[str, Any]) -> tuple[str | int, ...]:
-    """Give the command that waits until a write is safe: with a replica, else on disk, else there is none."""
-    # A replica that is still loading what was before confirms nothing.
-    if any(re.fullmatch(r"slave[0-9]+", name) and fact["state"] == "online" for name, fact in facts.items()):
-        return ("WAIT", 1, REPLICA_TIMEOUT_MILLISECONDS)
-    if facts.get("aof_enabled") and _version(facts) >= (7, 2):
-        return ("WAITAOF", 1, 0, DISK_TIMEOUT_MILLISECONDS)
-    return ()
-
-
-def _version(facts: dict[str, Any]) -> tuple[int, ...]:
-    return tuple(int(part) for part in str(facts.get("redis_version", "0.0")).split(".")[:2])
-
-
-def _open_client(url: str, reply_timeout_seconds: float) -> Any:
-    options: dict[str, Any] = {
-        "socket_timeout": reply_timeout_seconds,
-        "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
-        "driver_info": None,
-    }
-    broken_connections_twice = Retry(
-        ExponentialWithJitterBackoff(base=0.01, cap=0.1), 2, supported_errors=(RedisConnectionError,)
-    )
-    scheme, _, rest = url.partition("://")
-    if scheme == "redis+cluster":
-        credentials, _, hosts = rest.rpartition("@")
-        username, _, password = credentials.partition(":")
-        nodes = [urlsplit(f"redis://{host}") for host in hosts.split(",")]
-        return _Cluster(
-            startup_nodes=[ClusterNode(node.hostname or "127.0.0.1", node.port or 6379) for node in nodes],
-            username=unquote(username) or None,
-            password=unquote(password) or None,
-            retry=broken_connections_twice,
-            **options,
-        )
-    if scheme == "redis+sentinel":
-        location, _, path = rest.partition("/")
-        credentials, _, hosts = location.rpartition("@")
-        service, _, database = path.partition("/")
-        username, _, password = credentials.partition(":")
-        sentinels = [(host.rpartition(":")[0], int(host.rpartition(":")[2])) for host in hosts.split(",")]
-        sentinel = Sentinel(sentinels, sentinel_kwargs=dict(options))  # type: ignore[no-untyped-call]
-        return sentinel.master_for(
-            service,
-            db=int(database or 0),
-            username=unquote(username) or None,
-            password=unquote(password) or None,
-            retry=broken_connections_twice,
-            **options,
-        )
-    if scheme != "unix":
-        options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
-    pool = BlockingConnectionPool.from_url(
-        url, max_connections=MAX_CONNECTIONS, timeout=REPLY_TIMEOUT_SECONDS, retry=broken_connections_twice, **options
-    )
-    pool.connection_class(**pool.connection_kwargs)  # tells of an unknown option in the URL now, not at the first use
-    return Redis.from_pool(pool)
-
-
-async def check_server(store: Store) -> list[str]:
-    """
-    See whether the server is fit to keep sessions, and give warnings about what is merely not good.
-
-    Raises:
-        StartupError: The server is out of reach, older than 6.2, or would evict keys (`maxmemory-policy`).
-    """
-    try:
-        facts = await store.server_facts()
-    except StoreUnavailable as error:
-        cause = error.__cause__
-        raise StartupError(
-            f"Redis cannot be used ({type(cause).__name__}: {cause}): start it, or mend redis_url"
-        ) from error
-    if _version(facts) < (6, 2):
-        raise StartupError(f"Redis {facts['redis_version']} is too old: use Redis 6.2 or newer, or Valkey")
-    policy = facts.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
-        raise StartupError(
-            f"maxmemory-policy of Redis is {policy}, which would drop sessions and users: "
-            "CONFIG SET maxmemory-policy noeviction, and the same in its configuration file"
-        )
-    warnings = []
-    if not facts.get("aof_enabled"):
-        warnings.append("Redis keeps no append-only file: a restart loses sessions and users (appendonly yes)")
-    return warnings
+def _server_of(client: Any, key: str) -> str:
+    """Give the node of a cluster that has a key; all keys are on the only server there is otherwise."""
+    return client.node_name(key) if isinstance(client, ClusterClient) else ""

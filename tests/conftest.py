@@ -1,6 +1,7 @@
-"""Fixtures: one real Redis server for each test process, one ordinary gateway on it, and a factory for others."""
+"""Fixtures: one real Redis for each test process, one ordinary gateway on it, and a factory for others."""
 
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from gateway.embedded import find_server
 from gateway.store import Store
+from tests.deployments import KIND, KINDS, RedisOfTests, prefer_valkey
 from tests.harness import SECRET, GatewayProcess, RedisServer, environment, free_port
 
 QUICK: dict[str, Any] = {
@@ -21,6 +24,21 @@ QUICK: dict[str, Any] = {
 }
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Heed TEST_REDIS: whatever is started from here on is of that kind."""
+    if KIND not in KINDS:
+        raise pytest.UsageError(f"TEST_REDIS is one of {', '.join(KINDS)}, not {KIND}")
+    if KIND == "valkey":
+        directory = tempfile.TemporaryDirectory()
+        config.add_cleanup(directory.cleanup)
+        prefer_valkey(Path(directory.name))
+
+
+def pytest_report_header() -> str:
+    """Tell what the tests run on."""
+    return f"redis: {KIND}, {find_server()[1]}"
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """Run async tests on asyncio alone."""
@@ -29,19 +47,24 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """Give the Redis server of this test process. Never stop it or change its configuration: make your own."""
-    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
+    """Give the Redis of this test process. Never stop it or change its configuration: make your own."""
+    server = RedisOfTests(tmp_path_factory.mktemp("redis")).start()
     yield server
     server.stop()
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
-    """Give a factory of Redis servers that a test may kill, stop and configure; they end with it."""
+def own_redis(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., RedisServer]]:
+    """
+    Give a factory of what a test may kill, stop and configure; it ends with the test.
+
+    It makes what TEST_REDIS says: a cluster is used as a server is. A test that is marked `one_server` gets one.
+    """
     servers: list[RedisServer] = []
+    kind = RedisServer if request.node.get_closest_marker("one_server") else RedisOfTests
 
     def make(*arguments: str) -> RedisServer:
-        servers.append(RedisServer(tmp_path / f"redis-{len(servers)}", *arguments))
+        servers.append(kind(tmp_path / f"redis-{len(servers)}", *arguments))
         return servers[-1].start()
 
     yield make

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
+import redis
 
 from gateway.app import open_gateway
 from gateway.embedded import find_server
@@ -64,7 +65,7 @@ class RedisServer:
         self.directory = directory
         self.port = port or free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._arguments = arguments
+        self.arguments = arguments
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "RedisServer":
@@ -74,7 +75,7 @@ class RedisServer:
             [
                 *(find_server()[0], "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)),
                 *("--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--daemonize", "no"),
-                *("--logfile", str(self.directory / "redis.log"), *self._arguments),
+                *("--logfile", str(self.directory / "redis.log"), *self.arguments),
             ],
         )
         wait_until(self.answers, what="Redis")
@@ -92,6 +93,15 @@ class RedisServer:
             lines = [f"*{len(words)}"] + [part for word in words for part in (f"${len(word.encode())}", word)]
             connection.sendall(("\r\n".join(lines) + "\r\n").encode())
             return connection.recv(65536)
+
+    def client(self) -> Any:
+        """Give a client of redis-py; close it."""
+        return redis.Redis(port=self.port, socket_timeout=5)
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Give where it listens: on one port, or a cluster on as many as it has nodes."""
+        return (self.port,)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal: STOP, CONT, KILL."""

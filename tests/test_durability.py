@@ -251,22 +251,19 @@ def serves(socket_path: Path) -> bool:
     return False
 
 
-def stop(server: RedisServer) -> None:
-    server.signal(signal.SIGSTOP)
+Deed = Callable[[RedisServer], object]
+TROUBLES: dict[str, tuple[Deed, Deed]] = {
+    "killed": (lambda server: server.kill(), lambda server: server.start()),
+    "stopped": (lambda server: server.signal(signal.SIGSTOP), lambda server: server.signal(signal.SIGCONT)),
+}
 
 
-def go_on(server: RedisServer) -> None:
-    server.signal(signal.SIGCONT)
-
-
-@pytest.mark.parametrize(
-    ("trouble", "mend"), [(RedisServer.kill, RedisServer.start), (stop, go_on)], ids=["killed", "stopped"]
-)
+@pytest.mark.parametrize(("trouble", "mend"), TROUBLES.values(), ids=TROUBLES)
 def test_while_redis_is_away_tokens_are_verified_and_everything_else_waits_for_it(
     own_redis: Callable[..., RedisServer],
     make_gateway: Callable[..., GatewayProcess],
-    trouble: Callable[[RedisServer], object],
-    mend: Callable[[RedisServer], object],
+    trouble: Deed,
+    mend: Deed,
 ) -> None:
     """An outage is no denial: 503 with Retry-After and in good time, never 401, and nobody is logged out by it."""
     server = own_redis("--appendfsync", "always")

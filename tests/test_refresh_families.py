@@ -776,22 +776,23 @@ class TestSize:
 
     async def test_a_session_costs_at_most_256_bytes(self, redis_server: RedisServer, open_store: OpenStore) -> None:
         """By MEMORY USAGE, under the default prefix, the longest address and label included."""
-        store = open_store(redis_server.url.removesuffix("/0") + "/9", "gw:")
+        store = open_store(redis_server.url, "gw:")
         families = make_families(store)
         user_id = await add_user(store)
         used: dict[int, int] = {}
+        client = redis_server.client()
         for number in range(1, 51):
             opened = await families.open(user_id, 1, new_family_id(), IPV6, LABEL)
             if number in (1, 10, 50):
                 # SAMPLES 0: all fields are weighed, none is guessed.
-                used[number] = await store.execute("MEMORY", "USAGE", families_key(store, user_id), "SAMPLES", 0)
+                used[number] = client.memory_usage(families_key(store, user_id), samples=0)
         record = await record_of(store, families.parse(opened.refresh_token))
         print(f"bytes of sessions: {used}; record: {len(record.packed())}")
         assert len(LABEL) == 22
         assert len(record.packed()) == 64
         assert used[1] <= 256
-        assert await store.execute("OBJECT", "ENCODING", families_key(store, user_id)) in (b"listpack", b"ziplist")
-        await store.execute("FLUSHDB")
+        assert client.object("encoding", families_key(store, user_id)) in (b"listpack", b"ziplist")
+        client.close()
 
     async def test_a_record_stays_small_however_often_it_is_rotated(self, store: Store) -> None:
         families = make_families(store, new_nonce=lambda: 2**32 - 1)

@@ -1,22 +1,25 @@
 """Revocations: known here at once, everywhere within a second, whatever happens to Redis."""
 
 import asyncio
+import hashlib
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
 from gateway.errors import StoreUnavailable
 from gateway.refresh_families import new_family_id
 from gateway.revocations import (
+    ANNOUNCED_AGAIN_WITHIN_SECONDS,
     LONGEST_ACCESS_TOKEN_LIFE_SECONDS,
     RECONNECT_DELAY_SECONDS,
     STALE_AFTER_SECONDS,
     Revocations,
 )
-from gateway.store import Store
+from gateway.store import Script, Store
 from tests.harness import RedisServer, free_port
 
 pytestmark = pytest.mark.redis
@@ -169,7 +172,8 @@ async def test_a_follower_survives_the_death_of_redis_and_reads_from_the_beginni
         await view.announce(("lost-by-redis",))
         server.kill()
         await asyncio.sleep(0.3)
-        shutil.rmtree(server.directory / "appendonlydir")
+        for appendonly in server.directory.rglob("appendonlydir"):
+            shutil.rmtree(appendonly)
         server.start()
         await store.execute("XADD", store.key("revocations"), "1-1", "sid", "numbered-low")
         seconds = await until(lambda: "numbered-low" in view)
@@ -241,3 +245,158 @@ async def test_an_entry_that_nobody_can_read_stops_nobody(store: Store) -> None:
             await Revocations(store, FakeClock()).announce(("another-family",))
         await store.execute("DEL", stream)
         assert await heard_by(view, Revocations(store, FakeClock())) < 1.0
+
+
+async def add_entry(store: Store, entry_id: str, family_id: str) -> None:
+    await store.execute("XADD", store.key("revocations"), entry_id, "sid", family_id)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+async def test_a_stream_that_lost_its_end_and_numbers_lower_is_heard_without_any_break(store: Store, kept: int) -> None:
+    """As a server that took over with less entries and a clock behind, while the connection looks the same."""
+    async with following(Revocations(store, FakeClock())) as view:
+        for number in range(3):
+            await add_entry(store, f"{5000 + number}-0", f"family-{number}")
+        await until(lambda: "family-2" in view)
+        await asyncio.sleep(0.02)
+        await store.execute("DEL", store.key("revocations"))
+        for number in range(kept):
+            await add_entry(store, f"{5000 + number}-0", f"family-{number}")
+        await add_entry(store, "5001-7", "low")
+        seconds = await until(lambda: "low" in view)
+        await add_entry(store, "5001-8", "low-again")
+        await add_entry(store, "9000-0", "high")
+        seconds = max(seconds, await until(lambda: "low-again" in view and "high" in view))
+    print(f"heard {seconds * 1000:.0f} ms after it was added, at most")
+    assert seconds < 1.0
+
+
+async def test_entries_that_were_lost_between_two_that_are_heard_are_noticed(store: Store) -> None:
+    """A low one and then a high one, in one step: the high one alone tells that something is amiss."""
+    async with following(Revocations(store, FakeClock())) as view:
+        await add_entry(store, "5000-0", "first")
+        await until(lambda: "first" in view)
+        await asyncio.sleep(0.02)
+        rewrite = Script.load("revocation_announce")
+        text = (
+            "redis.call('DEL', KEYS[1]) redis.call('XADD', KEYS[1], '4000-0', 'sid', 'low') "
+            "return redis.call('XADD', KEYS[1], '6000-0', 'sid', 'high')"
+        )
+        sha1 = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        await store.run(replace(rewrite, name="of_the_test", text=text, sha1=sha1), [store.key("revocations")])
+        assert await until(lambda: "low" in view and "high" in view) < 1.0
+
+
+async def test_a_view_that_has_read_everything_reads_nothing_twice(store: Store) -> None:
+    """Else each announcement would cost the whole stream."""
+    async with following(Revocations(store, FakeClock())) as view:
+        announcer = Revocations(store, FakeClock())
+        await announcer.announce(tuple(new_family_id() for _ in range(200)))
+        await heard_by(view, announcer)
+        before = await reads(store)
+        rounds = 20
+        for _ in range(rounds):
+            await heard_by(view, announcer)
+        after = await reads(store)
+        print(f"{rounds} announcements: {after - before} reads of the stream")
+        assert after - before <= 3 * rounds
+
+
+async def reads(store: Store) -> int:
+    """Give how many reads of streams the server has counted."""
+    stats = await store.execute("INFO", "commandstats")
+    return int(stats["cmdstat_xread"]["calls"])
+
+
+async def test_what_redis_has_lost_is_announced_again_to_a_gateway_that_starts_later(
+    own_redis: Callable[..., RedisServer],
+) -> None:
+    """By those that heard it before, once, and few times however many they are."""
+    server = own_redis()
+    gateways = 5
+    stores = [Store(server.url, "gw:") for _ in range(gateways)]
+    family_ids = tuple(new_family_id() for _ in range(100))
+    async with AsyncExitStack() as stack:
+        views = [await stack.enter_async_context(following(Revocations(store, FakeClock()))) for store in stores]
+        await views[0].announce(family_ids)
+        for view in views:
+            await until(lambda view=view: all(family_id in view for family_id in family_ids))  # type: ignore[misc]
+        server.kill()
+        for appendonly in server.directory.rglob("appendonlydir"):
+            shutil.rmtree(appendonly)
+        server.start()
+        late_store = Store(server.url, "gw:")
+        late = await stack.enter_async_context(following(Revocations(late_store, FakeClock())))
+        seconds = await until(lambda: all(family_id in late for family_id in family_ids))
+        await asyncio.sleep(ANNOUNCED_AGAIN_WITHIN_SECONDS + 0.7)
+        length = await late_store.execute("XLEN", "gw:revocations")
+        again = sum(view.counters["announced_again"] for view in views)
+        print(
+            f"{len(family_ids)} lost entries: known to a new gateway {seconds:.1f} s after the start of Redis; "
+            f"{gateways} gateways announced {again}, the stream has {length}"
+        )
+        assert seconds < ANNOUNCED_AGAIN_WITHIN_SECONDS + 1.5
+        assert len(family_ids) <= again == length <= gateways * len(family_ids)
+        assert late.counters["announced_again"] == 0
+        server.kill()
+        server.start()
+        await asyncio.sleep(ANNOUNCED_AGAIN_WITHIN_SECONDS + 1.0)
+        assert await late_store.execute("XLEN", "gw:revocations") == length, "nothing was lost, nothing is announced"
+    for store in (*stores, late_store):
+        await store.close()
+
+
+async def test_what_the_stream_dropped_as_too_old_is_not_announced_again(store: Store) -> None:
+    """Nor does reading it again prolong what is known."""
+    clock = FakeClock()
+    seconds, _ = await store.execute("TIME")
+    await add_entry(store, f"{(int(seconds) - 3500) * 1000}-0", "old")
+    async with following(Revocations(store, clock)) as view:
+        await until(lambda: "old" in view)
+        await store.execute("DEL", store.key("revocations"))  # as trimmed: the next entry is 3700 s younger
+        await add_entry(store, f"{(int(seconds) + 200) * 1000}-0", "new")
+        await until(lambda: "new" in view)
+        await asyncio.sleep(ANNOUNCED_AGAIN_WITHIN_SECONDS + 0.7)
+        assert view.counters["announced_again"] == 0
+        assert await store.execute("XLEN", store.key("revocations")) == 1
+        assert "old" in view
+
+
+async def test_an_entry_that_is_read_again_is_no_news_but_one_that_is_announced_again_is(store: Store) -> None:
+    clock = FakeClock()
+    async with following(Revocations(store, clock)) as view:
+        await add_entry(store, "5000-0", "read-again")
+        await add_entry(store, "5001-0", "announced-again")
+        await until(lambda: "announced-again" in view)
+        clock.now += 3000
+        await store.execute("XDEL", store.key("revocations"), "5001-0")  # so that all is read from the beginning
+        await add_entry(store, "5002-0", "announced-again")
+        await heard_by(view, Revocations(store, clock))
+        clock.now += 700
+        await until(lambda: "read-again" not in view)
+        assert "announced-again" in view
+
+
+async def test_a_view_may_be_asked_for_so_long_and_no_longer_when_there_is_a_limit(
+    own_redis: Callable[..., RedisServer],
+) -> None:
+    server = own_redis()
+    store, monotonic = Store(server.url, "gw:"), FakeClock()
+    limited = Revocations(store, FakeClock(), monotonic, max_lag_seconds=10)
+    unlimited = Revocations(store, FakeClock(), monotonic)
+    assert not limited.may_be_asked
+    assert not unlimited.may_be_asked
+    async with following(limited), following(unlimited):
+        await limited.wait_until_read(2)
+        await unlimited.wait_until_read(2)
+        server.kill()
+        await asyncio.sleep(0.1)
+        allowed = []
+        for _ in range(4):
+            allowed.append((limited.may_be_asked, unlimited.may_be_asked))
+            monotonic.now += 5
+        assert allowed == [(True, True), (True, True), (True, True), (False, True)]
+        await until(lambda: limited.counters["unheard"] == 1)
+        server.start()
+        assert await until(lambda: limited.may_be_asked) < 1.0
+    await store.close()

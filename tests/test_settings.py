@@ -57,6 +57,8 @@ def test_nothing_given_gives_the_defaults_of_the_contract() -> None:
         "workers": 1,
         "redis_url": None,
         "redis_key_prefix": "gw:",
+        "redis_durability": "confirmed",
+        "revocation_max_lag_seconds": 0,
         "data_dir": "/home/alice/.local/share/token-gateway",
         "secret": None,
         "previous_secrets": [],

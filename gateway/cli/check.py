@@ -1,6 +1,8 @@
 """gateway check and gateway healthcheck: what is wrong, and how to mend it."""
 
+import functools
 import http.client
+from collections import Counter
 
 import click
 import msgspec
@@ -8,11 +10,11 @@ import msgspec
 from gateway.cli import settings_for
 from gateway.cli.connection import run_with_gateway
 from gateway.cli.output import json_option, print_json
-from gateway.derived_keys import DerivedKeys
+from gateway.derived_keys import KeyChain
 from gateway.errors import CommandError
+from gateway.fitness import check_server, doubtful_url, examine_server
 from gateway.settings import Settings
 from gateway.state import Gateway
-from gateway.store import check_server
 
 HEALTHCHECK_TIMEOUT_SECONDS = 3
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is listened on, not a new listener
@@ -24,13 +26,14 @@ ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is list
 def check(ctx: click.Context, as_json: bool) -> None:
     """Check settings, Redis and keys; exit 3 when `gateway serve` could not start."""
     settings = settings_for(ctx).settings
-    redis, has_keys, warnings = run_with_gateway(ctx, _inspect)
+    is_private = settings.redis_url is None
+    redis, has_keys, passwords, warnings = run_with_gateway(ctx, functools.partial(_inspect, is_private))
     warnings = [*doubtful_settings(settings), *warnings]
     if as_json:
-        print_json({"ok": True, "redis": redis, "warnings": warnings})
+        print_json({"ok": True, "redis": redis, "passwords": passwords, "warnings": warnings})
         return
     keys = "ok" if has_keys else "none yet: the first `gateway serve` makes them"
-    click.echo(f"settings  ok\nredis     ok: {redis}\nkeys      {keys}")
+    click.echo(f"settings  ok\nredis     ok: {redis}\nkeys      {keys}\nusers     {passwords.in_words()}")
     for warning in warnings:
         click.echo(f"warning   {warning}")
 
@@ -69,23 +72,70 @@ def _failing(problem: bytes) -> str:
         return ""
 
 
-async def _inspect(gateway: Gateway) -> tuple[str, bool, list[str]]:
+class _Passwords(msgspec.Struct):
+    """What the passwords were hashed with: how many users by pepper id, and how many hashes of other programs."""
+
+    current: str
+    peppers: dict[str, int]
+    foreign: int
+
+    def in_words(self) -> str:
+        under = [f"{count} under pepper {key_id}" for key_id, count in self.peppers.items() if key_id != self.current]
+        others = [*under, *([f"{self.foreign} from another program"] if self.foreign else [])]
+        return f"{sum(self.peppers.values()) + self.foreign}" + (f", of them {', '.join(others)}" if others else "")
+
+
+async def _inspect(is_private: bool, gateway: Gateway) -> tuple[str, bool, _Passwords, list[str]]:
     facts = await gateway.store.server_facts()
-    warnings = [*await check_server(gateway.store), *await _behind(gateway)]
+    warnings = await check_server(gateway.store, gateway.clock)
+    if not is_private:  # that one is ours, and nobody else speaks to it
+        assert gateway.settings.redis_url is not None  # noqa: S101 - it is the operator's
+        warnings += await examine_server(gateway.store, gateway.settings.redis_url)
+    passwords = await _count_passwords(gateway)
+    warnings += _behind(gateway.settings, passwords)
     name = "Valkey " + str(facts["valkey_version"]) if "valkey_version" in facts else "Redis " + facts["redis_version"]
-    return name, gateway.keyring.is_open, warnings
+    return name, gateway.keyring.is_open, passwords, warnings
 
 
-async def _behind(gateway: Gateway) -> list[str]:
-    """Count the passwords that still need a previous secret, so that nobody drops it too early."""
-    assert gateway.settings.secret is not None  # noqa: S101 - the commands fill it in
-    current = f"p1${DerivedKeys.of(gateway.settings.secret).key_id}$"
-    behind = 0
+async def _count_passwords(gateway: Gateway) -> _Passwords:
+    peppers: Counter[str] = Counter()
+    foreign = 0
     async for user in gateway.users.all():
-        behind += user.password_hash.startswith("p1$") and not user.password_hash.startswith(current)
-    if not behind:
-        return []
-    return [f"{behind} users have a password under a previous secret: keep it in previous_secrets until they log in"]
+        scheme, _, rest = user.password_hash.partition("$")
+        if scheme == "p1":
+            peppers[rest.partition("$")[0]] += 1
+        else:
+            foreign += 1
+    return _Passwords(_keychain(gateway.settings).current.key_id, dict(peppers), foreign)
+
+
+def _behind(settings: Settings, passwords: _Passwords) -> list[str]:
+    """Tell of passwords that still need a previous secret, so that nobody drops it too early, and of those without."""
+    keychain = _keychain(settings)
+    known = {keys.key_id for keys in keychain.previous} - {passwords.current}
+    behind = sum(passwords.peppers.get(key_id, 0) for key_id in known)
+    lost = sum(passwords.peppers.values()) - behind - passwords.peppers.get(passwords.current, 0)
+    warnings = []
+    if behind:
+        warnings.append(
+            f"{behind} users have a password under a previous secret: keep it in previous_secrets until they log in"
+        )
+    if lost:
+        warnings.append(
+            f"{lost} users have a password under a secret that is not set, and cannot log in: put it back into "
+            "previous_secrets, or gateway users set-password"
+        )
+    if passwords.foreign:
+        warnings.append(
+            f"{passwords.foreign} users have the hash of another program, without pepper, until they log in "
+            "(or gateway users set-password)"
+        )
+    return warnings
+
+
+def _keychain(settings: Settings) -> KeyChain:
+    assert settings.secret is not None  # noqa: S101 - the commands fill it in
+    return KeyChain.of(settings.secret, settings.previous_secrets)
 
 
 def doubtful_settings(settings: Settings) -> list[str]:
@@ -93,6 +143,8 @@ def doubtful_settings(settings: Settings) -> list[str]:
     warnings = []
     if settings.insecure_test_settings:
         warnings.append("insecure_test_settings is on: for tests only")
+    if settings.redis_url is not None:
+        warnings += doubtful_url(settings.redis_url)
     if settings.host not in ("127.0.0.1", "::1", "localhost") and not settings.is_https:
         warnings.append(f"host {settings.host} is open to others, but the issuer is http: put TLS in front (issuer)")
     return warnings

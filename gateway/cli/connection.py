@@ -12,9 +12,9 @@ from gateway import logs
 from gateway.app import open_gateway
 from gateway.cli import settings_for
 from gateway.embedded import PrivateRedis, open_private_redis, private_secret
+from gateway.fitness import check_server
 from gateway.settings import Settings
 from gateway.state import Gateway
-from gateway.store import check_server
 
 
 @contextmanager
@@ -43,7 +43,7 @@ async def checked_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             of no use to the gateways.
     """
     async with open_gateway(settings) as gateway:
-        await check_server(gateway.store)
+        await check_server(gateway.store, gateway.clock)
         if await gateway.store.execute("EXISTS", gateway.store.key("keyring")):
             await gateway.keyring.open()
         yield gateway

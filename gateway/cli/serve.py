@@ -24,8 +24,8 @@ from gateway.cli.connection import checked_gateway, with_redis
 from gateway.connections import BoundedProtocol
 from gateway.embedded import PrivateRedis
 from gateway.errors import StartupError
+from gateway.fitness import check_server
 from gateway.settings import Settings
-from gateway.store import check_server
 from gateway.web.well_known import jwks_uri
 
 BACKLOG = 2048
@@ -74,7 +74,7 @@ async def _prepare(settings: Settings) -> tuple[list[str], bool]:
     """Check Redis and open or make the keyring; give warnings, and whether there is any user."""
     async with checked_gateway(settings) as gateway:
         await gateway.keyring.open()
-        warnings = [*doubtful_settings(settings), *await check_server(gateway.store)]
+        warnings = [*doubtful_settings(settings), *await check_server(gateway.store, gateway.clock)]
         async for _ in gateway.users.all():
             return warnings, True
         return warnings, False

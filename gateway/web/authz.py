@@ -42,7 +42,7 @@ class Authz:
         except (AccessTokenMissing, AccessTokenInvalid, InsufficientRole) as error:
             denial: GatewayError = error
         except GatewayError as error:
-            denial = AccessTokenInvalid(error.slug)
+            denial = AccessTokenInvalid(getattr(error, "cause", "") or error.slug)
         except Exception:
             logger.exception("a subrequest failed; it is denied")
             denial = AccessTokenInvalid("internal-error")

@@ -41,10 +41,11 @@ def verify(token: str, gateway: Gateway, now: int) -> AccessClaims:
 
     Raises:
         AccessTokenInvalid: It does not hold.
-        StoreUnavailable: This process has no keys yet, or has never read which sessions were revoked.
+        StoreUnavailable: This process has no keys yet, has never read which sessions were revoked, or has not heard of
+            them for longer than `revocation_max_lag_seconds`.
     """
-    if not gateway.revocations.was_read:
-        raise StoreUnavailable
+    if not gateway.revocations.may_be_asked:
+        raise StoreUnavailable("revocations-stale" if gateway.revocations.was_read else "revocations-unread")
     try:
         claims = gateway.verified_tokens.verify(token, gateway.keyring.keys.verification, now=now)
     except AccessTokenError as error:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import PayloadTooLarge
 from gateway.settings import Settings
+from gateway.store import request_budget
 from gateway.web.problems import internal_error_response, problem_response
 
 MAX_BODY_BYTES = 16_384
@@ -52,7 +53,8 @@ class Envelope:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_enveloped)
+            with request_budget():
+                await self.app(scope, receive, send_enveloped)
         except Exception:
             logger.exception("a request failed", extra={"fields": {"request_id": request_id}})
             if status == 0:

@@ -1,13 +1,17 @@
 import http.server
+import json
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+from gateway.derived_keys import KeyChain
 from gateway.state import Gateway
 from tests.cli.commands import Outcome, assert_refused, here, in_process
 from tests.harness import SECRET, GatewayProcess, RedisServer, add_user, environment, free_port, in_gateway
+from tests.redis_users import close_default, with_user
 
 OLD_SECRET, NEW_SECRET = "an old secret for tests alone: 32 bytes", "a new secret for tests alone: 32 bytes"
 
@@ -23,18 +27,52 @@ def warnings_of(env: dict[str, str]) -> list[str]:
     return texts
 
 
+def well_kept(server: RedisServer) -> RedisServer:
+    """Have a user for the gateway alone, and nobody else; the server itself has a limit and is sure of its disk."""
+    with_user(server)
+    close_default(server)
+    return server
+
+
+@pytest.mark.one_server
 def test_all_is_well(own_redis: Callable[..., RedisServer]) -> None:
-    env = environment(redis_url=own_redis().url, secret=SECRET)
-    assert warnings_of(env) == []
+    server = well_kept(own_redis("--maxmemory", "100mb"))
+    env = environment(redis_url=server.url, secret=SECRET)
+    # Of an old release nothing but its age can be wrong, and of one before 7.2 what is on disk cannot be known.
+    assert [text for text in warnings_of(env) if "CVE" not in text and "WAITAOF" not in text] == []
     outcome = in_process("check", env=env)
     assert (outcome.status, outcome.err) == (0, "")
-    assert [line.split()[:2] for line in outcome.out.splitlines()] == [
+    assert [line.split()[:2] for line in outcome.out.splitlines()[:4]] == [
         ["settings", "ok"],
         ["redis", "ok:"],
         ["keys", "none"],
+        ["users", "0"],
     ]
     here("keys", "list", env=env)
     assert here("check", env=env).out.splitlines()[2].split() == ["keys", "ok"]
+
+
+def test_the_private_redis_has_nothing_to_warn_of(tmp_path: Path) -> None:
+    """It is ours: on a socket of our own, and as safe as it can be."""
+    assert warnings_of(environment(data_dir=tmp_path / "data")) == []
+
+
+@pytest.mark.one_server
+def test_what_is_wrong_with_a_redis_is_told(own_redis: Callable[..., RedisServer]) -> None:
+    """A server as it is after `apt install`: everybody may everything."""
+    told = " ".join(warnings_of(environment(redis_url=own_redis().url, secret=SECRET)))
+    for words in ("redis_url has no user", "more than it needs (CONFIG GET, LASTSAVE, RANDOMKEY", "maxmemory"):
+        assert words in told
+
+
+@pytest.mark.one_server
+def test_a_user_who_may_too_little_is_told_before_anything_fails(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis()
+    with_user(server, "-exists", "-xadd")
+    env = environment(redis_url=server.url, secret=SECRET)
+    for command in (("check",), ("users", "list")):
+        assert_refused(here(*command, env=env), 3, "EXISTS, XADD", "users.acl")
+    assert_refused(in_process("serve", "--port", str(free_port()), env=env), 3, "EXISTS, XADD", "users.acl")
 
 
 def test_looking_changes_nothing(own_redis: Callable[..., RedisServer]) -> None:
@@ -67,6 +105,31 @@ def test_passwords_that_still_need_a_previous_secret_are_counted(gateway_env: di
     in_gateway(env, log_in)
     assert [text for text in warnings_of(env) if text.startswith("2 users")]
 
+    in_keychain = KeyChain.of(NEW_SECRET, (OLD_SECRET,))
+    counted = here("check", "--json", env=env).document["passwords"]
+    new_id, old_id = (keys.key_id for keys in in_keychain)
+    assert counted == {"current": new_id, "peppers": {old_id: 2, new_id: 1}, "foreign": 0}
+    assert f"3, of them 2 under pepper {old_id}" in here("check", env=env).out
+
+
+def test_passwords_under_a_secret_that_is_gone_are_told(gateway_env: dict[str, str]) -> None:
+    for _ in range(2):
+        add_user(gateway_env | {"GATEWAY_SECRET": OLD_SECRET})
+    env = gateway_env | {"GATEWAY_SECRET": NEW_SECRET}
+    [warning] = [text for text in warnings_of(env) if text.startswith("2 users")]
+    assert "cannot log in" in warning
+    assert "previous_secrets" in warning
+
+
+def test_hashes_of_other_programs_are_counted(gateway_env: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "users.jsonl"
+    password_hash = "$2b$04$" + "abcdefghijklmnopqrstuu" + "a" * 31
+    file.write_text(json.dumps({"email": "moved@example.com", "password_hash": password_hash}))
+    assert here("users", "import", str(file), env=gateway_env).status == 0
+    assert here("check", "--json", env=gateway_env).document["passwords"]["foreign"] == 1
+    assert [text for text in warnings_of(gateway_env) if text.startswith("1 users have the hash of another program")]
+    assert "1 from another program" in here("check", env=gateway_env).out
+
 
 def test_a_redis_that_is_away_is_told_with_exit_status_3_also_for_json() -> None:
     env = environment(redis_url=f"redis://127.0.0.1:{free_port()}", secret=SECRET)
@@ -77,7 +140,7 @@ def test_a_redis_that_needs_a_password_is_told(own_redis: Callable[..., RedisSer
     server = own_redis("--requirepass", "")
     server.command("CONFIG", "SET", "requirepass", "canary-password")
     env = environment(redis_url=server.url, secret=SECRET)
-    assert_refused(here("check", env=env), 3, "Authentication", "redis_url")
+    assert_refused(here("check", env=env), 3, "uthenticat", "redis_url")
     wrong = env | {"GATEWAY_REDIS_URL": server.url.replace("//", "//:canary-mistaken@")}
     outcome = here("check", env=wrong)
     assert_refused(outcome, 3, "redis_url")

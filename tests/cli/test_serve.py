@@ -180,7 +180,7 @@ def test_keys_that_are_sealed_under_another_secret_are_left_alone(own_redis: Cal
     assert CANARY not in outcome.err
     assert server.command("GET", "gw:keyring") == before
     server.command("CONFIG", "SET", "requirepass", CANARY)
-    assert_refused(refused(env=env), 3, "AuthenticationError", "redis_url")
+    assert_refused(refused(env=env), 3, "uthenticat", "redis_url")
 
 
 def test_a_taken_port_is_told_and_whoever_has_it_is_unharmed(private_gateway: PrivateGateway) -> None:

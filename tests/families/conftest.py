@@ -93,7 +93,7 @@ def make_proxy() -> Iterator[Callable[[RedisServer], Proxy]]:
     made: list[Proxy] = []
 
     def make(server: RedisServer) -> Proxy:
-        made.append(Proxy(server.port))
+        made.append(Proxy(server))
         return made[-1]
 
     yield make

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from tests.harness import RedisServer
+
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 POLL_SECONDS = 0.2
 
@@ -33,7 +35,9 @@ class Fault:
 
 class Proxy:
     """
-    Passes bytes between a loopback port of its own and a Redis server.
+    Passes bytes between loopback ports of its own and Redis: one port, or one for each node of a cluster.
+
+    Where a cluster tells the ports of its nodes, it tells those of the proxy: so nobody finds a way around it.
 
     Attributes:
         delay_seconds: Gives how long the next reply is held back.
@@ -41,22 +45,27 @@ class Proxy:
         cut_bytes: How many bytes the request or reply had that was cut last.
     """
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, server: RedisServer) -> None:
         self.delay_seconds: Callable[[], float] = lambda: 0.0
         self.injected = 0
         self.cut_bytes = 0
-        self._target_port = target_port
+        self._url = server.url
         self._armed: tuple[bytes, Fault, int] | None = None
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
+        self._listeners = {port: socket.create_server(("127.0.0.1", 0), backlog=512) for port in server.ports}
+        self._ports = {port: listener.getsockname()[1] for port, listener in self._listeners.items()}
+        self._threads = [threading.Thread(target=self._accept, args=(port,), daemon=True) for port in self._ports]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def url(self) -> str:
         """Where a gateway finds Redis behind this proxy."""
-        return f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+        url = self._url
+        for port, ours in self._ports.items():
+            url = url.replace(f":{port}", f":{ours}")
+        return url
 
     def arm(self, marker: bytes, fault: Fault, times: int = 1) -> None:
         """Let *fault* happen to the next *times* commands that contain *marker*."""
@@ -71,26 +80,28 @@ class Proxy:
     def close(self) -> None:
         """End all connections and wait until they have ended."""
         self._closing.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        for listener in self._listeners.values():
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
         for thread in self._threads:
             thread.join(timeout=10)
 
-    def _accept(self) -> None:
+    def _accept(self, port: int) -> None:
         while True:
             try:
-                client, _ = self._listener.accept()
+                client, _ = self._listeners[port].accept()
             except OSError:
                 return
-            thread = threading.Thread(target=self._serve, args=(client,), daemon=True)
-            self._threads = [known for known in self._threads if known.is_alive()] + [thread]
-            thread.start()
+            thread = threading.Thread(target=self._serve, args=(client, port), daemon=True)
+            with self._lock:
+                thread.start()
+                self._threads = [known for known in self._threads if known.is_alive()] + [thread]
 
-    def _serve(self, client: socket.socket) -> None:
+    def _serve(self, client: socket.socket, port: int) -> None:
         with client:
             try:
-                server = socket.create_connection(("127.0.0.1", self._target_port), timeout=5)
+                server = socket.create_connection(("127.0.0.1", port), timeout=5)
             except OSError:
                 return
             with server, contextlib.suppress(OSError):
@@ -106,6 +117,8 @@ class Proxy:
                 octets = end.recv(1 << 16)
                 if not octets:
                     return
+                if end is server and len(self._ports) > 1:
+                    octets = self._through_us(octets)
                 if end is client:
                     fault = self._fault_for(octets)
                     if fault is not None and fault.side == "request":
@@ -121,6 +134,11 @@ class Proxy:
                 else:
                     time.sleep(self.delay_seconds())
                     client.sendall(octets)
+
+    def _through_us(self, octets: bytes) -> bytes:
+        for port, ours in self._ports.items():  # all ports have five digits: no length that was told changes
+            octets = octets.replace(b":%d\r\n" % port, b":%d\r\n" % ours)
+        return octets
 
     def _fault_for(self, octets: bytes) -> Fault | None:
         with self._lock:

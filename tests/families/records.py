@@ -3,9 +3,8 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
-import redis
+from tests.harness import RedisServer
 
 _RECORD = struct.Struct(">B6s6sIII")
 
@@ -38,8 +37,8 @@ class Record:
 class Records:
     """All records under a key prefix. Close it at the end."""
 
-    def __init__(self, port: int, prefix: str) -> None:
-        self.client: Any = redis.Redis(port=port, socket_timeout=5)
+    def __init__(self, server: RedisServer, prefix: str) -> None:
+        self.client = server.client()
         self._prefix = prefix
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ def stored_generation(redis_server: RedisServer) -> Iterator[Callable[[GatewayPr
 
     def read(gateway: GatewayProcess, journal: Journal) -> int:
         if not opened:
-            opened.append(Records(redis_server.port, gateway.env["GATEWAY_REDIS_KEY_PREFIX"]))
+            opened.append(Records(redis_server, gateway.env["GATEWAY_REDIS_KEY_PREFIX"]))
         return opened[0].of(journal.user_id)[journal.session_id].generation
 
     yield read

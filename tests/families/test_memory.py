@@ -21,7 +21,7 @@ MAX_BYTES_OF_ONE = 256
 @pytest.fixture
 def records(redis_server: RedisServer) -> Iterator[Records]:
     """Give the records under the contract's key prefix, which counts too."""
-    opened = Records(redis_server.port, "gw:")
+    opened = Records(redis_server, "gw:")
     yield opened
     opened.close()
 

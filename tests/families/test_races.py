@@ -27,7 +27,7 @@ def stored_generation(redis_server: RedisServer) -> Callable[[GatewayProcess, Jo
     """Give a function that reads the generation which Redis has for a client's session; None for no session."""
 
     def read(gateway: GatewayProcess, journal: Journal) -> int | None:
-        records = Records(redis_server.port, gateway.env["GATEWAY_REDIS_KEY_PREFIX"])
+        records = Records(redis_server, gateway.env["GATEWAY_REDIS_KEY_PREFIX"])
         try:
             record = records.of(journal.user_id).get(journal.session_id)
         finally:

@@ -70,7 +70,7 @@ def open_lanes(redis_server: RedisServer, make_proxy: Callable[[RedisServer], Pr
     @asynccontextmanager
     async def opened(window_seconds: int) -> AsyncIterator[list[Lane]]:
         prefix, keychain = f"t{secrets.token_hex(4)}:", KeyChain.of(SECRET, ())
-        lanes, stores, records = [], [], Records(redis_server.port, prefix)
+        lanes, stores, records = [], [], Records(redis_server, prefix)
         for number in range(LANES):
             proxy = make_proxy(redis_server)
             store = Store(proxy.url, prefix)

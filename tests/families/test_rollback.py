@@ -132,7 +132,7 @@ async def test_what_was_revoked_stays_so_when_redis_and_all_gateways_are_killed(
     gateways = await asyncio.to_thread(two_gateways, redis_url=server.url)
     rounds = size(3, 20)
     journals = await asyncio.to_thread(open_journals, gateways[0], rounds * SESSIONS_PER_KILL)
-    records = Records(server.port, gateways[0].env["GATEWAY_REDIS_KEY_PREFIX"])
+    records = Records(server, gateways[0].env["GATEWAY_REDIS_KEY_PREFIX"])
     for start in range(0, len(journals), SESSIONS_PER_KILL):
         ended = journals[start : start + SESSIONS_PER_KILL]
         for journal in ended:

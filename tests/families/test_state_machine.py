@@ -28,6 +28,7 @@ from gateway.state import Gateway
 from gateway.store import Script
 from gateway.users import UserChanged
 from tests.conftest import quick_environment
+from tests.deployments import ON_CLUSTER
 from tests.families.conftest import Tally
 from tests.families.journal import generation_of
 from tests.families.model import Model
@@ -42,6 +43,7 @@ TOLERANCE_SECONDS = 40
 MOST_SESSIONS = 3
 USERS = 2
 STEPS_PER_LIFE = 50
+KILLS_APART = 40 if ON_CLUSTER else 12  # a cluster waits for two seconds after a start before it serves
 LIVES_PER_SEED = 30
 ATTEMPTS = 3  # how often the store sends a command at most
 KNOWN_ELSEWHERE_SECONDS = 1.0
@@ -63,7 +65,7 @@ class World:
         self.keys = KeyChain.of(SECRET, ()).current
         self.markers = {name: Script.load(name).sha1.encode() for name in SCRIPTS}
         self.prefix = "families:"
-        self.records = Records(server.port, self.prefix)
+        self.records = Records(server, self.prefix)
         self.gateways: list[Gateway] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -293,7 +295,7 @@ class Life(RuleBasedStateMachine):
         self.let_time_pass(units)
         self.count("long_times")
 
-    @precondition(lambda self: self.steps_since("redis_kills") >= 12)
+    @precondition(lambda self: self.steps_since("redis_kills") >= KILLS_APART)
     @rule()
     def kill_redis_and_start_it_again(self) -> None:
         self.world.server.kill()

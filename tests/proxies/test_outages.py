@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deployments import RedisOfTests
 from tests.harness import GatewayProcess, RedisServer, wait_until
 from tests.proxies.conftest import Login, Signer, installed, log_in, log_out, start_gateway
 from tests.proxies.echo import EchoApplication
@@ -43,7 +44,7 @@ def make_scene(
 
     def make() -> Scene:
         directory = tmp_path_factory.mktemp("scene")
-        redis = RedisServer(directory / "redis").start()
+        redis = RedisOfTests(directory / "redis").start()
         gateway = start_gateway(redis, directory / "gateway", signer)
         living, ended = log_in(gateway), log_in(gateway)
         log_out(gateway, ended)

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from tests.conftest import quick_environment
+from tests.deployments import RedisOfTests
 from tests.harness import GatewayProcess, RedisServer
 from tests.web.asking import CASES, Answered, Case, Session, client_of, log_in
 
@@ -44,7 +45,7 @@ def gateway_with(
 def orphan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     """Give a session on a gateway whose Redis was killed after the login, and stays away."""
     directory: Path = tmp_path_factory.mktemp("orphan")
-    server = RedisServer(directory / "redis").start()
+    server = RedisOfTests(directory / "redis").start()
     process = GatewayProcess(quick_environment(server.url), directory / "gateway.log").start()
     with client_of(process) as client:
         session = log_in(process, client)

@@ -1,0 +1,292 @@
+"""The door to a Redis Cluster: confirmed writes, slots that move, scripts that are gone, and nodes that die."""
+
+import asyncio
+import hashlib
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+
+import pytest
+
+from gateway.errors import StoreUnavailable
+from gateway.store import CALL_DEADLINE_SECONDS, DURABLE_DEADLINE_SECONDS, Script, Store
+from tests.harness import RedisServer, wait_until
+from tests.topologies import RedisCluster
+
+pytestmark = pytest.mark.redis
+
+NODE_TIMEOUT_MILLISECONDS = 1000
+TOLD_WITHIN_SECONDS = CALL_DEADLINE_SECONDS + 0.1
+OUTAGE_WITHIN_SECONDS = NODE_TIMEOUT_MILLISECONDS / 1000 + 2.0
+KEYS = [f"gw:{{{number}}}" for number in range(30)]
+
+
+def script(text: str) -> Script:
+    return Script("of_the_test", text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+COUNT = script("return redis.call('INCR', KEYS[1])")
+
+
+@pytest.fixture(scope="module")
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """Give three masters with a replica each."""
+    cluster = RedisCluster(tmp_path_factory.mktemp("cluster"), 3, 1, NODE_TIMEOUT_MILLISECONDS)
+    try:
+        yield cluster.start()
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def cluster(shared_cluster: RedisCluster) -> RedisCluster:
+    """Give the cluster of this file, whole and empty."""
+    wait_until(shared_cluster.is_whole, 30, "a whole cluster")
+    shared_cluster.flush()
+    return shared_cluster
+
+
+@pytest.fixture
+async def open_store() -> AsyncIterator[Callable[[RedisCluster], Store]]:
+    """Give a factory of stores; they are closed with the test."""
+    opened: list[Store] = []
+
+    def make(cluster: RedisCluster) -> Store:
+        opened.append(Store(cluster.url, "gw:"))
+        return opened[-1]
+
+    yield make
+    for store in opened:
+        await store.close()
+
+
+OpenStore = Callable[[RedisCluster], Store]
+
+
+def replica_of(cluster: RedisCluster, master: RedisServer) -> RedisServer:
+    """Give the replica of a master."""
+    lines = master.command("CLUSTER", "REPLICAS", cluster.id_of(master)).decode()
+    return next(node for node in cluster.nodes if f":{node.port}@" in lines)
+
+
+def owners(cluster: RedisCluster) -> dict[str, RedisServer]:
+    """Give the master of each key."""
+    return {key: cluster.owner_of(cluster.slot_of(key)) for key in KEYS}
+
+
+async def seconds_until_told(store: Store, key: str, *, durable: bool) -> float:
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        await store.run(COUNT, [key], durable=durable)
+    return time.monotonic() - begun
+
+
+def begin_to_move(cluster: RedisCluster, slot: int, source: RedisServer, target: RedisServer) -> None:
+    """From now on ASK answers for what is not at the source."""
+    source_id, target_id = cluster.id_of(source), cluster.id_of(target)
+    assert target.command("CLUSTER", "SETSLOT", str(slot), "IMPORTING", source_id) == b"+OK\r\n"
+    assert source.command("CLUSTER", "SETSLOT", str(slot), "MIGRATING", target_id) == b"+OK\r\n"
+
+
+def end_moving(cluster: RedisCluster, slot: int, source: RedisServer, target: RedisServer) -> None:
+    """From now on MOVED answers at the source."""
+    others = [node for node in cluster.masters() if node not in (source, target)]
+    for node in (target, source, *others):
+        assert node.command("CLUSTER", "SETSLOT", str(slot), "NODE", cluster.id_of(target)) == b"+OK\r\n"
+
+
+async def test_a_durable_write_is_on_the_replica_of_its_node_when_it_is_answered(
+    cluster: RedisCluster, open_store: OpenStore
+) -> None:
+    store, masters = open_store(cluster), owners(cluster)
+    replicas = {master.port: replica_of(cluster, master) for master in cluster.masters()}
+    confirmed = Counter[int]()
+    for key in KEYS:
+        for number in range(10):
+            assert await store.run(COUNT, [key], durable=True) == number + 1
+            replica = replicas[masters[key].port]
+            answer = key_of_replica(replica, key)
+            assert answer == str(number + 1).encode()
+            confirmed[masters[key].port] += 1
+    print(f"durable writes found on the replica at once, by master: {sorted(confirmed.values())}")
+    assert len(confirmed) == 3
+
+
+def key_of_replica(replica: RedisServer, key: str) -> bytes:
+    """Read from a replica what it has."""
+    import redis
+
+    with redis.Redis(port=replica.port) as connection:
+        connection.execute_command("READONLY")
+        value: bytes = connection.get(key)
+        return value
+
+
+async def test_a_replica_that_is_silent_is_told_to_the_writes_of_its_own_master_alone(
+    cluster: RedisCluster, open_store: OpenStore
+) -> None:
+    store, masters = open_store(cluster), owners(cluster)
+    for key in KEYS:
+        await store.run(COUNT, [key], durable=True)
+    master = masters[KEYS[0]]
+    replica = replica_of(cluster, master)
+    replica.signal(signal.SIGSTOP)
+    unconfirmed = confirmed = 0
+    for key in KEYS[:12]:
+        if masters[key] is master:
+            assert await seconds_until_told(store, key, durable=True) < DURABLE_DEADLINE_SECONDS + 0.1
+            unconfirmed += 1
+            assert await store.run(COUNT, [key]) == 3
+        else:
+            await store.run(COUNT, [key], durable=True)
+            confirmed += 1
+    replica.signal(signal.SIGCONT)
+    print(f"{unconfirmed} writes without a confirmation, {confirmed} with one")
+    assert unconfirmed
+    assert confirmed
+    wait_until(cluster.is_whole, 20, "the replica")
+    await store.run(COUNT, [KEYS[0]], durable=True)
+
+
+async def test_a_slot_that_has_moved_is_found_by_every_kind_of_call(
+    cluster: RedisCluster, open_store: OpenStore
+) -> None:
+    store = open_store(cluster)
+    for durable in (False, True):
+        for key in KEYS[:6]:
+            await store.run(COUNT, [key], durable=durable)
+    moved = 0
+    for key in KEYS[:6]:
+        slot = cluster.slot_of(key)
+        source = cluster.owner_of(slot)
+        target = next(node for node in cluster.masters() if node is not source)
+        source.command("DEL", key)
+        begin_to_move(cluster, slot, source, target)
+        end_moving(cluster, slot, source, target)
+        moved += 1
+        assert await store.run(COUNT, [key], durable=moved % 2 == 0) == 1
+        assert await store.run(COUNT, [key], durable=moved % 2 == 1) == 2
+        assert await store.execute("GET", key) == b"2"
+        assert await store.read_stream(f"gw:stream:{key[3:]}", "0-0", 1, wait=False) == []
+    print(f"{moved} slots moved, no call failed")
+    assert moved == 6
+
+
+async def test_calls_go_on_while_slots_are_migrated(cluster: RedisCluster, open_store: OpenStore) -> None:
+    """ASK and MOVED in the middle of many calls at a time; each call runs exactly once."""
+    store = open_store(cluster)
+    expected, ended = Counter[str](), False
+
+    async def keep_counting(key: str, *, durable: bool) -> None:
+        while not ended:
+            assert await store.run(COUNT, [key], durable=durable) == expected[key] + 1
+            expected[key] += 1
+
+    keys = KEYS[6:18]
+    counting = [asyncio.create_task(keep_counting(key, durable=n % 2 == 0)) for n, key in enumerate(keys)]
+    migrations = 0
+    for _ in range(2):
+        for key in keys:
+            slot = cluster.slot_of(key)
+            source = cluster.owner_of(slot)
+            target = next(node for node in cluster.masters() if node is not source)
+            begin_to_move(cluster, slot, source, target)
+            await asyncio.sleep(0.01)
+            source.command("MIGRATE", "127.0.0.1", str(target.port), key, "0", "1000")
+            await asyncio.sleep(0.03)
+            end_moving(cluster, slot, source, target)
+            migrations += 1
+    ended = True
+    await asyncio.gather(*counting)
+    print(f"{migrations} migrations under {sum(expected.values())} calls, each ran once, none failed")
+    assert migrations == 2 * len(keys)
+    assert min(expected[key] for key in keys) > migrations
+    for key in keys:
+        assert await store.execute("GET", key) == str(expected[key]).encode()
+
+
+async def test_scripts_that_are_flushed_everywhere_are_no_error(cluster: RedisCluster, open_store: OpenStore) -> None:
+    store = open_store(cluster)
+    runs = flushes = 0
+    begun = time.monotonic()
+    while time.monotonic() - begun < 1.0:
+        for node in cluster.masters():
+            node.command("SCRIPT", "FLUSH")
+            flushes += 1
+        await asyncio.gather(*(store.run(COUNT, [key], durable=runs % 2 == 0) for key in KEYS))
+        runs += len(KEYS)
+    print(f"{runs} runs of a script through {flushes} flushes")
+    assert flushes > 10
+
+
+@pytest.mark.parametrize("trouble", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+async def test_a_master_that_goes_takes_its_own_keys_away_until_its_replica_takes_over_and_no_others(
+    cluster: RedisCluster, open_store: OpenStore, trouble: signal.Signals
+) -> None:
+    store, masters = open_store(cluster), owners(cluster)
+    for node in cluster.nodes:
+        node.command("CONFIG", "SET", "cluster-require-full-coverage", "no")
+    for key in KEYS:
+        await store.run(COUNT, [key], durable=True)
+    victim = masters[KEYS[0]]
+    others = [key for key in KEYS if masters[key] is not victim]
+    victim.signal(trouble)
+    begun, failed, calls, slowest = time.monotonic(), 0, Counter[str](), 0.0
+    is_back = False
+    while not is_back:
+        asked = time.monotonic()
+        with suppress(StoreUnavailable):
+            await store.run(COUNT, [KEYS[0]])
+            is_back = True
+        slowest = max(slowest, time.monotonic() - asked)
+        failed += not is_back
+        for key in others[:5]:
+            asked = time.monotonic()
+            await store.run(COUNT, [key])
+            calls["others"] += 1
+            assert time.monotonic() - asked < TOLD_WITHIN_SECONDS
+        assert time.monotonic() - begun < 20
+        await asyncio.sleep(0.01)
+    outage = time.monotonic() - begun
+    print(
+        f"outage of one third {outage:.1f} s: {failed} calls failed, the slowest after {slowest:.2f} s; "
+        f"{calls['others']} calls to the others, none failed"
+    )
+    assert failed
+    assert slowest < TOLD_WITHIN_SECONDS
+    assert outage < OUTAGE_WITHIN_SECONDS
+    for key in KEYS:
+        if masters[key] is victim:
+            await store.run(COUNT, [key], durable=True)
+    if trouble == signal.SIGKILL:
+        assert victim.process is not None
+        victim.process.wait(timeout=10)
+        victim.start()
+    else:
+        victim.signal(signal.SIGCONT)
+
+
+async def test_a_cluster_without_a_node_that_answers_is_told_in_time(
+    shared_cluster: RedisCluster, open_store: OpenStore
+) -> None:
+    """By a store that knew it, and by one that has never seen it. Last in its file: it takes a while to heal."""
+    wait_until(shared_cluster.is_whole, 30, "a whole cluster")
+    known, new = open_store(shared_cluster), open_store(shared_cluster)
+    await known.run(COUNT, [KEYS[0]], durable=True)
+    for node in shared_cluster.nodes:
+        node.signal(signal.SIGSTOP)
+    try:
+        for store in (known, new):
+            for durable in (False, True):
+                limit = (DURABLE_DEADLINE_SECONDS if durable else CALL_DEADLINE_SECONDS) + 0.1
+                for _ in range(4):
+                    assert await seconds_until_told(store, KEYS[0], durable=durable) < limit
+            with pytest.raises(StoreUnavailable):
+                await store.server_facts()
+            with pytest.raises(StoreUnavailable):
+                await store.read_stream("gw:stream", "0-0", 1, wait=False)
+    finally:
+        for node in shared_cluster.nodes:
+            node.signal(signal.SIGCONT)

@@ -90,10 +90,9 @@ async def check_server(store: Store, clock: Clock) -> list[str]:
     facts = await _facts(store)
     if _version(facts) < OLDEST_VERSION:
         raise StartupError(f"Redis {facts['redis_version']} is too old: use Redis 6.2 or newer, or Valkey")
-    policy = facts.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
+    if evicts(facts):
         raise StartupError(
-            f"maxmemory-policy of Redis is {policy}, which would drop sessions and users: "
+            f"maxmemory-policy of Redis is {facts['maxmemory_policy']}, which would drop sessions and users: "
             "CONFIG SET maxmemory-policy noeviction, and the same in its configuration file"
         )
     if missing := await _missing(store, facts):
@@ -164,6 +163,27 @@ async def watch_clock(store: Store, clock: Clock, period_seconds: float = CLOCK_
                     logger.warning("the clocks of redis and of this host are apart", extra={"fields": fields})
                 else:
                     logger.info("the clocks of redis and of this host agree again", extra={"fields": fields})
+        await asyncio.sleep(period_seconds)
+
+
+def evicts(facts: dict[str, Any]) -> bool:
+    """Tell whether a full Redis would drop keys, by what INFO says: sessions and users."""
+    return bool(facts.get("maxmemory_policy", "noeviction") != "noeviction")
+
+
+async def watch_eviction(store: Store, period_seconds: float = CLOCK_WATCH_SECONDS) -> None:
+    """Log that Redis has come to evict keys while we serve, once, and that it does not any more; until cancelled."""
+    told = False
+    while True:
+        with contextlib.suppress(StoreUnavailable):
+            facts = await store.server_facts()
+            if told != evicts(facts):
+                told = not told
+                if told:
+                    fields = {"policy": facts["maxmemory_policy"], "mend": "CONFIG SET maxmemory-policy noeviction"}
+                    logger.error("redis would drop sessions and users when it is full", extra={"fields": fields})
+                else:
+                    logger.info("redis keeps everything again")
         await asyncio.sleep(period_seconds)
 
 

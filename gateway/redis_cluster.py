@@ -12,6 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.confirmations import Command, Confirmations
+from gateway.redis_errors import TORN_CONNECTION
 
 MAX_REDIRECTIONS = 16
 TRY_AGAIN_SECONDS = 0.02
@@ -93,8 +94,8 @@ class ClusterClient(RedisCluster):
         batch = [PipelineCommand(number, *words) for number, words in enumerate(commands)]
         try:
             await node.execute_pipeline(batch)
-        except (RedisConnectionError, RedisTimeoutError, OSError) as error:
-            batch[0].result = error
+        except (RedisConnectionError, RedisTimeoutError, OSError, *TORN_CONNECTION) as error:
+            batch[0].result = RedisConnectionError(str(error)) if isinstance(error, TORN_CONNECTION) else error
         except asyncio.CancelledError:  # the deadline has come
             self.suspicion.fall_on(node.name)
             raise

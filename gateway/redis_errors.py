@@ -10,8 +10,10 @@ from redis.exceptions import MaxConnectionsError, RedisClusterException, RedisEr
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 LOG_INTERVAL_SECONDS = 5.0
+# What uvloop and redis-py say when a connection ends at the very moment in which something is written to it.
+TORN_CONNECTION = (RuntimeError, AttributeError)
 # redis-py tells of a cluster without a node that answers by an error that is no RedisError.
-REDIS_FAILURES = (RedisError, RedisClusterException, OSError)
+REDIS_FAILURES = (RedisError, RedisClusterException, OSError, *TORN_CONNECTION)
 
 # These do not pass by themselves: somebody has to do something.
 _MENDS = {
@@ -83,7 +85,8 @@ def _code_of(error: BaseException) -> str:
         return "BUSYPOOL"
     if isinstance(error, RedisTimeoutError | TimeoutError):
         return "TIMEOUT"
-    return "CONNECTION" if isinstance(error, RedisConnectionError | RedisClusterException | OSError) else "ERROR"
+    broken = (RedisConnectionError, RedisClusterException, OSError, *TORN_CONNECTION)
+    return "CONNECTION" if isinstance(error, broken) else "ERROR"
 
 
 class FaultLog:

@@ -32,7 +32,7 @@ from gateway.redis_clients import (
     send_together,
 )
 from gateway.redis_cluster import ClusterClient
-from gateway.redis_errors import REDIS_FAILURES, FaultLog, fault_of
+from gateway.redis_errors import REDIS_FAILURES, TORN_CONNECTION, FaultLog, fault_of
 
 PROBE_SECONDS = 0.3
 CALL_DEADLINE_SECONDS = 1.0
@@ -232,6 +232,8 @@ class Store:
     async def _send_to_the_right_one(self, send: Callable[[], Any]) -> Any:
         try:
             return await send()
+        except TORN_CONNECTION:
+            return await send()  # nothing has been sent
         except REDIS_FAILURES as error:
             if not fault_of(error).is_elsewhere:
                 raise

@@ -10,7 +10,7 @@ import pytest
 from gateway import fitness
 from gateway.clock import system_clock
 from gateway.errors import StartupError
-from gateway.fitness import check_server, doubtful_url, examine_server, watch_clock
+from gateway.fitness import check_server, doubtful_url, examine_server, watch_clock, watch_eviction
 from gateway.store import Store
 from tests.harness import RedisServer, free_port
 from tests.redis_users import close_default, with_user
@@ -312,3 +312,22 @@ def test_a_way_to_redis_that_is_open_to_others_is_told(url: str, told: list[str]
     assert len(warnings) == len(told)
     assert all(word in text for word, text in zip(told, warnings, strict=True))
     assert not any("gateway:x" in text for text in warnings)
+
+
+async def test_an_eviction_policy_that_comes_and_goes_while_we_serve_is_told_once_each(
+    own_redis: Callable[..., RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """F6."""
+    server = own_redis()
+    store = Store(server.url, "gw:")
+    caplog.set_level(logging.INFO)
+    watching = asyncio.create_task(watch_eviction(store, 0.02))
+    for policy in ("noeviction", "allkeys-lru", "noeviction"):
+        server.command("CONFIG", "SET", "maxmemory-policy", policy)
+        await asyncio.sleep(0.3)
+    watching.cancel()
+    await store.close()
+    assert [record.getMessage() for record in caplog.records if record.name == "gateway"] == [
+        "redis would drop sessions and users when it is full",
+        "redis keeps everything again",
+    ]

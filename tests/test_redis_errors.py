@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+import uvloop
 from redis.exceptions import ResponseError
 
 from gateway.confirmations import Unconfirmed
@@ -328,7 +329,19 @@ async def test_scripts_that_are_flushed_all_the_time_are_no_error_and_nothing_is
 ) -> None:
     """In a tight loop, by a user who may not EVAL."""
     server = own_redis()
-    server.command("ACL", "SETUSER", "gateway", "on", ">secret", "~gw:*", "+incr", "+evalsha", "+script|load", "+info")
+    server.command(
+        "ACL",
+        "SETUSER",
+        "gateway",
+        "on",
+        ">secret",
+        "~gw:*",
+        "+incr",
+        "+evalsha",
+        "+script|load",
+        "+info",
+        "+@connection",
+    )
     store, flusher = open_store(f"redis://gateway:secret@127.0.0.1:{server.port}/0"), open_store(server.url)
     count = script("return redis.call('INCR', KEYS[1])")
     flushes, ended = 0, False
@@ -370,3 +383,20 @@ def test_the_log_tells_a_fault_at_once_and_then_its_number_now_and_then(caplog: 
         ("UNCONFIRMED", None),
         ("OOM", 100),
     ]
+
+
+@pytest.mark.parametrize("ending", ["close", "abort"])
+def test_a_connection_that_ends_as_it_is_written_to_is_no_error_of_ours(redis_server: RedisServer, ending: str) -> None:
+    """F1: uvloop tells of it by a RuntimeError, and nothing has been sent; the call is made over another connection."""
+
+    async def run() -> int:
+        store, rounds = Store(redis_server.url, "torn:"), 0
+        for number in range(20):
+            await store.execute("SET", store.key("a"), number)
+            [connection] = store._clients.ordinary.connection_pool._available_connections
+            getattr(connection._writer.transport, ending)()
+            rounds += await store.execute("GET", store.key("a")) == str(number).encode()
+        await store.close()
+        return rounds
+
+    assert uvloop.run(run()) == 20

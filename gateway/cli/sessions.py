@@ -10,6 +10,8 @@ from gateway.state import Gateway
 from gateway.users import UnknownUser
 from gateway.web.wire import rfc3339
 
+SESSION_ID_CHARACTERS = 22
+
 
 @click.group()
 def sessions() -> None:
@@ -45,13 +47,16 @@ def list_sessions(ctx: click.Context, email: str, as_json: bool) -> None:
         print_table(headings, [tuple(row.values()) for row in rows])
 
 
-@sessions.command()
+# One session id in 64 begins like an option.
+@sessions.command(context_settings={"ignore_unknown_options": True})
 @click.argument("email")
 @click.argument("session_id", required=False)
 @click.option("--all", "revoke_all", is_flag=True, help="Revoke every session of the user.")
 @click.pass_context
 def revoke(ctx: click.Context, email: str, session_id: str | None, revoke_all: bool) -> None:
     """Revoke one session, or all of them."""
+    if session_id is not None and session_id.startswith("-") and len(session_id) != SESSION_ID_CHARACTERS:
+        raise click.NoSuchOption(session_id)
     if (session_id is None) != revoke_all:
         raise click.UsageError("give a SESSION_ID (see `gateway sessions list`) or --all")
 

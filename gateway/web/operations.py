@@ -3,6 +3,7 @@
 from starlette.responses import Response
 
 from gateway.errors import NotReady, StoreUnavailable
+from gateway.fitness import evicts
 from gateway.state import GatewayRequest
 from gateway.web.answers import json_response
 from gateway.web.wire import StatusBody
@@ -18,7 +19,8 @@ async def readyz(request: GatewayRequest) -> Response:
     gateway = request.state["gateway"]
     failing = []
     try:
-        await gateway.store.execute("PING")
+        if evicts(await gateway.store.server_facts()):
+            failing.append("redis")
     except StoreUnavailable:
         failing.append("redis")
     if not gateway.keyring.is_open:

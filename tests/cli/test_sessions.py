@@ -5,8 +5,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from gateway.state import Gateway
 from tests.cli.commands import assert_refused, here, in_process
-from tests.harness import GatewayProcess, TestUser, wait_until
+from tests.harness import GatewayProcess, TestUser, in_gateway, wait_until
 
 REFUSED_WITHIN_SECONDS = 1.0
 
@@ -95,3 +96,21 @@ def test_the_session_of_another_user_cannot_be_revoked_by_mistake(gateway: Gatew
     with session(gateway, neighbour) as (theirs, session_id):
         assert_refused(here("sessions", "revoke", user.email, session_id, env=gateway.env), 1, "has no session")
         assert_goes_on(theirs)
+
+
+@pytest.mark.parametrize("session_id", ["-D3Wt079FH4ltaup25CGSQ", "--Wt079FH4ltaup25CGSQx", "-----------------ltaup"])
+def test_a_session_id_may_begin_like_an_option(gateway: GatewayProcess, session_id: str) -> None:
+    """Ids are base64url: one in 64 begins with a hyphen."""
+    user = gateway.add_user()
+
+    async def open_it(opened: Gateway) -> None:
+        found = await opened.users.find(user.email)
+        assert found is not None
+        await opened.families.open(found.user_id, found.password_version, session_id, "192.0.2.1", "")
+
+    in_gateway(gateway.env, open_it)
+    assert here("sessions", "revoke", user.email, session_id, env=gateway.env).out == "sessions ended: 1\n"
+
+
+def test_a_mistyped_option_is_no_session_id(gateway: GatewayProcess) -> None:
+    assert_refused(here("sessions", "revoke", gateway.add_user().email, "--al", env=gateway.env), 2, "--al")

@@ -45,3 +45,17 @@ def test_readyz_is_200_again_when_redis_is_back(
         server.start()
         wait_until(gateway.is_ready, 2)
         assert session.refresh().status_code == 200
+
+
+def test_readyz_fails_while_redis_would_evict_sessions_and_the_log_says_how_to_mend_it(
+    own_redis: Callable[..., RedisServer], make_gateway: Callable[..., GatewayProcess]
+) -> None:
+    """F6: the policy is changed while the gateway runs."""
+    server = own_redis()
+    gateway = make_gateway(redis_url=server.url, log_format="json")
+    with gateway.client() as client:
+        server.command("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()["failing"]) == (503, ["redis"])
+        server.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        assert client.get("/readyz").status_code == 200

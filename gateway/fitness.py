@@ -53,7 +53,6 @@ NEEDED: tuple[tuple[str, ...], ...] = (
     ("HVALS", KEY),
     ("INFO", "server"),
     ("PEXPIREAT", KEY, "1"),
-    ("PING",),
     ("PTTL", KEY),
     ("SCAN", "0", "MATCH", KEY, "COUNT", "1"),
     ("SCRIPT LOAD", "not Lua"),
@@ -217,7 +216,7 @@ async def _excess(store: Store, facts: dict[str, Any]) -> list[str]:
     may = [asked[0] for asked, words in zip(TOO_MUCH, commands, strict=True) if words is None]
     if whoami is None and _version(facts) >= DRY_RUN_SINCE:
         user = _one(await store.execute("ACL WHOAMI"))
-        if await store.refusals([("ACL DRYRUN", user, "PING")]) == [None]:
+        if await store.refusals([("ACL DRYRUN", user, "INFO")]) == [None]:
             for asked in HARMFUL:
                 if _one(await store.execute("ACL DRYRUN", user, *asked)) == "OK":
                     may.append(asked[0])

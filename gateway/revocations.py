@@ -135,12 +135,13 @@ class Revocations:
         position, shown, caught_up = BEGINNING, set[str](), False
         while True:
             entries = await self._store.read_stream(self._stream, position, PAGE_ENTRIES, wait=caught_up)
-            if caught_up and not await self._goes_on(position, entries[0][0] if entries else None):
-                return
+            read_up_to = position
             for position, fields in entries:
                 self._learn(position, [value.decode(errors="replace") for value in fields.values()])
                 if not caught_up:
                     shown.update(value.decode(errors="replace") for value in fields.values())
+            if caught_up and not await self._goes_on(read_up_to, entries[0][0] if entries else None):
+                return
             if len(entries) < PAGE_ENTRIES:
                 self._hear()
                 if not caught_up:

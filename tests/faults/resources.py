@@ -66,8 +66,8 @@ class Resources:
     def excess_over(self, base: "Resources") -> list[str]:
         """Tell what there is too much of."""
         bounds = {
-            "connections to Redis": self.others > max(base.others, MOST_REDIS_CONNECTIONS),
-            "dead sockets": self.dead > base.dead + MOST_OTHER_FILES,
+            # Connections of the pool that nobody has needed since their Redis died stay open until somebody does.
+            "connections to Redis": self.others + self.dead > max(base.others, MOST_REDIS_CONNECTIONS),
             "open files": self.files > base.files + MOST_OTHER_FILES,
             "memory": self.resident_kib > base.resident_kib + MOST_GROWTH_KIB,
         }

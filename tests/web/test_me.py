@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.state import Gateway
-from tests.harness import GatewayProcess, in_gateway
+from tests.harness import GatewayProcess, in_gateway, wait_until
 from tests.web.asking import (
     ACCESS_TOKEN_ENDPOINTS,
     AUTHZ_PATHS,
@@ -144,6 +144,8 @@ def test_the_token_of_an_ended_session_opens_nothing(method: str, path: str, dee
         session.client.post("/auth/logout", json={"refresh_token": session.refresh_token})
     else:
         in_gateway(session.gateway.env, lambda opened: disable(opened, session.user.user_id))
+        # Told by another process, so it has to be heard first.
+        wait_until(lambda: not session.is_alive(), 1, "the revocation")
     json = {"current_password": session.user.password, "new_password": "quite another sentence"}
     answer = session.client.request(
         method,

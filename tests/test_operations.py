@@ -262,7 +262,7 @@ def test_a_password_of_redis_is_changed_without_an_outage(configured: Callable[.
         accepted = {
             password
             for password in (PASSWORDS["GATEWAY"], new)
-            if "PONG" in redis_cli("-p", str(server.port), "--user", "gateway", "--pass", password, "PING")
+            if redis_cli("-p", str(server.port), "--user", "gateway", "--pass", password, "EXISTS", "gw:a") == "0\n"
         }
         assert accepted == good
 

@@ -12,7 +12,7 @@ PATH = "/api/authz/auth-request"
 TOKENS = chosen(5000, 100)
 FIRST, LAST = chosen((10_000, 1_000_000), (500, 2000))
 SECONDS = chosen(5.0, 0.2)
-TARGET = 1.02
+TARGET = 1.05
 
 
 def main() -> None:

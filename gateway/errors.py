@@ -196,10 +196,18 @@ class StoreUnavailable(Unavailable):
 
 
 class Overloaded(Unavailable):
-    """More passwords are waiting to be hashed than can be in good time."""
+    """
+    More passwords are waiting to be hashed than can be in good time.
+
+    Args:
+        retry_after_seconds: Not the same for all of a crowd, so that it does not come back at one moment.
+    """
 
     slug, title = "overloaded", "Too many logins at once"
-    retry_after_seconds = 2  # so long is the line
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__()
+        self.retry_after_seconds = retry_after_seconds
 
 
 class NotReady(Unavailable):

@@ -11,6 +11,7 @@ import base64
 import hmac
 import logging
 import os
+import random
 import re
 import secrets
 import string
@@ -32,7 +33,8 @@ from gateway.password_rules import MAX_PASSWORD_BYTES
 LETTERS_AND_DIGITS = string.ascii_letters + string.digits
 GENERATED_PASSWORD_CHARACTERS = 24
 LONGEST_WAIT_SECONDS = 2.0
-THREAD_NICENESS = 10
+RETRY_AFTER_SECONDS = (2, 4)
+THREAD_NICENESS = 19
 CHEAPEST_COST = 4
 R = TypeVar("R")
 _PEPPERED = re.compile(
@@ -97,7 +99,7 @@ class Passwords:
     def refuse_when_full(self, address_key: str) -> None:
         """Raise `Overloaded` when one more from this address would wait for too long; before Redis is asked."""
         if self._turns.ahead_of(address_key) * self._seconds_per_hash / self._turns.slots > LONGEST_WAIT_SECONDS:
-            raise Overloaded
+            raise Overloaded(_some_seconds())
 
     def needs_renewal(self, stored: str) -> bool:
         """Tell whether scheme, pepper or cost of a stored hash are behind what `hash` makes now."""
@@ -198,7 +200,7 @@ class Turns:
                 if not line:
                     del self._waiting[address_key]
             if isinstance(error, TimeoutError):
-                raise Overloaded from error
+                raise Overloaded(_some_seconds()) from error
             raise
 
     def give_back(self) -> None:
@@ -212,6 +214,10 @@ class Turns:
                 turn.set_result(None)
                 return
         self._free += 1
+
+
+def _some_seconds() -> int:
+    return random.randint(*RETRY_AFTER_SECONDS)  # noqa: S311 - no secret
 
 
 def _normalised(password: str) -> bytes:

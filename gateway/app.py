@@ -16,7 +16,7 @@ from gateway.access_tokens import AccessTokenMinter
 from gateway.clock import Clock, system_clock
 from gateway.derived_keys import KeyChain
 from gateway.errors import GatewayError, StartupError, StoreUnavailable
-from gateway.fitness import watch_clock, watch_eviction
+from gateway.fitness import watch_server
 from gateway.guessing import GuessingThrottle
 from gateway.identity_headers import IdentityHeaders
 from gateway.keyring import Keyring
@@ -151,8 +151,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
                 for work in (
                     gateway.keyring.follow(),
                     gateway.revocations.follow(),
-                    watch_clock(gateway.store, clock),
-                    watch_eviction(gateway.store),
+                    watch_server(gateway.store, clock),
                     _report_counters(gateway),
                 )
             ]

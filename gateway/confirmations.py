@@ -9,8 +9,14 @@ from redis.exceptions import RedisError
 REPLICA_TIMEOUT_MILLISECONDS = 500
 DISK_TIMEOUT_MILLISECONDS = 1300
 SERVER_FACTS_SECONDS = 5.0
+WAITAOF_SINCE = (7, 2)
 
 Command = Sequence[str | int | bytes]
+
+
+def version_of(facts: dict[str, Any]) -> tuple[int, ...]:
+    """Give major and minor version of the Redis that INFO tells of; a Valkey says which Redis it is like."""
+    return tuple(int(part) for part in str(facts.get("redis_version", "0.0")).split(".")[:2])
 
 
 class Unconfirmed(RedisError):
@@ -38,12 +44,11 @@ class Confirmations:
 
     def learn(self, server: str, facts: dict[str, Any]) -> None:
         """Take what INFO tells: a replica confirms, else the disk, else nobody can."""
-        version = tuple(int(part) for part in str(facts.get("redis_version", "0.0")).split(".")[:2])
         command: Command = ()
         # A replica that is still loading what was before confirms nothing.
         if any(re.fullmatch(r"slave[0-9]+", name) and fact["state"] == "online" for name, fact in facts.items()):
             command = ("WAIT", 1, REPLICA_TIMEOUT_MILLISECONDS)
-        elif facts.get("aof_enabled") and version >= (7, 2):
+        elif facts.get("aof_enabled") and version_of(facts) >= WAITAOF_SINCE:
             command = ("WAITAOF", 1, 0, DISK_TIMEOUT_MILLISECONDS)
         self._known[server] = command, self._monotonic() + SERVER_FACTS_SECONDS
 

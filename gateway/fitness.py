@@ -14,14 +14,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.clock import Clock
+from gateway.confirmations import WAITAOF_SINCE, version_of
 from gateway.errors import StartupError, StoreUnavailable
 from gateway.store import Store
 
 OLDEST_VERSION = (6, 2)
 DRY_RUN_SINCE = (7, 0)
-WAITAOF_SINCE = (7, 2)
 CLOCK_TOLERANCE_SECONDS = 5
-CLOCK_WATCH_SECONDS = 10.0
+WATCH_SECONDS = 10.0
 
 # For each branch the first release without the hole. A branch that is not named is fixed when it is newer than all of
 # these, and else never was.
@@ -87,7 +87,7 @@ async def check_server(store: Store, clock: Clock) -> list[str]:
             user a command or a key that the gateway needs.
     """
     facts = await _facts(store)
-    if _version(facts) < OLDEST_VERSION:
+    if version_of(facts) < OLDEST_VERSION:
         raise StartupError(f"Redis {facts['redis_version']} is too old: use Redis 6.2 or newer, or Valkey")
     if evicts(facts):
         raise StartupError(
@@ -104,14 +104,16 @@ async def check_server(store: Store, clock: Clock) -> list[str]:
     return warnings
 
 
-async def examine_server(store: Store, redis_url: str) -> list[str]:
+async def examine_server(store: Store, redis_url: str, facts: dict[str, Any]) -> list[str]:
     """
     Give warnings about a server of the operator's, as `gateway check` shows them: rights, build, losses, memory.
+
+    Args:
+        facts: What `Store.server_facts` gave.
 
     Raises:
         StoreUnavailable: Redis went away meanwhile.
     """
-    facts = await store.server_facts()
     warnings = [*_holes(facts), *await _excess(store, facts)]
     if has_credentials(redis_url) and await _lets_anybody_in(store, redis_url):
         warnings.append(f"Redis lets anybody in without a password, as the user default: switch that off, {ACL_MEND}")
@@ -144,46 +146,38 @@ def has_credentials(redis_url: str) -> bool:
     return redis_url.partition("://")[2].partition("/")[0].rpartition("@")[0] != ""
 
 
-async def watch_clock(store: Store, clock: Clock, period_seconds: float = CLOCK_WATCH_SECONDS) -> None:
+async def watch_server(store: Store, clock: Clock, period_seconds: float = WATCH_SECONDS) -> None:
     """
-    Log that the clock of Redis and ours are apart, once, and that they agree again; until cancelled.
+    Log, once each, that the clocks part or Redis comes to evict keys, and that all is well again; until cancelled.
 
     Sessions live on Redis's clock and access tokens on ours: apart, one kind ends too early for the other.
     """
-    told = False
+    are_apart = is_evicting = False
     while True:
         with contextlib.suppress(StoreUnavailable):
             seconds, _ = await store.execute("TIME")
             ahead_seconds = int(seconds) - clock()
-            if told != (abs(ahead_seconds) > CLOCK_TOLERANCE_SECONDS):
-                told = not told
-                fields = {"redis_ahead_seconds": ahead_seconds}
-                if told:
+            if are_apart != (abs(ahead_seconds) > CLOCK_TOLERANCE_SECONDS):
+                are_apart = not are_apart
+                fields: dict[str, object] = {"redis_ahead_seconds": ahead_seconds}
+                if are_apart:
                     logger.warning("the clocks of redis and of this host are apart", extra={"fields": fields})
                 else:
                     logger.info("the clocks of redis and of this host agree again", extra={"fields": fields})
+            facts = await store.server_facts()
+            if is_evicting != evicts(facts):
+                is_evicting = not is_evicting
+                if is_evicting:
+                    fields = {"policy": facts["maxmemory_policy"], "mend": "CONFIG SET maxmemory-policy noeviction"}
+                    logger.error("redis would drop sessions and users when it is full", extra={"fields": fields})
+                else:
+                    logger.info("redis keeps everything again")
         await asyncio.sleep(period_seconds)
 
 
 def evicts(facts: dict[str, Any]) -> bool:
     """Tell whether a full Redis would drop keys, by what INFO says: sessions and users."""
     return bool(facts.get("maxmemory_policy", "noeviction") != "noeviction")
-
-
-async def watch_eviction(store: Store, period_seconds: float = CLOCK_WATCH_SECONDS) -> None:
-    """Log that Redis has come to evict keys while we serve, once, and that it does not any more; until cancelled."""
-    told = False
-    while True:
-        with contextlib.suppress(StoreUnavailable):
-            facts = await store.server_facts()
-            if told != evicts(facts):
-                told = not told
-                if told:
-                    fields = {"policy": facts["maxmemory_policy"], "mend": "CONFIG SET maxmemory-policy noeviction"}
-                    logger.error("redis would drop sessions and users when it is full", extra={"fields": fields})
-                else:
-                    logger.info("redis keeps everything again")
-        await asyncio.sleep(period_seconds)
 
 
 async def _facts(store: Store) -> dict[str, Any]:
@@ -198,7 +192,7 @@ async def _facts(store: Store) -> dict[str, Any]:
 
 async def _missing(store: Store, facts: dict[str, Any]) -> list[str]:
     """Give what our user lacks: names of commands, and the key pattern."""
-    needed = [command for command in NEEDED if command[0] != "WAITAOF" or _version(facts) >= WAITAOF_SINCE]
+    needed = [command for command in NEEDED if command[0] != "WAITAOF" or version_of(facts) >= WAITAOF_SINCE]
     key = store.key("check")
     try:
         refusals = await store.refusals([[word.replace(KEY, key) for word in command] for command in needed])
@@ -214,7 +208,7 @@ async def _excess(store: Store, facts: dict[str, Any]) -> list[str]:
     outside = f"not-{store.prefix}check"
     *commands, other_keys, whoami = await store.refusals([*TOO_MUCH, ("EXISTS", outside), ("ACL WHOAMI",)])
     may = [asked[0] for asked, words in zip(TOO_MUCH, commands, strict=True) if words is None]
-    if whoami is None and _version(facts) >= DRY_RUN_SINCE:
+    if whoami is None and version_of(facts) >= DRY_RUN_SINCE:
         user = _one(await store.execute("ACL WHOAMI"))
         if await store.refusals([("ACL DRYRUN", user, "INFO")]) == [None]:
             for asked in HARMFUL:
@@ -248,7 +242,7 @@ async def _loss(store: Store, facts: dict[str, Any]) -> list[str]:
         return [
             "appendfsync of Redis is no: a power failure loses what the system had not written (appendfsync everysec)"
         ]
-    if _version(facts) >= WAITAOF_SINCE or facts.get("connected_slaves"):
+    if version_of(facts) >= WAITAOF_SINCE or facts.get("connected_slaves"):
         return []
     return [
         "this Redis cannot be asked whether a write is on disk (WAITAOF, since 7.2) and has no replica: under "
@@ -280,10 +274,6 @@ def _apart(ahead_seconds: int) -> list[str]:
         return []
     way = "ahead of" if ahead_seconds > 0 else "behind"
     return [f"the clock of Redis is {abs(ahead_seconds)} s {way} ours: keep both hosts on time (NTP)"]
-
-
-def _version(facts: dict[str, Any]) -> tuple[int, ...]:
-    return tuple(int(part) for part in str(facts.get("redis_version", "0.0")).split(".")[:2])
 
 
 def _is_loopback(host: str) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from gateway import fitness
 from gateway.clock import system_clock
 from gateway.errors import StartupError
-from gateway.fitness import check_server, doubtful_url, examine_server, watch_clock, watch_eviction
+from gateway.fitness import check_server, doubtful_url, examine_server, watch_server
 from gateway.store import Store
 from tests.harness import RedisServer, free_port
 from tests.redis_users import close_default, with_user
@@ -33,6 +33,10 @@ async def open_store() -> AsyncIterator[OpenStore]:
     yield make
     for store in stores:
         await store.close()
+
+
+async def examined(store: Store, redis_url: str) -> list[str]:
+    return await examine_server(store, redis_url, await store.server_facts())
 
 
 class TestStart:
@@ -124,7 +128,7 @@ class TestStart:
     async def test_looking_changes_nothing(self, own_redis: MakeRedis, open_store: OpenStore) -> None:
         server = own_redis()
         await check_server(open_store(server), system_clock)
-        await examine_server(open_store(server), server.url)
+        await examined(open_store(server), server.url)
         assert server.command("DBSIZE") == b":0\r\n"
         assert b"rdb_changes_since_last_save:0\r\n" in server.command("INFO", "persistence")
 
@@ -153,7 +157,7 @@ class TestClock:
         store = open_store(own_redis())
         told: list[tuple[str, int]] = []
         with caplog.at_level(logging.INFO, "gateway"):
-            watching = asyncio.create_task(watch_clock(store, clock, period_seconds=0.01))
+            watching = asyncio.create_task(watch_server(store, clock, period_seconds=0.01))
             for now_seconds in (0, 300, 0, -300):
                 offset_seconds = now_seconds
                 await asyncio.sleep(0.3)
@@ -167,7 +171,7 @@ class TestExamination:
     """What `gateway check` tells besides, with a mend in each line."""
 
     async def warnings(self, server: RedisServer, open_store: OpenStore) -> list[str]:
-        found = await examine_server(open_store(server), server.url)
+        found = await examined(open_store(server), server.url)
         assert all("(" in text or ": " in text for text in found), "each has its mend"
         return found
 
@@ -242,7 +246,7 @@ class TestExamination:
     ) -> None:
         server = own_redis("--appendfsync", policy)
         store = pretending(server, redis_version=version)
-        warnings = self.about("power failure", await examine_server(store, server.url))
+        warnings = self.about("power failure", await examined(store, server.url))
         await store.close()
         assert len(warnings) == len(told)
         assert all(word in text for word, text in zip(told, warnings, strict=True))
@@ -273,7 +277,7 @@ class TestExamination:
     ) -> None:
         server = own_redis()
         store = pretending(server, **facts)
-        warnings = self.about("CVE", await examine_server(store, server.url))
+        warnings = self.about("CVE", await examined(store, server.url))
         await store.close()
         assert [text.partition("(")[2].partition(")")[0].split(", ") for text in warnings] == ([holes] if holes else [])
         assert all("distribution" in text for text in warnings)
@@ -321,7 +325,7 @@ async def test_an_eviction_policy_that_comes_and_goes_while_we_serve_is_told_onc
     server = own_redis()
     store = Store(server.url, "gw:")
     caplog.set_level(logging.INFO)
-    watching = asyncio.create_task(watch_eviction(store, 0.02))
+    watching = asyncio.create_task(watch_server(store, system_clock, 0.02))
     for policy in ("noeviction", "allkeys-lru", "noeviction"):
         server.command("CONFIG", "SET", "maxmemory-policy", policy)
         await asyncio.sleep(0.3)

@@ -8,11 +8,11 @@ import click
 import msgspec
 
 from gateway.cli import settings_for
-from gateway.cli.connection import run_with_gateway
+from gateway.cli.connection import run_with_checked_gateway
 from gateway.cli.output import json_option, print_json
 from gateway.derived_keys import KeyChain
 from gateway.errors import CommandError
-from gateway.fitness import check_server, doubtful_url, examine_server
+from gateway.fitness import doubtful_url, examine_server
 from gateway.settings import Settings
 from gateway.state import Gateway
 
@@ -27,7 +27,7 @@ def check(ctx: click.Context, as_json: bool) -> None:
     """Check settings, Redis and keys; exit 3 when `gateway serve` could not start."""
     settings = settings_for(ctx).settings
     is_private = settings.redis_url is None
-    redis, has_keys, passwords, warnings = run_with_gateway(ctx, functools.partial(_inspect, is_private))
+    redis, has_keys, passwords, warnings = run_with_checked_gateway(ctx, functools.partial(_inspect, is_private))
     warnings = [*doubtful_settings(settings), *warnings]
     if as_json:
         print_json({"ok": True, "redis": redis, "passwords": passwords, "warnings": warnings})
@@ -85,14 +85,13 @@ class _Passwords(msgspec.Struct):
         return f"{sum(self.peppers.values()) + self.foreign}" + (f", of them {', '.join(others)}" if others else "")
 
 
-async def _inspect(is_private: bool, gateway: Gateway) -> tuple[str, bool, _Passwords, list[str]]:
+async def _inspect(is_private: bool, gateway: Gateway, warnings: list[str]) -> tuple[str, bool, _Passwords, list[str]]:
     facts = await gateway.store.server_facts()
-    warnings = await check_server(gateway.store, gateway.clock)
     if not is_private:  # that one is ours, and nobody else speaks to it
         assert gateway.settings.redis_url is not None  # noqa: S101 - it is the operator's
-        warnings += await examine_server(gateway.store, gateway.settings.redis_url)
+        warnings = [*warnings, *await examine_server(gateway.store, gateway.settings.redis_url, facts)]
     passwords = await _count_passwords(gateway)
-    warnings += _behind(gateway.settings, passwords)
+    warnings = [*warnings, *_behind(gateway.settings, passwords)]
     name = "Valkey " + str(facts["valkey_version"]) if "valkey_version" in facts else "Redis " + facts["redis_version"]
     return name, gateway.keyring.is_open, passwords, warnings
 

@@ -1,7 +1,7 @@
 """How a command reaches Redis: the server that `redis_url` names, or the private one, running already or not."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -34,30 +34,34 @@ def with_redis(settings: Settings, *, for_serving: bool) -> Iterator[tuple[Setti
 
 
 @asynccontextmanager
-async def checked_gateway(settings: Settings) -> AsyncIterator[Gateway]:
+async def checked_gateway(settings: Settings) -> AsyncIterator[tuple[Gateway, list[str]]]:
     """
-    Give a gateway whose Redis has been found fit, and whose keys, if there are any yet, are open.
+    Give a gateway whose Redis has been found fit, with warnings, and whose keys, if there are any yet, are open.
 
     Raises:
         StartupError: It is not, or they are sealed under another secret. A password hashed under that one would be
             of no use to the gateways.
     """
     async with open_gateway(settings) as gateway:
-        await check_server(gateway.store, gateway.clock)
+        warnings = await check_server(gateway.store, gateway.clock)
         if await gateway.store.execute("EXISTS", gateway.store.key("keyring")):
             await gateway.keyring.open()
-        yield gateway
+        yield gateway, warnings
 
 
-def run_with_gateway(ctx: click.Context, work: Any) -> Any:
-    """Run *work*, a function from a gateway to a coroutine, on the configured Redis, and give its result."""
+def run_with_gateway(ctx: click.Context, work: Callable[[Gateway], Coroutine[Any, Any, Any]]) -> Any:
+    """Run *work* with a gateway on the configured Redis, and give its result."""
+    return run_with_checked_gateway(ctx, lambda gateway, _: work(gateway))
+
+
+def run_with_checked_gateway(ctx: click.Context, work: Callable[[Gateway, list[str]], Coroutine[Any, Any, Any]]) -> Any:
+    """Run *work* with a gateway on the configured Redis and the warnings about that, and give its result."""
     settings = settings_for(ctx).settings
     logs.configure_for_commands()
 
     async def run(ready: Settings) -> Any:
-        async with checked_gateway(ready) as gateway:
-            coroutine: Coroutine[Any, Any, Any] = work(gateway)
-            return await coroutine
+        async with checked_gateway(ready) as (gateway, warnings):
+            return await work(gateway, warnings)
 
     with with_redis(settings, for_serving=False) as (ready, _):
         return asyncio.run(run(ready))

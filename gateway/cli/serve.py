@@ -8,7 +8,9 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import click
 import uvicorn
@@ -24,7 +26,6 @@ from gateway.cli.connection import checked_gateway, with_redis
 from gateway.connections import BoundedProtocol
 from gateway.embedded import PrivateRedis
 from gateway.errors import StartupError
-from gateway.fitness import check_server
 from gateway.settings import Settings
 from gateway.web.well_known import jwks_uri
 
@@ -72,9 +73,9 @@ def _listen(settings: Settings) -> socket.socket:
 
 async def _prepare(settings: Settings) -> tuple[list[str], bool]:
     """Check Redis and open or make the keyring; give warnings, and whether there is any user."""
-    async with checked_gateway(settings) as gateway:
+    async with checked_gateway(settings) as (gateway, doubts):
         await gateway.keyring.open()
-        warnings = [*doubtful_settings(settings), *await check_server(gateway.store, gateway.clock)]
+        warnings = [*doubtful_settings(settings), *doubts]
         async for _ in gateway.users.all():
             return warnings, True
         return warnings, False
@@ -96,11 +97,10 @@ def _tell(settings: Settings, private: PrivateRedis | None, warnings: list[str],
     click.echo("\n".join(lines), err=True)
 
 
-def _run(settings: Settings, listener: socket.socket) -> None:
-    config = uvicorn.Config(
-        functools.partial(_app_of_process, settings),
-        factory=True,
-        workers=settings.workers,
+def server_config(app: ASGIApp | Callable[..., ASGIApp], **options: Any) -> uvicorn.Config:
+    """Give the configuration of uvicorn: parser and loop named, and what it would tell or believe by itself off."""
+    return uvicorn.Config(
+        app,
         http=BoundedProtocol,
         loop="uvloop",
         ws="none",
@@ -112,7 +112,12 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
+        **options,
     )
+
+
+def _run(settings: Settings, listener: socket.socket) -> None:
+    config = server_config(functools.partial(_app_of_process, settings), factory=True, workers=settings.workers)
     if settings.workers > 1:
         supervisor = Multiprocess(config, sockets=[listener])
         supervisor.run()

@@ -14,6 +14,8 @@ from gateway.store import Store
 from tests.deployments import KIND, KINDS, RedisOfTests, prefer_valkey
 from tests.harness import SECRET, GatewayProcess, RedisServer, environment, free_port
 
+OpenStore = Callable[..., Store]
+
 QUICK: dict[str, Any] = {
     "insecure_test_settings": "true",
     "bcrypt_cost": 4,
@@ -51,6 +53,20 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = RedisOfTests(tmp_path_factory.mktemp("redis")).start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+async def open_store() -> AsyncIterator[OpenStore]:
+    """Give a factory of stores, from a URL and a prefix of keys; they are closed with the test."""
+    opened: list[Store] = []
+
+    def make(url: str, prefix: str = "gw:") -> Store:
+        opened.append(Store(url, prefix))
+        return opened[-1]
+
+    yield make
+    for store in opened:
+        await store.close()
 
 
 @pytest.fixture

@@ -5,13 +5,14 @@ import hashlib
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
 
 from gateway.errors import StoreUnavailable
 from gateway.store import CALL_DEADLINE_SECONDS, DURABLE_DEADLINE_SECONDS, Script, Store
+from tests.conftest import OpenStore
 from tests.harness import RedisServer, wait_until
 from tests.topologies import RedisCluster
 
@@ -46,23 +47,6 @@ def cluster(shared_cluster: RedisCluster) -> RedisCluster:
     wait_until(shared_cluster.is_whole, 30, "a whole cluster")
     shared_cluster.flush()
     return shared_cluster
-
-
-@pytest.fixture
-async def open_store() -> AsyncIterator[Callable[[RedisCluster], Store]]:
-    """Give a factory of stores; they are closed with the test."""
-    opened: list[Store] = []
-
-    def make(cluster: RedisCluster) -> Store:
-        opened.append(Store(cluster.url, "gw:"))
-        return opened[-1]
-
-    yield make
-    for store in opened:
-        await store.close()
-
-
-OpenStore = Callable[[RedisCluster], Store]
 
 
 def replica_of(cluster: RedisCluster, master: RedisServer) -> RedisServer:
@@ -100,7 +84,7 @@ def end_moving(cluster: RedisCluster, slot: int, source: RedisServer, target: Re
 async def test_a_durable_write_is_on_the_replica_of_its_node_when_it_is_answered(
     cluster: RedisCluster, open_store: OpenStore
 ) -> None:
-    store, masters = open_store(cluster), owners(cluster)
+    store, masters = open_store(cluster.url), owners(cluster)
     replicas = {master.port: replica_of(cluster, master) for master in cluster.masters()}
     confirmed = Counter[int]()
     for key in KEYS:
@@ -127,7 +111,7 @@ def key_of_replica(replica: RedisServer, key: str) -> bytes:
 async def test_a_replica_that_is_silent_is_told_to_the_writes_of_its_own_master_alone(
     cluster: RedisCluster, open_store: OpenStore
 ) -> None:
-    store, masters = open_store(cluster), owners(cluster)
+    store, masters = open_store(cluster.url), owners(cluster)
     for key in KEYS:
         await store.run(COUNT, [key], durable=True)
     master = masters[KEYS[0]]
@@ -153,7 +137,7 @@ async def test_a_replica_that_is_silent_is_told_to_the_writes_of_its_own_master_
 async def test_a_slot_that_has_moved_is_found_by_every_kind_of_call(
     cluster: RedisCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(cluster)
+    store = open_store(cluster.url)
     for durable in (False, True):
         for key in KEYS[:6]:
             await store.run(COUNT, [key], durable=durable)
@@ -176,7 +160,7 @@ async def test_a_slot_that_has_moved_is_found_by_every_kind_of_call(
 
 async def test_calls_go_on_while_slots_are_migrated(cluster: RedisCluster, open_store: OpenStore) -> None:
     """ASK and MOVED in the middle of many calls at a time; each call runs exactly once."""
-    store = open_store(cluster)
+    store = open_store(cluster.url)
     expected, ended = Counter[str](), False
 
     async def keep_counting(key: str, *, durable: bool) -> None:
@@ -208,7 +192,7 @@ async def test_calls_go_on_while_slots_are_migrated(cluster: RedisCluster, open_
 
 
 async def test_scripts_that_are_flushed_everywhere_are_no_error(cluster: RedisCluster, open_store: OpenStore) -> None:
-    store = open_store(cluster)
+    store = open_store(cluster.url)
     runs = flushes = 0
     begun = time.monotonic()
     while time.monotonic() - begun < 1.0:
@@ -225,7 +209,7 @@ async def test_scripts_that_are_flushed_everywhere_are_no_error(cluster: RedisCl
 async def test_a_master_that_goes_takes_its_own_keys_away_until_its_replica_takes_over_and_no_others(
     cluster: RedisCluster, open_store: OpenStore, trouble: signal.Signals
 ) -> None:
-    store, masters = open_store(cluster), owners(cluster)
+    store, masters = open_store(cluster.url), owners(cluster)
     for node in cluster.nodes:
         node.command("CONFIG", "SET", "cluster-require-full-coverage", "no")
     for key in KEYS:
@@ -273,7 +257,7 @@ async def test_a_cluster_without_a_node_that_answers_is_told_in_time(
 ) -> None:
     """By a store that knew it, and by one that has never seen it. Last in its file: it takes a while to heal."""
     wait_until(shared_cluster.is_whole, 30, "a whole cluster")
-    known, new = open_store(shared_cluster), open_store(shared_cluster)
+    known, new = open_store(shared_cluster.url), open_store(shared_cluster.url)
     await known.run(COUNT, [KEYS[0]], durable=True)
     for node in shared_cluster.nodes:
         node.signal(signal.SIGSTOP)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,27 +12,13 @@ from gateway.clock import system_clock
 from gateway.errors import StartupError
 from gateway.fitness import check_server, doubtful_url, examine_server, watch_server
 from gateway.store import Store
+from tests.conftest import OpenStore
 from tests.harness import RedisServer, free_port
 from tests.redis_users import close_default, with_user
 
 pytestmark = [pytest.mark.redis, pytest.mark.one_server]
 
 MakeRedis = Callable[..., RedisServer]
-OpenStore = Callable[[RedisServer], Store]
-
-
-@pytest.fixture
-async def open_store() -> AsyncIterator[OpenStore]:
-    """Give a factory of stores under the usual prefix; they are closed with the test."""
-    stores: list[Store] = []
-
-    def make(server: RedisServer) -> Store:
-        stores.append(Store(server.url, "gw:"))
-        return stores[-1]
-
-    yield make
-    for store in stores:
-        await store.close()
 
 
 async def examined(store: Store, redis_url: str) -> list[str]:
@@ -43,14 +29,14 @@ class TestStart:
     """What `gateway serve` and every command see to first."""
 
     async def test_a_good_server_has_nothing_to_warn_of(self, own_redis: MakeRedis, open_store: OpenStore) -> None:
-        assert await check_server(open_store(own_redis()), system_clock) == []
-        assert await check_server(open_store(with_user(own_redis())), system_clock) == []
+        assert await check_server(open_store(own_redis().url), system_clock) == []
+        assert await check_server(open_store(with_user(own_redis()).url), system_clock) == []
 
     @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "allkeys-random"])
     async def test_a_server_that_would_drop_keys_is_refused(
         self, own_redis: MakeRedis, open_store: OpenStore, policy: str
     ) -> None:
-        store = open_store(own_redis("--maxmemory-policy", policy))
+        store = open_store(own_redis("--maxmemory-policy", policy).url)
         with pytest.raises(StartupError) as refused:
             await check_server(store, system_clock)
         assert policy in str(refused.value)
@@ -70,15 +56,15 @@ class TestStart:
         server.command("CONFIG", "SET", "requirepass", "theirs")
         server.url = f"redis://:wrong-but-secret@127.0.0.1:{server.port}/0"
         with pytest.raises(StartupError) as refused:
-            await check_server(open_store(server), system_clock)
+            await check_server(open_store(server.url), system_clock)
         assert "wrong-but-secret" not in str(refused.value)
         server.url = f"redis://:theirs@127.0.0.1:{server.port}/0"
-        assert await check_server(open_store(server), system_clock) == []
+        assert await check_server(open_store(server.url), system_clock) == []
 
     async def test_a_server_that_keeps_nothing_on_disk_is_warned_of(
         self, own_redis: MakeRedis, open_store: OpenStore
     ) -> None:
-        [warning] = await check_server(open_store(own_redis("--appendonly", "no")), system_clock)
+        [warning] = await check_server(open_store(own_redis("--appendonly", "no").url), system_clock)
         assert "append-only" in warning
 
     @pytest.mark.parametrize(
@@ -113,7 +99,7 @@ class TestStart:
     ) -> None:
         server = with_user(own_redis(), f"-{command.lower().replace(' ', '|')}")
         with pytest.raises(StartupError) as refused:
-            await check_server(open_store(server), system_clock)
+            await check_server(open_store(server.url), system_clock)
         assert "\n" not in str(refused.value)
         assert command.lower().replace(" ", "|") in str(refused.value).lower().replace(" ", "|")
         others = [other[0] for other in fitness.NEEDED if f" {other[0]}," in str(refused.value)]
@@ -122,13 +108,13 @@ class TestStart:
     async def test_a_key_pattern_that_does_not_fit_is_named(self, own_redis: MakeRedis, open_store: OpenStore) -> None:
         server = with_user(own_redis(), "resetkeys", "~other:*")
         with pytest.raises(StartupError, match=r"keys ~gw:\*") as refused:
-            await check_server(open_store(server), system_clock)
+            await check_server(open_store(server.url), system_clock)
         assert "HSET" not in str(refused.value)
 
     async def test_looking_changes_nothing(self, own_redis: MakeRedis, open_store: OpenStore) -> None:
         server = own_redis()
-        await check_server(open_store(server), system_clock)
-        await examined(open_store(server), server.url)
+        await check_server(open_store(server.url), system_clock)
+        await examined(open_store(server.url), server.url)
         assert server.command("DBSIZE") == b":0\r\n"
         assert b"rdb_changes_since_last_save:0\r\n" in server.command("INFO", "persistence")
 
@@ -140,7 +126,7 @@ class TestClock:
     async def test_a_clock_that_is_off_by_more_than_5_seconds_is_told(
         self, own_redis: MakeRedis, open_store: OpenStore, offset_seconds: int, is_told: bool
     ) -> None:
-        store = open_store(own_redis())
+        store = open_store(own_redis().url)
         warnings = await check_server(store, lambda: system_clock() + offset_seconds)
         assert [("clock" in text) for text in warnings] == [True] * is_told
         if is_told:
@@ -154,7 +140,7 @@ class TestClock:
         def clock() -> int:
             return system_clock() + offset_seconds
 
-        store = open_store(own_redis())
+        store = open_store(own_redis().url)
         told: list[tuple[str, int]] = []
         with caplog.at_level(logging.INFO, "gateway"):
             watching = asyncio.create_task(watch_server(store, clock, period_seconds=0.01))
@@ -171,7 +157,7 @@ class TestExamination:
     """What `gateway check` tells besides, with a mend in each line."""
 
     async def warnings(self, server: RedisServer, open_store: OpenStore) -> list[str]:
-        found = await examined(open_store(server), server.url)
+        found = await examined(open_store(server.url), server.url)
         assert all("(" in text or ": " in text for text in found), "each has its mend"
         return found
 

@@ -16,13 +16,13 @@ from gateway.confirmations import Unconfirmed
 from gateway.errors import StoreUnavailable
 from gateway.redis_errors import LOG_INTERVAL_SECONDS, FaultLog
 from gateway.store import Script, Store
+from tests.conftest import OpenStore
 from tests.harness import RedisServer, free_port
 
 pytestmark = [pytest.mark.redis, pytest.mark.one_server("it is what a single server answers")]
 
 TOLD_WITHIN_SECONDS = 1.1
 MakeRedis = Callable[..., RedisServer]
-OpenStore = Callable[..., Store]
 
 
 def script(text: str) -> Script:
@@ -31,20 +31,6 @@ def script(text: str) -> Script:
 
 SET = script("return redis.call('SET', KEYS[1], ARGV[1])")
 HGET = script("return redis.call('HGET', KEYS[1], 'field')")
-
-
-@pytest.fixture
-async def open_store() -> AsyncIterator[OpenStore]:
-    """Give a factory of stores; they are closed with the test."""
-    opened: list[Store] = []
-
-    def make(url: str) -> Store:
-        opened.append(Store(url, "gw:"))
-        return opened[-1]
-
-    yield make
-    for store in opened:
-        await store.close()
 
 
 class Log:

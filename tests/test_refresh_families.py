@@ -9,7 +9,7 @@ import itertools
 import secrets
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from gateway.refresh_families import RefreshFamilies, RefreshToken, Rotation, ne
 from gateway.revocations import LONGEST_ACCESS_TOKEN_LIFE_SECONDS, Revocations
 from gateway.store import Store
 from gateway.users import Users
+from tests.conftest import OpenStore
 from tests.harness import SECRET, RedisServer, free_port
 
 pytestmark = pytest.mark.redis
@@ -33,23 +34,6 @@ KEYCHAIN = KeyChain.of(SECRET)
 HEAD = struct.Struct(">B6s6sIII")
 IPV6 = "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"
 LABEL = "Firefox on Android 16 x"[:22]
-
-
-OpenStore = Callable[[str, str], Store]
-
-
-@pytest.fixture
-async def open_store() -> AsyncIterator[OpenStore]:
-    """Give a factory of stores; they are closed with the test."""
-    opened: list[Store] = []
-
-    def make(url: str, prefix: str) -> Store:
-        opened.append(Store(url, prefix))
-        return opened[-1]
-
-    yield make
-    for store in opened:
-        await store.close()
 
 
 def make_families(store: Store, keychain: KeyChain = KEYCHAIN, **changes: Any) -> RefreshFamilies:

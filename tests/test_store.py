@@ -5,7 +5,7 @@ import hashlib
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 from gateway.embedded import find_server
 from gateway.errors import StartupError, StoreUnavailable
 from gateway.store import CALL_DEADLINE_SECONDS, DURABLE_DEADLINE_SECONDS, MAX_CALLS_UNDER_WAY, Script, Store
+from tests.conftest import OpenStore
 from tests.harness import RedisServer, free_port, wait_until
 
 pytestmark = [pytest.mark.redis, pytest.mark.one_server("test_cluster_store.py is about the others")]
@@ -21,7 +22,6 @@ pytestmark = [pytest.mark.redis, pytest.mark.one_server("test_cluster_store.py i
 TOLD_WITHIN_SECONDS = 1.1
 HEARD_WITHIN_SECONDS = 0.5
 MakeRedis = Callable[..., RedisServer]
-OpenStore = Callable[[RedisServer], Store]
 
 
 def script(text: str) -> Script:
@@ -39,20 +39,6 @@ while spent_us < tonumber(ARGV[1]) do
 end
 return 1
 """)
-
-
-@pytest.fixture
-async def open_store() -> AsyncIterator[OpenStore]:
-    """Give a factory of stores; they are closed with the test."""
-    opened: list[Store] = []
-
-    def make(server: RedisServer) -> Store:
-        opened.append(Store(server.url, "gw:"))
-        return opened[-1]
-
-    yield make
-    for store in opened:
-        await store.close()
 
 
 async def seconds_until_told(call: Awaitable[object]) -> float:
@@ -141,7 +127,7 @@ async def test_a_script_that_redis_has_forgotten_is_loaded_again(store: Store) -
 
 async def test_flushing_the_scripts_all_the_time_is_no_error(own_redis: MakeRedis, open_store: OpenStore) -> None:
     """A hundred times a second."""
-    store, flusher = open_store(server := own_redis()), open_store(server)
+    store, flusher = open_store(server := own_redis()), open_store(server.url)
     ended = False
 
     async def flush() -> int:
@@ -173,7 +159,7 @@ async def test_redis_that_answers_nothing_is_told_in_time_and_works_again_at_onc
     own_redis: MakeRedis, open_store: OpenStore
 ) -> None:
     server = own_redis()
-    store = open_store(server)
+    store = open_store(server.url)
     await works(store)
     server.signal(signal.SIGSTOP)
     for name, call in every_call(store).items():
@@ -197,7 +183,7 @@ async def test_redis_that_was_killed_and_started_again_works_with_the_next_calls
 ) -> None:
     """Without one more failure, though every connection is broken and every script forgotten."""
     server = own_redis()
-    store = open_store(server)
+    store = open_store(server.url)
     await asyncio.gather(*(store.run(COUNT, ["count"]) for _ in range(64)))
     server.kill()
     if busy:
@@ -216,7 +202,7 @@ async def test_a_command_whose_answer_does_not_come_in_time_is_not_sent_again(
     own_redis: MakeRedis, open_store: OpenStore
 ) -> None:
     server = own_redis()
-    store = open_store(server)
+    store = open_store(server.url)
     await store.run(COUNT_SLOWLY, ["count"], 0, durable=True)
     for count, durable in ((2, False), (3, True)):
         slow_us = round(DURABLE_DEADLINE_SECONDS * 1.2e6) if durable else round(CALL_DEADLINE_SECONDS * 1.2e6)
@@ -228,7 +214,7 @@ async def test_a_command_whose_answer_does_not_come_in_time_is_not_sent_again(
 async def test_a_command_whose_connection_breaks_is_sent_again(own_redis: MakeRedis, open_store: OpenStore) -> None:
     """Once at least, three times at most: what is run here must bear that."""
     server, executed = own_redis(), script("return redis.call('INCR', KEYS[1])")
-    store = open_store(server)
+    store = open_store(server.url)
     await store.run(executed, ["count"])
     broken = 0
 
@@ -261,7 +247,7 @@ async def test_a_store_takes_no_more_connections_than_it_may_and_tells_in_time_w
     own_redis: MakeRedis, open_store: OpenStore
 ) -> None:
     server = own_redis()
-    store = open_store(server)
+    store = open_store(server.url)
     answers = await asyncio.gather(*(store.run(COUNT, ["count"]) for _ in range(500)))
     assert sorted(answers) == list(range(1, 501))
     clients = (await store.server_facts())["connected_clients"]
@@ -295,7 +281,7 @@ async def test_a_server_that_became_a_replica_is_left_and_taken_again(
 ) -> None:
     """No connection to it is kept, since the address may lead to another server by now."""
     server = own_redis()
-    store = open_store(server)
+    store = open_store(server.url)
     await asyncio.gather(*(store.run(COUNT, ["count"]) for _ in range(64)))
     server.command("REPLICAOF", "127.0.0.1", str(free_port()))
     before = (await store.server_facts())["total_connections_received"]
@@ -314,7 +300,7 @@ async def test_every_answer_that_is_an_error_is_told_as_unavailable(
     own_redis: MakeRedis, open_store: OpenStore
 ) -> None:
     server = own_redis()
-    store = open_store(server)
+    store = open_store(server.url)
     await store.execute("SET", "text", "text")
     await seconds_until_told(store.execute("HGET", "text", "field"))  # WRONGTYPE
     await seconds_until_told(store.run(script("return redis.call('HGET', KEYS[1], 'field')"), ["text"]))
@@ -329,7 +315,7 @@ async def test_every_answer_that_is_an_error_is_told_as_unavailable(
     await seconds_until_told(store.execute("SET", "a", "b"))  # NOREPLICAS
     server.command("CONFIG", "SET", "min-replicas-to-write", "0")
     server.command("CONFIG", "SET", "requirepass", "a-new-password")
-    await seconds_until_told(open_store(server).execute("GET", "a"))  # NOAUTH
+    await seconds_until_told(open_store(server.url).execute("GET", "a"))  # NOAUTH
     server.command("AUTH", "a-new-password")
     await store.execute("CONFIG", "SET", "requirepass", "")
     await works(store)
@@ -337,9 +323,9 @@ async def test_every_answer_that_is_an_error_is_told_as_unavailable(
 
 async def test_a_server_with_no_room_for_one_more_client_is_told(own_redis: MakeRedis, open_store: OpenStore) -> None:
     server = own_redis("--maxclients", "1")
-    keeper = open_store(server)
+    keeper = open_store(server.url)
     await keeper.execute("PING")
-    store = open_store(server)
+    store = open_store(server.url)
     assert await seconds_until_told(store.execute("PING")) < TOLD_WITHIN_SECONDS
     await keeper.close()
     await store.execute("PING")
@@ -349,7 +335,7 @@ async def test_a_durable_write_waits_for_the_replica_that_there_is(own_redis: Ma
     """One that has gone silent is told, since the write may be lost; the write itself is there and may be repeated."""
     master = own_redis("--repl-diskless-sync-delay", "0")
     replica = own_redis("--replicaof", "127.0.0.1", str(master.port))
-    store = open_store(master)
+    store = open_store(master.url)
     replicate(master, replica)
     assert await store.run(COUNT, ["count"], durable=True) == 1
     assert replica.command("GET", "count") == b"$1\r\n1\r\n"
@@ -428,4 +414,4 @@ async def test_a_server_on_a_unix_socket_is_a_server(
     path = tmp_path / "redis.sock"
     server = own_redis("--unixsocket", str(path))
     server.url = f"unix://{path}"
-    await works(open_store(server))
+    await works(open_store(server.url))

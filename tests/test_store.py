@@ -127,7 +127,8 @@ async def test_a_script_that_redis_has_forgotten_is_loaded_again(store: Store) -
 
 async def test_flushing_the_scripts_all_the_time_is_no_error(own_redis: MakeRedis, open_store: OpenStore) -> None:
     """A hundred times a second."""
-    store, flusher = open_store(server := own_redis()), open_store(server.url)
+    server = own_redis()
+    store, flusher = open_store(server.url), open_store(server.url)
     ended = False
 
     async def flush() -> int:

@@ -3,8 +3,9 @@ Connections: deadlines and limits that uvicorn does not have, in a small subclas
 
 Why httptools: it refuses bare line feeds, folded headers and a body framed twice, which h11 lets through, and it
 is about three times as quick; what it lacks (size and number of headers, one `Host`, deadlines) is added here.
-Allowed subrequests and the JWKS are answered here, from memory, as soon as their head is read: routes, middleware and
-a task for each request would take several times as long as the answer itself (`gateway.state.QuickAnswer`).
+Allowed subrequests, the JWKS, and logins that there is no room for are answered here, from memory, as soon as their
+head is read: routes, middleware and a task for each request would take several times as long as the answer itself
+(`gateway.state.QuickAnswer`).
 A connection whose request head is not complete is half open; the oldest of these give way when there are too many.
 """
 
@@ -13,7 +14,7 @@ import re
 import time
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.state import QuickAnswer
 
@@ -27,7 +28,7 @@ MAX_HALF_OPEN = 4096
 MAX_OPEN = 20_000
 AUTHZ_PREFIX = b"/api/authz/"
 
-_NOT_PLAIN = frozenset({b"content-length", b"transfer-encoding", b"expect"})
+_NOT_PLAIN = frozenset({b"transfer-encoding", b"expect"})
 
 # The parser takes what follows an offer to upgrade for another protocol and drops the body; to ignore the offer is
 # allowed (RFC 9110 section 7.8). Both names have seven letters.
@@ -118,28 +119,33 @@ class BoundedProtocol(HttpToolsProtocol):
             raise ValueError("not one Host")
         self._in_head, self._in_body = False, True
         path, _, query = self.url.partition(b"?")
-        quick_answer = self._quick_answers.get(path)
+        method = self.parser.get_method()
+        quick_answer = self._quick_answers.get(method + b" " + path)
         if quick_answer is not None and self._is_plain(names):
-            self.scope["query_string"] = query
+            self.scope |= {"method": method.decode(), "path": path.decode(), "query_string": query}
             self._is_answered = self._answer_quickly(quick_answer)
         if not self._is_answered:
             super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """Drop the body of a request that has its answer."""
+        if not self._is_answered:
+            super().on_body(body)
+
     def on_message_complete(self) -> None:
         """Expect the head of another request."""
         self._in_head, self._in_body, self._head_bytes = True, False, 0
+        self._receiving.pop(self, None)
         if self._is_answered:
             self._is_answered = False
             self.on_response_complete()
-            return
-        self._receiving.pop(self, None)
-        super().on_message_complete()
+        else:
+            super().on_message_complete()
 
     def _is_plain(self, names: list[bytes]) -> bool:
-        """Tell whether it is a GET without a body, on a connection that stays open and owes no answer."""
+        """Tell whether nothing is special about it, and its connection stays open and owes no answer."""
         return (
-            self.parser.get_method() == b"GET"
-            and self.parser.should_keep_alive()
+            self.parser.should_keep_alive()
             and getattr(self.cycle, "response_complete", True)
             and not self.flow.write_paused
             and not self.transport.is_closing()
@@ -155,8 +161,9 @@ class BoundedProtocol(HttpToolsProtocol):
             return False  # the ordinary way meets the error again, and answers and logs it
         if answer is None:
             return False
+        status, rest = answer
         date = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
-        self.transport.write(b"HTTP/1.1 200 OK\r\n" + date + answer)
+        self.transport.write(STATUS_LINE[status] + date + rest)
         return True
 
     def send_400_response(self, msg: str) -> None:

@@ -62,10 +62,11 @@ class Gateway:
         return await self.families.revoke(user_id, family_ids)
 
 
-QuickAnswer = Callable[[Scope], bytes | None]
+QuickAnswer = Callable[[Scope], tuple[int, bytes] | None]
 """
-Answers a request from memory: gives what follows status line and date of a 200 (header lines, an empty line, the body).
-After None or an error the request goes the ordinary way. May read `headers`, `query_string` and `state` of the scope.
+Answers a request from memory, before its body is read: gives the status, and what follows status line and date (header
+lines, an empty line, the body). After None or an error the request goes the ordinary way. May read `method`, `path`,
+`headers`, `query_string`, `client` and `state` of the scope.
 """
 
 

@@ -1,10 +1,12 @@
 """Quick answers, given as soon as a head is read: the same as those of the ordinary way, in order, and bounded."""
 
 import contextlib
+import json
+import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx2
 import pytest
@@ -175,3 +177,72 @@ def test_head_and_body_of_an_answer_come_together(gateway: GatewayProcess, beare
             connection.sendall(request(path, bearer))
             head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
             assert len(body) == int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+
+
+LOGIN_BODY = b'{"username": "nobody@example.com", "password": "not the password"}'
+
+
+def login_request(*lines: str, body: bytes = LOGIN_BODY) -> bytes:
+    head = ("POST /auth/login HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}")
+    return "\r\n".join([*head, *lines, "", ""]).encode() + body
+
+
+@pytest.fixture
+def full_gateway(make_gateway: Callable[..., GatewayProcess]) -> Iterator[GatewayProcess]:
+    """Give a gateway with so many logins waiting, that there is no room for more than a second."""
+    gateway = make_gateway(bcrypt_cost=15, allowed_origins="https://app.example.com")
+    with contextlib.ExitStack() as waiting:
+        for _ in range(2 * (os.cpu_count() or 1) + 4):
+            waiting.enter_context(connect(gateway)).sendall(login_request())
+        time.sleep(0.2)
+        yield gateway
+
+
+def test_a_login_that_there_is_no_room_for_is_refused_as_the_ordinary_way_refuses_it(
+    full_gateway: GatewayProcess,
+) -> None:
+    """F17. A request that wants its connection closed goes the ordinary way."""
+    said, ids = [], []
+    for lines in ((), ("Connection: close",)):
+        with connect(full_gateway) as connection:
+            connection.sendall(login_request(*lines))
+            status, headers, body = Answers(connection).next()
+        ids.append(headers.pop("x-request-id"))
+        assert 2 <= int(headers.pop("retry-after")) <= 4
+        assert (headers.pop("connection", "") == "close") is bool(lines)
+        headers.pop("date")
+        said.append((status, headers, body))
+    assert said[0] == said[1]
+    assert said[0][0] == 503
+    assert json.loads(said[0][2])["type"].endswith(":overloaded")
+    for request_id in ids:
+        [line] = [line for line in full_gateway.log_lines() if line.get("request_id") == request_id]
+        assert (line["status"], line["problem"], line["peer"]) == (503, "overloaded", "127.0.0.1")
+
+
+def test_the_body_of_a_refused_login_is_not_taken_for_a_request(full_gateway: GatewayProcess) -> None:
+    """T10: nor is it waited for."""
+    hidden = b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n"
+    sent = login_request(body=hidden)
+    with connect(full_gateway) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        answers = Answers(connection)
+        for cut in (0, 1, len(hidden) // 2, len(hidden)):
+            connection.sendall(sent[: len(sent) - cut])
+            assert answers.next()[0] == 503
+            connection.sendall(sent[len(sent) - cut :] + request("/livez", ""))
+            assert answers.next()[0] == 200
+
+
+def test_what_is_wrong_with_a_login_itself_is_told_before_that_there_is_no_room(full_gateway: GatewayProcess) -> None:
+    expected = {
+        login_request("Origin: https://elsewhere.example"): (403, None),
+        login_request("Sec-Fetch-Site: cross-site"): (403, None),
+        login_request("Origin: https://app.example.com"): (503, "https://app.example.com"),
+        login_request(body=b" " * 20_000): (413, None),
+    }
+    for sent, answer in expected.items():
+        with connect(full_gateway) as connection:
+            connection.sendall(sent)
+            status, headers, _ = Answers(connection).next()
+            assert (status, headers.get("access-control-allow-origin")) == answer

@@ -54,10 +54,10 @@ class Authz:
         scope["gateway.error"] = denial
         await problem_response(denial)(scope, receive, send)
 
-    def quickly(self, scope: Scope) -> bytes | None:
-        """Give the 200 after its status line (`gateway.state.QuickAnswer`), or raise why it is none."""
+    def quickly(self, scope: Scope) -> tuple[int, bytes] | None:
+        """Give the 200 (`gateway.state.QuickAnswer`), or raise why it is none."""
         gateway: Gateway = scope["state"]["gateway"]
-        return gateway.identity_headers.lines_of(self._decide(scope))
+        return 200, gateway.identity_headers.lines_of(self._decide(scope))
 
     def _decide(self, scope: Scope) -> AccessClaims:
         gateway: Gateway = scope["state"]["gateway"]

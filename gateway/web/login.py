@@ -2,7 +2,9 @@
 
 import contextlib
 
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from gateway.errors import InvalidCredentials, MalformedRequest, Overloaded, RefreshTokenInvalid
 from gateway.guessing import KNOWN_DEVICE_SECONDS
@@ -17,6 +19,7 @@ from gateway.web.client_address import Address, client_address, rate_key, rate_k
 from gateway.web.cookies import KNOWN_DEVICE, REFRESH_TOKEN, cookie_name, read_cookie, set_device_cookie
 from gateway.web.cross_site import refuse_cross_site
 from gateway.web.device import device_label
+from gateway.web.middleware import is_too_large, refuse_quickly
 from gateway.web.wire import LoginRequest
 
 OAUTH_FORM_FIELDS = frozenset({"grant_type", "scope", "client_id", "client_secret"})
@@ -25,9 +28,7 @@ OAUTH_FORM_FIELDS = frozenset({"grant_type", "scope", "client_id", "client_secre
 async def login(request: GatewayRequest) -> Response:
     """Compare the password, open a family, and hand out the first pair of tokens."""
     gateway = request.state["gateway"]
-    refuse_cross_site(request.headers, gateway.settings)
-    address = client_address(request, gateway.trusted_networks)
-    gateway.passwords.refuse_when_full(rate_key(address))  # in a flood this is all that most requests cost
+    address = _heard_address(request)
     refuse_token_in_query(request)
     earlier = read_cookie(request.scope["headers"], cookie_name(gateway.settings, REFRESH_TOKEN))
     body = await read_body(request, LoginRequest, ignored_fields=OAUTH_FORM_FIELDS)
@@ -67,6 +68,27 @@ async def login(request: GatewayRequest) -> Response:
     if device is not None:
         set_device_cookie(response, gateway.settings, device, KNOWN_DEVICE_SECONDS)
     return response
+
+
+def login_quickly(scope: Scope) -> tuple[int, bytes] | None:
+    """Refuse who would wait too long (`gateway.state.QuickAnswer`): all that most requests of a flood cost."""
+    request: GatewayRequest = Request(scope)
+    if "origin" in request.headers or is_too_large(request.headers):
+        return None
+    try:
+        _heard_address(request)
+    except Overloaded as error:
+        return refuse_quickly(scope, error)
+    return None
+
+
+def _heard_address(request: GatewayRequest) -> Address:
+    """Give the address of who may log in from where he comes, and whose password can be looked at in time."""
+    gateway = request.state["gateway"]
+    refuse_cross_site(request.headers, gateway.settings)
+    address = client_address(request, gateway.trusted_networks)
+    gateway.passwords.refuse_when_full(rate_key(address))
+    return address
 
 
 async def _open_session(request: GatewayRequest, body: LoginRequest, address: Address) -> tuple[User, Opened]:

@@ -5,12 +5,13 @@ import contextlib
 import logging
 import secrets
 import time
+from collections.abc import Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.errors import PayloadTooLarge
+from gateway.errors import GatewayError, PayloadTooLarge
 from gateway.settings import Settings
 from gateway.store import request_budget
 from gateway.web.problems import internal_error_response, problem_response
@@ -24,6 +25,7 @@ SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 _SECURITY_HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+Header = tuple[bytes, bytes]
 QUIET_PATHS = ("/livez", "/readyz")
 
 logger = logging.getLogger("gateway.access")
@@ -46,10 +48,7 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = list(message["headers"])
-                if not any(name == b"cache-control" for name, _ in headers):
-                    headers.append((b"cache-control", b"no-store"))
-                message["headers"] = [*headers, (b"x-request-id", request_id.encode()), *_SECURITY_HEADERS]
+                message["headers"] = _enveloped(message["headers"], request_id)
             await send(message)
 
         try:
@@ -111,8 +110,7 @@ class BodyCap:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request whose body is at most `MAX_BODY_BYTES`."""
-        declared = Headers(scope=scope).get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > MAX_BODY_BYTES:
+        if is_too_large(Headers(scope=scope)):
             await self._refuse(scope, receive, send)
             return
         body, more = b"", True
@@ -148,6 +146,28 @@ class BodyCap:
                 while (await receive()).get("more_body"):
                     pass
         await send({"type": "http.response.body"})
+
+
+def is_too_large(headers: Headers) -> bool:
+    """Tell whether a body is announced that is longer than `MAX_BODY_BYTES`."""
+    declared = headers.get("content-length", "0")
+    return not declared.isdecimal() or int(declared) > MAX_BODY_BYTES
+
+
+def refuse_quickly(scope: Scope, error: GatewayError) -> tuple[int, bytes]:
+    """Give an error as a quick answer (`gateway.state.QuickAnswer`), in its envelope and with its line in the log."""
+    scope["gateway.error"], request_id = error, secrets.token_hex(8)
+    response = problem_response(error)
+    _log(scope, response.status_code, request_id, 0.0)
+    headers = _enveloped([*response.raw_headers, (b"vary", b"Origin")], request_id)
+    return response.status_code, b"".join(b"%s: %s\r\n" % header for header in headers) + b"\r\n" + response.body
+
+
+def _enveloped(headers: Iterable[Header], request_id: str) -> list[Header]:
+    headers = list(headers)
+    if not any(name == b"cache-control" for name, _ in headers):
+        headers.append((b"cache-control", b"no-store"))
+    return [*headers, (b"x-request-id", request_id.encode()), *_SECURITY_HEADERS]
 
 
 def _log(scope: Scope, status: int, request_id: str, seconds: float) -> None:

@@ -7,7 +7,7 @@ from starlette.routing import BaseRoute, Route
 from gateway.state import QuickAnswer
 from gateway.web.authz import Authz
 from gateway.web.change_password import change_password
-from gateway.web.login import login
+from gateway.web.login import login, login_quickly
 from gateway.web.logout import logout, logout_all
 from gateway.web.me import me
 from gateway.web.middleware import BodyCap
@@ -36,11 +36,12 @@ register_url_convertor("any", AnyText())
 SUBREQUEST = Authz(reads_query=True)
 
 QUICK_ANSWERS: dict[bytes, QuickAnswer] = {
-    b"/api/authz/auth-request": SUBREQUEST.quickly,
-    b"/api/authz/forward-auth": SUBREQUEST.quickly,
-    JWKS_PATH.encode(): jwks_quickly,
+    b"GET /api/authz/auth-request": SUBREQUEST.quickly,
+    b"GET /api/authz/forward-auth": SUBREQUEST.quickly,
+    b"GET " + JWKS_PATH.encode(): jwks_quickly,
+    b"POST /auth/login": login_quickly,
 }
-"""What `gateway.connections` asks about a plain GET before the route table is; what it does not answer goes there."""
+"""What `gateway.connections` asks about a plain request before the route table; what it does not answer goes there."""
 
 CAPPED = [Middleware(BodyCap)]
 

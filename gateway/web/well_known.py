@@ -27,12 +27,12 @@ async def jwks(request: GatewayRequest) -> Response:
     return Response(keys.jwks, headers=headers, media_type="application/json")
 
 
-def jwks_quickly(scope: Scope) -> bytes | None:
+def jwks_quickly(scope: Scope) -> tuple[int, bytes] | None:
     """Give the JWKS to who does not have it yet (`gateway.state.QuickAnswer`)."""
     if any(name == b"if-none-match" for name, _ in scope["headers"]):
         return None
     keys = scope["state"]["gateway"].keyring.keys
-    return b"%setag: %s\r\ncontent-length: %d\r\n\r\n%s" % (_LINES, keys.etag.encode(), len(keys.jwks), keys.jwks)
+    return 200, b"%setag: %s\r\ncontent-length: %d\r\n\r\n%s" % (_LINES, keys.etag.encode(), len(keys.jwks), keys.jwks)
 
 
 async def metadata(request: GatewayRequest) -> Response:

@@ -11,11 +11,11 @@ import ipaddress
 import logging
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 from gateway.clock import Clock
 from gateway.confirmations import WAITAOF_SINCE, version_of
 from gateway.errors import StartupError, StoreUnavailable
+from gateway.redis_url import read_url, without_credentials
 from gateway.store import Store
 
 OLDEST_VERSION = (6, 2)
@@ -115,7 +115,7 @@ async def examine_server(store: Store, redis_url: str, facts: dict[str, Any]) ->
         StoreUnavailable: Redis went away meanwhile.
     """
     warnings = [*_holes(facts), *await _excess(store, facts)]
-    if has_credentials(redis_url) and await _lets_anybody_in(store, redis_url):
+    if read_url(redis_url).has_credentials and await _lets_anybody_in(store, redis_url):
         warnings.append(f"Redis lets anybody in without a password, as the user default: switch that off, {ACL_MEND}")
     warnings += await _loss(store, facts)
     if not facts.get("maxmemory"):
@@ -128,22 +128,19 @@ async def examine_server(store: Store, redis_url: str, facts: dict[str, Any]) ->
 
 def doubtful_url(redis_url: str) -> list[str]:
     """Give warnings about the way to Redis, as far as its URL tells: passwords and sessions' facts travel on it."""
-    scheme, _, rest = redis_url.partition("://")
-    if scheme == "unix":
+    address = read_url(redis_url)
+    if address.scheme == "unix":
         return []
     warnings = []
-    if not has_credentials(redis_url):
+    if not address.has_credentials:
         warnings.append(f"redis_url has no user: anybody who reaches this Redis is its master ({ACL_MEND})")
-    hosts = rest.partition("/")[0].rpartition("@")[2].split(",")
-    away = [host for host in hosts if not _is_loopback(urlsplit(f"//{host}").hostname or "127.0.0.1")]
-    if scheme != "rediss" and away:
-        warnings.append(f"redis_url leads to {away[0]} without TLS: use rediss://, or a network that nobody else is on")
+    away = [host for host, _ in address.hosts if not _is_loopback(host)]
+    if away and not address.is_tls:
+        with_tls = address.scheme.replace("redis", "rediss")
+        warnings.append(
+            f"redis_url leads to {away[0]} without TLS: use {with_tls}://, or a network that nobody else is on"
+        )
     return warnings
-
-
-def has_credentials(redis_url: str) -> bool:
-    """Tell whether a URL names a user or a password."""
-    return redis_url.partition("://")[2].partition("/")[0].rpartition("@")[0] != ""
 
 
 async def watch_server(store: Store, clock: Clock, period_seconds: float = WATCH_SECONDS) -> None:
@@ -220,9 +217,7 @@ async def _excess(store: Store, facts: dict[str, Any]) -> list[str]:
 
 
 async def _lets_anybody_in(store: Store, redis_url: str) -> bool:
-    scheme, _, rest = redis_url.partition("://")
-    authority, slash, path = rest.partition("/")
-    anonymous = Store(f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}", store.prefix)
+    anonymous = Store(without_credentials(redis_url), store.prefix)
     try:
         return await anonymous.refusals([("EXISTS", anonymous.key("check"))]) == [None]
     except StoreUnavailable:

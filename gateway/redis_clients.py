@@ -6,19 +6,20 @@ Commands that were sent may be sent once more when the connection broke, never a
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
 
-from redis.asyncio import ConnectionPool, Redis, Sentinel
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from gateway.confirmations import Command, Confirmations, Unconfirmed
 from gateway.redis_cluster import ClusterClient, Suspicion
+from gateway.redis_sentinel import SentinelClient
+from gateway.redis_url import read_url
 
 CONNECT_TIMEOUT_SECONDS = 0.3
 REPLY_TIMEOUT_SECONDS = 0.5
@@ -102,7 +103,8 @@ def open_clients(url: str) -> Clients:
     The one for streams sends nothing again: who reads a stream has to know of every break.
 
     Raises:
-        TypeError, ValueError: The URL has an option that redis-py does not know.
+        RedisError, RedisClusterException, TypeError, ValueError: The URL has an option that redis-py does not know, or
+            not for this kind of Redis, or one with a value that it does not take.
     """
     clients = Clients(
         ordinary=_open(url, REPLY_TIMEOUT_SECONDS),
@@ -123,36 +125,32 @@ def _open(url: str, reply_timeout_seconds: float, retries: int = 2) -> Any:
         "driver_info": None,
     }
     retry = Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.1), retries, supported_errors=(RedisConnectionError,))
-    scheme, _, rest = url.partition("://")
-    if scheme == "redis+cluster":
-        credentials, _, hosts = rest.rpartition("@")
-        username, _, password = credentials.partition(":")
-        nodes = [urlsplit(f"redis://{host}") for host in hosts.split(",")]
+    address = read_url(url)
+    if address.scheme != "unix":
+        options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
+    if address.scheme.endswith("+cluster"):
         return ClusterClient(
-            startup_nodes=[ClusterNode(node.hostname or "127.0.0.1", node.port or 6379) for node in nodes],
-            username=unquote(username) or None,
-            password=unquote(password) or None,
+            startup_nodes=[ClusterNode(*host) for host in address.hosts],
+            ssl=address.is_tls,
             retry=retry,
             require_full_coverage=False,  # some users are better than none
-            **options,
+            **options | address.options(),
         )
-    if scheme == "redis+sentinel":
-        location, _, path = rest.partition("/")
-        credentials, _, hosts = location.rpartition("@")
-        service, _, database = path.partition("/")
-        username, _, password = credentials.partition(":")
-        sentinels = [(host.rpartition(":")[0], int(host.rpartition(":")[2])) for host in hosts.split(",")]
-        sentinel = Sentinel(sentinels, sentinel_kwargs=dict(options))  # type: ignore[no-untyped-call]
-        return sentinel.master_for(
-            service,
-            db=int(database or 0),
-            username=unquote(username) or None,
-            password=unquote(password) or None,
-            retry=retry,
-            **options,
-        )
-    if scheme != "unix":
-        options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
+    if address.scheme.endswith("+sentinel"):
+        options |= address.options()
+        credentials = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+        of_sentinels = {
+            **credentials,
+            "ssl": address.is_tls,
+            "db": 0,
+            # The next one is asked soon when one is silent.
+            "retry": Retry(NoBackoff(), 0),
+            "socket_timeout": REPLY_TIMEOUT_SECONDS,
+        }
+        sentinel = SentinelClient(address.hosts, sentinel_kwargs=options | of_sentinels)  # type: ignore[no-untyped-call]
+        _, service, *database = address.path.split("/")
+        options |= {"db": int(database[0])} if database else {}
+        return sentinel.master_for(service, ssl=address.is_tls, retry=retry, **options)
     pool = ConnectionPool.from_url(url, max_connections=MAX_CONNECTIONS_OF_POOL, retry=retry, **options)
     pool.connection_class(**pool.connection_kwargs)  # tells of an unknown option in the URL now, not at the first use
     return Redis.from_pool(pool)

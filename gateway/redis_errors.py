@@ -34,6 +34,7 @@ _CODE = re.compile(rf"\b({'|'.join((*_MENDS, *_ELSEWHERE, *_PASSING))})\b")
 _WORDS = {
     "max number of clients reached": "MAXCLIENTS",
     "previous master is now a slave": "READONLY",
+    "Authentication required": "NOAUTH",
     "invalid password": "WRONGPASS",
     "invalid username-password": "WRONGPASS",
     "ACL failure in script": "NOPERM",

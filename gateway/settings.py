@@ -104,14 +104,16 @@ _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _HOST = rf"({_NAME}|\[[0-9A-Fa-f:.]+\])"
 _PORT = r":([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _CREDENTIALS = r"([^\s/?#]*@)?"
+_QUERY = r"(\?[^\s#]*)?"
 _NODES = rf"{_CREDENTIALS}{_HOST}{_PORT}(,{_HOST}{_PORT})*"
 
 _ADDRESS = _Form("a name, or an address without brackets", rf"{_NAME}|[0-9A-Fa-f:.]+", _check_address)
 _REDIS_URL = _Form(
-    "redis://host:port/db, rediss://host:port/db, unix:///path, redis+sentinel://host:port,host:port/service/db "
-    "or redis+cluster://host:port,host:port, special characters in a password percent-encoded",
-    rf"rediss?://{_CREDENTIALS}{_HOST}({_PORT})?(/[0-9]*)?(\?[^\s#]*)?|unix://{_CREDENTIALS}/[^\s?#]+(\?[^\s#]*)?"
-    rf"|redis\+sentinel://{_NODES}/[^\s/?#]+(/[0-9]+)?|redis\+cluster://{_NODES}/?",
+    "redis://host:port/db, rediss://host:port/db (TLS), unix:///path, redis+sentinel://host:port,host:port/service/db "
+    "or redis+cluster://host:port,host:port, the last two with rediss for TLS too; behind them ?ssl_ca_certs=/path and "
+    "other options of redis-py; special characters in a password percent-encoded",
+    rf"rediss?://{_CREDENTIALS}{_HOST}({_PORT})?(/[0-9]*)?{_QUERY}|unix://{_CREDENTIALS}/[^\s?#]+{_QUERY}"
+    rf"|rediss?\+sentinel://{_NODES}/[^\s/?#]+(/[0-9]+)?{_QUERY}|rediss?\+cluster://{_NODES}/?{_QUERY}",
 )
 # Braces make hash tags; the others mean something in a pattern of SCAN.
 _KEY_PREFIX = _Form(
@@ -543,7 +545,8 @@ def _shown(name: str, value: object) -> str:
 def _mask_password(url: str) -> str:
     # Everything up to the last @: a malformed URL may have any character in its password.
     url = re.sub(r"://([^:@/?#]*:)?.*@", rf"://\1{MASK}@", url, flags=re.DOTALL)
-    return re.sub(r"([?&][^=&]*password=)[^&]*", rf"\1{MASK}", url)
+    # A name with a percent sign may be `password` too.
+    return re.sub(r"([?&][^=&]*(?:password|%)[^=&]*=)[^&]*", rf"\1{MASK}", url)
 
 
 def _data_dir(given: str | None, environ: Mapping[str, str]) -> Path:

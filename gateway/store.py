@@ -108,7 +108,7 @@ class Store:
         self.prefix = prefix
         try:
             self._clients = open_clients(url)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, *REDIS_FAILURES) as error:
             raise StartupError(f"redis_url cannot be used ({error}): see its spelling in the settings") from error
         self._under_way = {durable: asyncio.Semaphore(MAX_CALLS_UNDER_WAY) for durable in (False, True)}
         self._waits_for_confirmation = waits_for_confirmation

@@ -11,6 +11,7 @@ from typing import Any
 import redis
 
 from gateway.embedded import find_server
+from tests.certificates import Certificates
 from tests.harness import RedisServer, wait_until
 
 CONFIG = Path(__file__).parents[1] / "config" / "redis"
@@ -24,9 +25,20 @@ def knows_waitaof() -> bool:
     return name == "Valkey" or tuple(map(int, version.split(".")[:2])) >= (7, 2)
 
 
-def install(source: Path, destination: Path, changes: dict[str, str]) -> Path:
-    """Copy a file as docs/operations.md says, with passwords put in; and with ports and folders of this test."""
+def install(source: Path, destination: Path, changes: dict[str, str], certificates: Certificates | None = None) -> Path:
+    """
+    Copy a file as docs/operations.md says, with passwords put in; and with ports and folders of this test.
+
+    With certificates the marks of the lines of TLS are taken away.
+    """
     text = source.read_text()
+    if certificates:
+        text = text.replace("#tls ", "")
+        changes = changes | {
+            "/etc/redis/redis.crt": str(certificates.chain),
+            "/etc/redis/redis.key": str(certificates.key),
+            "tls-ca-cert-file /etc/ssl/redis-ca.pem": f"tls-ca-cert-file {certificates.authority}",
+        }
     for name, password in PASSWORDS.items():
         text = text.replace(f"#{name}_PASSWORD_SHA256", f"#{hashlib.sha256(password.encode()).hexdigest()}")
         text = text.replace(f" {name}_PASSWORD\n", f" {password}\n")
@@ -45,10 +57,12 @@ class ConfiguredServer(RedisServer):
     kind = "standalone"
     extra_lines = ("repl-diskless-sync-delay 0",)
 
-    def __init__(self, directory: Path, *lines: str, port: int | None = None) -> None:
-        super().__init__(directory, port=port)
+    def __init__(
+        self, directory: Path, *lines: str, port: int | None = None, certificates: Certificates | None = None
+    ) -> None:
+        super().__init__(directory, port=port, certificates=certificates)
         self.lines = lines
-        self.url = f"redis://gateway:{PASSWORDS['GATEWAY']}@127.0.0.1:{self.port}/0"
+        self.url = self.url_of(f"gateway:{PASSWORDS['GATEWAY']}@127.0.0.1:{self.port}/0")
 
     def start(self) -> "ConfiguredServer":
         """Start it, or start it again as it was left, and wait until it answers."""
@@ -60,8 +74,9 @@ class ConfiguredServer(RedisServer):
                 "/etc/redis/users.acl": str(self.directory / "users.acl"),
                 "dir /var/lib/redis\n": f"dir {self.directory}\nlogfile {self.directory}/redis.log\n",
                 "\nport 6379\n": f"\nport {self.port}\n",
+                "tls-port 6379\n": f"tls-port {self.port}\n",
             }
-            install(CONFIG / self.kind / "redis.conf", configuration, changes)
+            install(CONFIG / self.kind / "redis.conf", configuration, changes, self.certificates)
             with configuration.open("a") as file:
                 file.writelines(f"{line}\n" for line in (*self.extra_lines, *self.lines))
         self.process = subprocess.Popen([find_server()[0], str(configuration)])
@@ -70,7 +85,8 @@ class ConfiguredServer(RedisServer):
 
     def client(self, user: str = "admin") -> Any:
         """Give a client of redis-py as a user; close it."""
-        return redis.Redis(port=self.port, username=user, password=PASSWORDS[user.upper()], socket_timeout=5)
+        location = f"{user}:{PASSWORDS[user.upper()]}@127.0.0.1:{self.port}"
+        return redis.Redis.from_url(self.url_of(location), socket_timeout=5)
 
     def answers(self) -> bool:
         """Tell whether it serves."""
@@ -111,8 +127,8 @@ class ClusterNode(ConfiguredServer):
 class ConfiguredSentinel(ConfiguredServer):
     """A Sentinel on the shipped files."""
 
-    def __init__(self, directory: Path, master_port: int) -> None:
-        super().__init__(directory)
+    def __init__(self, directory: Path, master_port: int, certificates: Certificates | None = None) -> None:
+        super().__init__(directory, certificates=certificates)
         self.master_port = master_port
 
     def start(self) -> "ConfiguredSentinel":
@@ -125,11 +141,12 @@ class ConfiguredSentinel(ConfiguredServer):
                 "/etc/redis/sentinel-users.acl": str(acl),
                 "dir /var/lib/redis-sentinel\n": f"dir {self.directory}\nlogfile {self.directory}/redis.log\n",
                 "\nport 26379\n": f"\nport {self.port}\n",
+                "tls-port 26379\n": f"tls-port {self.port}\n",
                 " 127.0.0.1 6379 2": f" 127.0.0.1 {self.master_port} 2",
                 "down-after-milliseconds sessions 5000": f"down-after-milliseconds sessions {DOWN_AFTER_MILLISECONDS}",
                 "failover-timeout sessions 30000": f"failover-timeout sessions {3 * DOWN_AFTER_MILLISECONDS}",
             }
-            install(CONFIG / "sentinel" / "sentinel.conf", configuration, changes)
+            install(CONFIG / "sentinel" / "sentinel.conf", configuration, changes, self.certificates)
         self.process = subprocess.Popen([find_server()[0], str(configuration), "--sentinel"])
         wait_until(self.answers, what=f"Sentinel: {self.directory}/redis.log")
         return self
@@ -146,8 +163,10 @@ def factory(directory: Path) -> Iterator[Callable[..., ConfiguredServer]]:
     """Give what makes and starts servers of a kind, with further lines in the file; all end with the block."""
     servers: list[ConfiguredServer] = []
 
-    def make(kind: type[ConfiguredServer] = ConfiguredServer, *lines: str) -> ConfiguredServer:
-        servers.append(kind(directory / f"server-{len(servers)}", *lines))
+    def make(
+        kind: type[ConfiguredServer] = ConfiguredServer, *lines: str, certificates: Certificates | None = None
+    ) -> ConfiguredServer:
+        servers.append(kind(directory / f"server-{len(servers)}", *lines, certificates=certificates))
         servers[-1].start()
         return servers[-1]
 

@@ -1,6 +1,7 @@
 """Fixtures: one real Redis for each test process, one ordinary gateway on it, and a factory for others."""
 
 import secrets
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 
 from gateway.embedded import find_server
 from gateway.store import Store
+from tests.certificates import Certificates, make_certificates
 from tests.deployments import KIND, KINDS, RedisOfTests, prefer_valkey
-from tests.harness import SECRET, GatewayProcess, RedisServer, environment, free_port
+from tests.harness import SECRET, GatewayProcess, RedisServer, environment, free_port, wait_until
 
 OpenStore = Callable[..., Store]
 
@@ -53,6 +55,23 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = RedisOfTests(tmp_path_factory.mktemp("redis")).start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Give what servers of Redis show to who speaks TLS; skips where the server was built without it."""
+    directory = tmp_path_factory.mktemp("certificates")
+    certificates = make_certificates(directory)
+    server = RedisServer(directory / "try", certificates=certificates)
+    words = [part for name, value in server.listening() for part in (f"--{name}", value)]
+    process = subprocess.Popen([find_server()[0], *words, "--dir", str(directory), "--logfile", "log"])
+    wait_until(lambda: server.answers() or process.poll() is not None)
+    has_tls = process.poll() is None
+    process.kill()
+    process.wait()
+    if not has_tls:
+        pytest.skip(f"{find_server()[1]}, {find_server()[2]}, was built without TLS")
+    return certificates
 
 
 @pytest.fixture

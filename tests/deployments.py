@@ -21,10 +21,10 @@ COMMANDS_WITHOUT_A_KEY = {"CONFIG", "DBSIZE", "FLUSHALL", "INFO", "PING", "SCRIP
 
 
 class WholeCluster(RedisServer):
-    """A cluster of three masters without replicas that is started, killed, stopped and asked as one server is."""
+    """A cluster of masters without replicas that is started, killed, stopped and asked as one server is."""
 
-    def __init__(self, directory: Path, *arguments: str) -> None:
-        self._cluster = RedisCluster(directory, node_timeout_milliseconds=NODE_TIMEOUT_MILLISECONDS)
+    def __init__(self, directory: Path, *arguments: str, masters: int = 3) -> None:
+        self._cluster = RedisCluster(directory, masters, node_timeout_milliseconds=NODE_TIMEOUT_MILLISECONDS)
         self._is_new = True
         for node in self._cluster.nodes:
             node.arguments += arguments

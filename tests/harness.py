@@ -23,6 +23,7 @@ from gateway.app import open_gateway
 from gateway.embedded import find_server
 from gateway.settings import Settings, load_settings
 from gateway.state import Gateway
+from tests.certificates import Certificates
 
 PASSWORD = "correct horse battery staple"
 SECRET = "a secret for tests alone, 32 bytes and more"
@@ -58,13 +59,25 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10.0, what: str =
     return time.monotonic() - begun
 
 
-class RedisServer:
-    """A real Redis or Valkey server on a loopback port, with an append-only file."""
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> float:
+    """Wait for a condition while other tasks run, and give the seconds that it took."""
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < seconds, f"waited {seconds} s"
+        await asyncio.sleep(0.002)
+    return time.monotonic() - begun
 
-    def __init__(self, directory: Path, *arguments: str, port: int | None = None) -> None:
+
+class RedisServer:
+    """A real Redis or Valkey server on a loopback port, with an append-only file; with certificates by TLS alone."""
+
+    def __init__(
+        self, directory: Path, *arguments: str, port: int | None = None, certificates: Certificates | None = None
+    ) -> None:
         self.directory = directory
         self.port = port or free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.certificates = certificates
+        self.url = self.url_of(f"127.0.0.1:{self.port}/0")
         self.arguments = arguments
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -73,13 +86,31 @@ class RedisServer:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
             [
-                *(find_server()[0], "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)),
+                *(find_server()[0], "--bind", "127.0.0.1", "--dir", str(self.directory)),
+                *(part for name, value in self.listening() for part in (f"--{name}", value)),
                 *("--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--daemonize", "no"),
                 *("--logfile", str(self.directory / "redis.log"), *self.arguments),
             ],
         )
         wait_until(self.answers, what="Redis")
         return self
+
+    def url_of(self, location: str, kind: str = "") -> str:
+        """Give the `redis_url` of *location*, which is of a kind, `+cluster` say: with TLS where this server has it."""
+        if self.certificates is None:
+            return f"redis{kind}://{location}"
+        return f"rediss{kind}://{location}?ssl_ca_certs={self.certificates.authority}"
+
+    def listening(self) -> list[tuple[str, str]]:
+        """Give the lines of its configuration that are about its port."""
+        if self.certificates is None:
+            return [("port", str(self.port))]
+        files = self.certificates
+        return [
+            *(("port", "0"), ("tls-port", str(self.port)), ("tls-auth-clients", "no"), ("tls-replication", "yes")),
+            *(("tls-cert-file", str(files.chain)), ("tls-key-file", str(files.key))),
+            ("tls-ca-cert-file", str(files.authority)),
+        ]
 
     def answers(self) -> bool:
         """Tell whether it serves."""
@@ -89,14 +120,18 @@ class RedisServer:
 
     def command(self, *words: str) -> bytes:
         """Send one command and give the first bytes of the raw answer."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
+        with contextlib.ExitStack() as opened:
+            connection = opened.enter_context(socket.create_connection(("127.0.0.1", self.port), timeout=2))
+            if self.certificates:
+                secured = self.certificates.client_context().wrap_socket(connection, server_hostname="127.0.0.1")
+                connection = opened.enter_context(secured)
             lines = [f"*{len(words)}"] + [part for word in words for part in (f"${len(word.encode())}", word)]
             connection.sendall(("\r\n".join(lines) + "\r\n").encode())
             return connection.recv(65536)
 
     def client(self) -> Any:
         """Give a client of redis-py; close it."""
-        return redis.Redis(port=self.port, socket_timeout=5)
+        return redis.Redis.from_url(self.url_of(f"127.0.0.1:{self.port}"), socket_timeout=5)
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -169,6 +204,20 @@ class TestUser:
     user_id: str
     email: str
     password: str = PASSWORD
+
+
+@dataclass
+class Login:
+    """A session of a user through the gateway itself."""
+
+    user: TestUser
+    access_token: str
+    refresh_token: str
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The header that carries the access token."""
+        return {"Authorization": f"Bearer {self.access_token}"}
 
 
 def add_user(env: Mapping[str, str], *, roles: tuple[str, ...] = ("staff",), name: str = "Ann Example") -> TestUser:

@@ -12,22 +12,13 @@ from gateway.breaker import PROBE_INTERVAL_SECONDS, REPORT_INTERVAL_SECONDS, SUS
 from gateway.errors import StoreUnavailable
 from gateway.redis_errors import LOG_INTERVAL_SECONDS
 from gateway.store import CALL_DEADLINE_SECONDS, MAX_CALLS_UNDER_WAY, PROBE_SECONDS, Store
+from tests.doubles import FakeClock
 from tests.harness import RedisServer
 
 CALLERS = 100
 OUTAGE_SECONDS = 2.5
 HEARD_WITHIN_SECONDS = 0.5
 AT_ONCE_SECONDS = 0.05
-
-
-class FakeClock:
-    """Seconds that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Server:
@@ -128,7 +119,7 @@ async def test_the_log_says_when_redis_goes_now_and_then_that_it_is_away_and_whe
     await until(lambda: breaker.is_open)
     breaker.refused += 7
     for _ in range(3):
-        clock.now += REPORT_INTERVAL_SECONDS / 2
+        clock.now += round(REPORT_INTERVAL_SECONDS / 2)
         probes = server.probes
         await until(lambda asked=probes: server.probes > asked + 1)  # type: ignore[misc]
     server.is_there = True

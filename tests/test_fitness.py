@@ -295,6 +295,9 @@ def pretending(server: RedisServer, **facts: str) -> Store:
         ("redis+sentinel://gateway:x@127.0.0.1:1,10.0.0.8:1/sessions/0", ["10.0.0.8"]),
         ("redis+cluster://gateway:x@10.0.0.9:6379,10.0.0.10:6379", ["10.0.0.9"]),
         ("redis+cluster://127.0.0.1:1", ["no user"]),
+        ("rediss+sentinel://gateway:x@10.0.0.8:1,10.0.0.9:1/sessions/0?ssl_ca_certs=/etc/ca.pem", []),
+        ("rediss+cluster://gateway:x@redis.example.com:1,[2001:db8::1]:1?ssl_ca_certs=/etc/ca.pem", []),
+        ("redis+cluster://[::1]:1,[2001:db8::1]:1?client_name=a@b", ["no user", "2001:db8::1"]),
     ],
 )
 def test_a_way_to_redis_that_is_open_to_others_is_told(url: str, told: list[str]) -> None:

@@ -1,7 +1,10 @@
 """The files in config/redis: real servers come up on them, and the gateway has under them what it needs and no more."""
 
+import contextlib
 import json
 import re
+import socket
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +24,7 @@ from gateway.cli import cli
 from gateway.embedded import find_server
 from gateway.refresh_families import new_family_id
 from gateway.state import Gateway
+from tests.certificates import Certificates
 from tests.cli.commands import here
 from tests.configured import (
     CONFIG,
@@ -307,32 +311,56 @@ def test_a_file_that_was_not_filled_in_does_not_start(kind: str, tmp_path: Path)
     assert started.returncode != 0
 
 
+def make_trio(
+    configured: Callable[..., ConfiguredServer], certificates: Certificates | None = None
+) -> list[ConfiguredServer]:
+    """Start a master and two replicas of it, and wait until these have what it has."""
+    master = configured(SentinelMember, certificates=certificates)
+    line = f"replicaof 127.0.0.1 {master.port}"
+    replicas = [configured(SentinelMember, line, certificates=certificates) for _ in range(2)]
+
+    def in_sync() -> bool:
+        with master.client() as client:
+            return str(client.info("replication")).count("'online'") == 2
+
+    wait_until(in_sync, 30, "the replicas")
+    return [master, *replicas]
+
+
+@contextlib.contextmanager
+def watched(trio: list[ConfiguredServer], directory: Path) -> Iterator[list[ConfiguredSentinel]]:
+    """Give three Sentinels who know each other and the trio; they end with the block."""
+    sentinels = [
+        ConfiguredSentinel(directory / f"sentinel-{number}", trio[0].port, trio[0].certificates) for number in range(3)
+    ]
+    try:
+        for sentinel in sentinels:
+            sentinel.start()
+        wait_until(lambda: all(sentinel.sees(2, 3) for sentinel in sentinels), 30, "the Sentinels")
+        yield sentinels
+    finally:
+        for sentinel in sentinels:
+            sentinel.stop()
+
+
+def url_of_sentinels(sentinels: list[ConfiguredSentinel]) -> str:
+    hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in sentinels)
+    return sentinels[0].url_of(f"gateway:{PASSWORDS['GATEWAY']}@{hosts}/sessions/0", "+sentinel")
+
+
 class TestSentinel:
     """Three servers and three Sentinels on the shipped files."""
 
     @pytest.fixture
     def trio(self, configured: Callable[..., ConfiguredServer]) -> list[ConfiguredServer]:
         """Three servers, the first of them the master."""
-        master = configured(SentinelMember)
-        replicas = [configured(SentinelMember, f"replicaof 127.0.0.1 {master.port}") for _ in range(2)]
-
-        def in_sync() -> bool:
-            with master.client() as client:
-                return str(client.info("replication")).count("'online'") == 2
-
-        wait_until(in_sync, 30, "the replicas")
-        return [master, *replicas]
+        return make_trio(configured)
 
     @pytest.fixture
     def sentinels(self, trio: list[ConfiguredServer], tmp_path: Path) -> Iterator[list[ConfiguredSentinel]]:
         """Three of them, who know each other."""
-        started = [ConfiguredSentinel(tmp_path / f"sentinel-{number}", trio[0].port) for number in range(3)]
-        for sentinel in started:
-            sentinel.start()
-        wait_until(lambda: all(sentinel.sees(2, 3) for sentinel in started), 30, "the Sentinels")
-        yield started
-        for sentinel in started:
-            sentinel.stop()
+        with watched(trio, tmp_path) as sentinels:
+            yield sentinels
 
     def test_the_gateway_serves_and_a_failover_ends_no_session(
         self,
@@ -340,9 +368,7 @@ class TestSentinel:
         sentinels: list[ConfiguredSentinel],
         make_gateway: Callable[..., GatewayProcess],
     ) -> None:
-        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in sentinels)
-        url = f"redis+sentinel://gateway:{PASSWORDS['GATEWAY']}@{hosts}/sessions/0"
-        gateway = make_gateway(redis_url=url, **SETTINGS)
+        gateway = make_gateway(redis_url=url_of_sentinels(sentinels), **SETTINGS)
         user = gateway.add_user()
         use_every_endpoint(gateway)
         with gateway.client() as client:
@@ -378,27 +404,39 @@ class TestSentinel:
                     anonymous.execute_command(*command.split())
 
 
+def gather(nodes: list[ConfiguredServer]) -> list[ConfiguredServer]:
+    """Make a cluster of nodes, each a master with its share of the slots, and wait until all of them say it works."""
+    for number, node in enumerate(nodes):
+        first, last = 16384 * number // len(nodes), 16384 * (number + 1) // len(nodes) - 1
+        node.admin("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
+        if number:
+            node.admin("CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port), str(bus_port_of(nodes[0])))
+
+    def is_whole(node: ConfiguredServer) -> bool:
+        facts = node.admin("CLUSTER", "INFO")
+        return b"cluster_state:ok" in facts and b"cluster_size:%d" % len(nodes) in facts
+
+    wait_until(lambda: all(is_whole(node) for node in nodes), 30, "the cluster")
+    return nodes
+
+
+def bus_port_of(node: ConfiguredServer) -> int:
+    found = re.search(r"^cluster-port (\d+)$", (node.directory / "redis.conf").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
+def url_of_cluster(nodes: list[ConfiguredServer]) -> str:
+    hosts = ",".join(f"127.0.0.1:{node.port}" for node in nodes)
+    return nodes[0].url_of(f"gateway:{PASSWORDS['GATEWAY']}@{hosts}/", "+cluster")
+
+
 def test_a_cluster_on_the_files_serves_the_gateway(
     configured: Callable[..., ConfiguredServer], make_gateway: Callable[..., GatewayProcess], tmp_path: Path
 ) -> None:
     """Three masters; no node refuses the gateway anything."""
-    nodes = [configured(ClusterNode, f"cluster-port {free_port()}") for _ in range(3)]
-    for number, node in enumerate(nodes):
-        first, last = 16384 * number // 3, 16384 * (number + 1) // 3 - 1
-        node.admin("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
-        bus = re.search(r"^cluster-port (\d+)$", (nodes[0].directory / "redis.conf").read_text(), re.MULTILINE)
-        assert bus
-        if number:
-            node.admin("CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port), bus[1])
-
-    def is_whole(node: ConfiguredServer) -> bool:
-        facts = node.admin("CLUSTER", "INFO")
-        return b"cluster_state:ok" in facts and b"cluster_size:3" in facts
-
-    wait_until(lambda: all(is_whole(node) for node in nodes), 30, "the cluster")
-    hosts = ",".join(f"127.0.0.1:{node.port}" for node in nodes)
-    url = f"redis+cluster://gateway:{PASSWORDS['GATEWAY']}@{hosts}"
-    gateway = make_gateway(redis_url=url, **SETTINGS)
+    nodes = gather([configured(ClusterNode, f"cluster-port {free_port()}") for _ in range(3)])
+    gateway = make_gateway(redis_url=url_of_cluster(nodes), **SETTINGS)
     use_every_endpoint(gateway)
     use_every_command(gateway.env, tmp_path)
     for node in nodes:
@@ -408,3 +446,71 @@ def test_a_cluster_on_the_files_serves_the_gateway(
     for command in (("FLUSHALL",), ("CLUSTER", "RESET"), ("CLUSTER", "FORGET", "x"), ("READONLY",), ("KEYS", "*")):
         with nodes[0].client("gateway") as client, pytest.raises(NoPermissionError):
             client.execute_command(*command)
+
+
+class TestTls:
+    """The files with the marks of the lines of TLS taken away: nothing is spoken without it."""
+
+    def serves(self, gateway: GatewayProcess, servers: list[ConfiguredServer]) -> None:
+        """See that a gateway serves, that its check is content, and that nobody was refused what it needs."""
+        use_every_endpoint(gateway)
+        for server in servers:
+            assert server.denials() == [], server.directory
+            with redis.Redis(port=server.port, retry=ONCE) as plain, pytest.raises(redis.ConnectionError):
+                plain.ping()
+        outcome = here("check", env=gateway.env)
+        assert (outcome.status, outcome.err) == (0, ""), outcome
+
+    def test_one_server(
+        self,
+        configured: Callable[..., ConfiguredServer],
+        make_gateway: Callable[..., GatewayProcess],
+        redis_certificates: Certificates,
+    ) -> None:
+        server = configured(certificates=redis_certificates)
+        self.serves(make_gateway(redis_url=server.url, **SETTINGS), [server])
+
+    def test_sentinel_with_a_password_and_a_failover(
+        self,
+        configured: Callable[..., ConfiguredServer],
+        make_gateway: Callable[..., GatewayProcess],
+        redis_certificates: Certificates,
+        tmp_path: Path,
+    ) -> None:
+        trio = make_trio(configured, redis_certificates)
+        with watched(trio, tmp_path) as sentinels:
+            for sentinel in sentinels:  # what sentinel.conf says about a password
+                rules = ("resetkeys", "resetchannels", "-@all", "+ping", "+sentinel|masters")
+                sentinel.admin("ACL", "SETUSER", "gateway", "on", f">{PASSWORDS['GATEWAY']}", *rules)
+                sentinel.admin("ACL", "SETUSER", "default", "off")
+            url = f"{url_of_sentinels(sentinels)}&sentinel_username=gateway&sentinel_password={PASSWORDS['GATEWAY']}"
+            gateway = make_gateway(redis_url=url, **SETTINGS)
+            self.serves(gateway, [*trio, *sentinels])
+            user = gateway.add_user()
+            with gateway.client() as client:
+                trio[0].kill()
+                credentials = {"username": user.email, "password": user.password}
+                seconds = wait_until(
+                    lambda: client.post("/auth/login", data=credentials).is_success, 30, "a new master"
+                )
+                print(f"logged in {seconds:.1f} s after the master was killed")
+
+    def test_a_cluster(
+        self,
+        configured: Callable[..., ConfiguredServer],
+        make_gateway: Callable[..., GatewayProcess],
+        redis_certificates: Certificates,
+    ) -> None:
+        """Nobody gets onto the bus without a certificate."""
+        nodes = [
+            configured(ClusterNode, f"cluster-port {free_port()}", certificates=redis_certificates) for _ in range(3)
+        ]
+        gather(nodes)
+        self.serves(make_gateway(redis_url=url_of_cluster(nodes), **SETTINGS), nodes)
+        context = redis_certificates.client_context()
+        with (
+            socket.create_connection(("127.0.0.1", bus_port_of(nodes[0])), timeout=5) as plain,
+            pytest.raises(ssl.SSLError, match=r"(?i)certificate required"),
+            context.wrap_socket(plain, server_hostname="127.0.0.1") as bus,
+        ):
+            bus.recv(1)

@@ -482,6 +482,11 @@ def test_a_network_with_host_bits_is_refused_with_the_mend() -> None:
         "redis+sentinel://user:pass@s1:26379/mymaster/3",
         "redis+cluster://n1:7000,n2:7001",
         "redis+cluster://:pass@n1:7000/",
+        "rediss+sentinel://user:pass@s1:26379,[::1]:26379/mymaster/3?ssl_ca_certs=/etc/ca.pem",
+        "redis+sentinel://s1:26379/mymaster?sentinel_username=a&sentinel_password=b",
+        "rediss+cluster://n1:7000",
+        "rediss+cluster://:pass@n1:7000,[::1]:7001?ssl_ca_certs=/etc/ca.pem&ssl_check_hostname=no",
+        "redis+cluster://n1:7000/?health_check_interval=5",
     ],
 )
 def test_every_way_to_name_a_redis_is_taken(url: str) -> None:
@@ -515,10 +520,12 @@ def test_every_way_to_name_a_redis_is_taken(url: str) -> None:
         "redis+sentinel://s1/mymaster",
         "redis+sentinel://s1:26379/mymaster/x",
         "redis+sentinel://s1:26379,/mymaster",
-        "redis+sentinel://s1:26379/mymaster?x=1",
+        "rediss+sentinel://s1:26379?ssl_ca_certs=/etc/ca.pem",
         "redis+cluster://n1",
         "redis+cluster://n1:7000/1",
-        "rediss+cluster://n1:7000",
+        "rediss+cluster://n1",
+        "redisss+cluster://n1:7000",
+        "rediss+unix:///run/redis.sock",
     ],
 )
 def test_any_other_way_to_name_a_redis_is_refused(url: str) -> None:
@@ -674,7 +681,15 @@ def test_secrets_are_masked_wherever_settings_are_shown() -> None:
         assert not re.search(f"hunter2|{SECRET}|{OTHER_SECRET}", text)
 
 
-@pytest.mark.parametrize("url", ["redis://[::1]:6379/0", "unix:///run/redis.sock", "redis+cluster://a:1,b:2"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://[::1]:6379/0",
+        "unix:///run/redis.sock",
+        "redis+cluster://a:1,b:2",
+        "rediss+cluster://a:1,b:2?ssl_ca_certs=/etc/ca.pem",
+    ],
+)
 def test_a_redis_url_without_password_is_shown_as_it_is(url: str) -> None:
     assert public_values(Settings(redis_url=url))["redis_url"] == url
 

@@ -404,9 +404,30 @@ def test_the_deadlines_keep_what_the_contract_says() -> None:
     assert DURABLE_DEADLINE_SECONDS < 2.0
 
 
-def test_an_address_that_cannot_be_used_is_refused() -> None:
-    with pytest.raises(StartupError, match="redis_url"):
-        Store("redis://127.0.0.1/0?no_such_option=1", "gw:")
+@pytest.mark.parametrize(
+    ("url", "cause"),
+    [
+        ("redis://127.0.0.1/0?no_such_option=1", "no_such_option"),
+        ("rediss://127.0.0.1/0?ssl_cert_reqs=perhaps", "perhaps"),
+        ("redis://127.0.0.1/0?sentinel_password=x", "sentinel_password"),
+        ("redis+sentinel://127.0.0.1:1/sessions?no_such_option=1", "no_such_option"),
+        ("redis+sentinel://127.0.0.1:1/sessions?ssl_ca_certs=/etc/ca.pem", "ssl_ca_certs"),
+        ("redis+sentinel://127.0.0.1:1/sessions?host=elsewhere", "host"),
+        ("redis+sentinel://127.0.0.1:1/sessions?ssl=true", "ssl"),
+        ("rediss+sentinel://127.0.0.1:1/sessions?ssl_min_version=newest", "ssl_min_version"),
+        ("redis+cluster://127.0.0.1:1?no_such_option=1", "no_such_option"),
+        ("redis+cluster://127.0.0.1:1?ssl_ca_certs=/etc/ca.pem", "ssl_ca_certs"),
+        ("redis+cluster://127.0.0.1:1?sentinel_password=x", "sentinel_password"),
+        ("redis+cluster://127.0.0.1:1?db=1", "db"),
+        ("rediss+cluster://127.0.0.1:1?ssl=false", "ssl"),
+        ("rediss+cluster://127.0.0.1:1?ssl_cafile=/etc/ca.pem", "ssl_cafile"),
+    ],
+)
+def test_an_option_that_the_address_cannot_have_is_refused(url: str, cause: str) -> None:
+    with pytest.raises(StartupError, match="redis_url cannot be used") as refused:
+        Store(url, "gw:")
+    assert cause in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 async def test_a_server_on_a_unix_socket_is_a_server(

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from gateway.embedded import find_server
+from tests.certificates import Certificates
 from tests.harness import RedisServer, free_port, wait_until
 
 SLOTS = 16384
@@ -17,15 +18,25 @@ GATHER_SECONDS = 30.0
 class SentinelServer(RedisServer):
     """A Sentinel that watches one service; it keeps what it has learnt when it is started again."""
 
-    def __init__(self, directory: Path, master_port: int, down_after_milliseconds: int, quorum: int) -> None:
-        super().__init__(directory)
+    def __init__(
+        self,
+        directory: Path,
+        master_port: int,
+        down_after_milliseconds: int,
+        quorum: int,
+        *lines: str,
+        certificates: Certificates | None = None,
+    ) -> None:
+        super().__init__(directory, certificates=certificates)
         self._text = (
-            f"port {self.port}\nbind 127.0.0.1\ndir {directory}\nlogfile {directory}/sentinel.log\n"
+            "".join(f"{name} {value}\n" for name, value in self.listening())
+            + f"bind 127.0.0.1\ndir {directory}\nlogfile {directory}/sentinel.log\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {master_port} {quorum}\n"
             f"sentinel down-after-milliseconds {SERVICE} {down_after_milliseconds}\n"
             f"sentinel failover-timeout {SERVICE} {3 * down_after_milliseconds}\n"
-            f"sentinel parallel-syncs {SERVICE} 2\n"
+            f"sentinel parallel-syncs {SERVICE} 2\n" + "".join(f"{line}\n" for line in lines)
         )
+        self.url = self.url_of(f"127.0.0.1:{self.port}/{SERVICE}/0", "+sentinel")
 
     def start(self) -> "SentinelServer":
         """Start it, or start it again, and wait until it answers."""
@@ -36,6 +47,12 @@ class SentinelServer(RedisServer):
         self.process = subprocess.Popen([find_server()[0], str(configuration), "--sentinel"])
         wait_until(self.answers, what="Sentinel")
         return self
+
+    def answers(self) -> bool:
+        """Tell whether it serves, if only to tell that it wants a password."""
+        with contextlib.suppress(OSError):
+            return self.command("PING").startswith((b"+PONG", b"-NOAUTH"))
+        return False
 
     def master_port(self) -> int:
         """Give the port of the master as this Sentinel knows it."""
@@ -51,19 +68,29 @@ class SentinelTrio:
     """
     A master with two replicas, and three Sentinels of which two have to agree.
 
-    Each of `servers` and `sentinels` may be killed, signalled and started again by itself.
+    Each of `servers` and `sentinels` may be killed, signalled and started again by itself. With certificates they
+    speak TLS alone, among themselves too.
 
     Attributes:
         url: For `GATEWAY_REDIS_URL`.
     """
 
-    def __init__(self, directory: Path, down_after_milliseconds: int = 1000, *arguments: str) -> None:
-        self.servers = [RedisServer(directory / f"redis-{n}", *QUICK_SYNC, *arguments) for n in range(3)]
+    def __init__(
+        self,
+        directory: Path,
+        down_after_milliseconds: int = 1000,
+        *arguments: str,
+        certificates: Certificates | None = None,
+    ) -> None:
+        self.servers = [
+            RedisServer(directory / f"redis-{n}", *QUICK_SYNC, *arguments, certificates=certificates) for n in range(3)
+        ]
         first = self.servers[0].port
         self.sentinels = [
-            SentinelServer(directory / f"sentinel-{n}", first, down_after_milliseconds, 2) for n in range(3)
+            SentinelServer(directory / f"sentinel-{n}", first, down_after_milliseconds, 2, certificates=certificates)
+            for n in range(3)
         ]
-        self.url = f"redis+sentinel://{_addresses(self.sentinels)}/{SERVICE}/0"
+        self.url = self.sentinels[0].url_of(f"{_addresses(self.sentinels)}/{SERVICE}/0", "+sentinel")
 
     def start(self) -> "SentinelTrio":
         """Start all six and wait until they know each other and the replicas have what the master has."""
@@ -121,14 +148,20 @@ class RedisCluster:
     """
     A Redis Cluster; each of `nodes` may be killed, signalled and started again by itself.
 
-    The first of them are masters with an equal share of the slots, the others their replicas.
+    The first of them are masters with an equal share of the slots, the others their replicas. With certificates they
+    speak TLS alone, among themselves too.
 
     Attributes:
         url: For `GATEWAY_REDIS_URL`.
     """
 
     def __init__(
-        self, directory: Path, masters: int = 3, replicas_each: int = 0, node_timeout_milliseconds: int = 1000
+        self,
+        directory: Path,
+        masters: int = 3,
+        replicas_each: int = 0,
+        node_timeout_milliseconds: int = 1000,
+        certificates: Certificates | None = None,
     ) -> None:
         self._masters = masters
         self._bus_ports: list[int] = []
@@ -140,9 +173,11 @@ class RedisCluster:
                 *("--cluster-port", str(self._bus_ports[-1])),
                 *("--cluster-node-timeout", str(node_timeout_milliseconds)),
                 *("--cluster-replica-validity-factor", "0"),
+                *(("--tls-cluster", "yes") if certificates else ()),
             )
-            self.nodes.append(RedisServer(directory / f"node-{number}", *QUICK_SYNC, *arguments))
-        self.url = f"redis+cluster://{_addresses(self.nodes)}"
+            node = RedisServer(directory / f"node-{number}", *QUICK_SYNC, *arguments, certificates=certificates)
+            self.nodes.append(node)
+        self.url = self.nodes[0].url_of(_addresses(self.nodes), "+cluster")
 
     def start(self) -> "RedisCluster":
         """Start all nodes, give the masters their slots, and wait until every node sees a whole cluster."""

@@ -43,6 +43,9 @@ def test_a_file_named_on_the_command_line_goes_over_one_in_the_environment(tmp_p
         f"rediss://user:{CANARY}@127.0.0.1:6379/0",
         f"redis+sentinel://:{CANARY}@127.0.0.1:26379,127.0.0.1:26380/main/0",
         f"redis://127.0.0.1:6379/0?password={CANARY}",
+        f"redis+sentinel://127.0.0.1:26379/main?sentinel_username=gateway&sentinel_password={CANARY}",
+        f"rediss+sentinel://a:{CANARY}@127.0.0.1:26379/main?sentinel%5Fpasswor%64={CANARY}&ssl_ca_certs=/etc/ca.pem",
+        f"rediss+cluster://:{CANARY}@127.0.0.1:6379?ssl_password={CANARY}",
     ],
 )
 def test_secrets_are_masked_wherever_they_come_from(tmp_path: Path, redis_url: str) -> None:

@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway.verifier import thumbprint
+from tests.certificates import Certificates, make_certificates
 from tests.conftest import quick_environment
-from tests.harness import GatewayProcess, RedisServer, TestUser, run_command
+from tests.harness import GatewayProcess, Login, RedisServer, run_command
 from tests.proxies.echo import EchoApplication
-from tests.proxies.fronts import ISSUER, KINDS, Certificates, Front, Kind, make_certificates
+from tests.proxies.fronts import ISSUER, KINDS, Front, Kind
 
 
 @dataclass
@@ -59,20 +60,6 @@ class Signer:
         return jwt.encode(
             claims | changes, self.key, algorithm="RS256", headers={"typ": "at+jwt", "kid": self.kid} | (header or {})
         )
-
-
-@dataclass
-class Login:
-    """A session of a user through the gateway itself."""
-
-    user: TestUser
-    access_token: str
-    refresh_token: str
-
-    @property
-    def bearer(self) -> dict[str, str]:
-        """The header that carries the access token."""
-        return {"Authorization": f"Bearer {self.access_token}"}
 
 
 def log_in(gateway: GatewayProcess, **user: Any) -> Login:

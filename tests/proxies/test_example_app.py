@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.harness import GatewayProcess, environment, free_port, wait_until
-from tests.proxies.conftest import Login, Signer, installed
+from tests.harness import GatewayProcess, Login, environment, free_port, wait_until
+from tests.proxies.conftest import Signer, installed
 from tests.proxies.fronts import CONFIG, ISSUER, KINDS, Front
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.certificates import Certificates
 from tests.deployments import RedisOfTests
-from tests.harness import GatewayProcess, RedisServer, wait_until
-from tests.proxies.conftest import Login, Signer, installed, log_in, log_out, start_gateway
+from tests.harness import GatewayProcess, Login, RedisServer, wait_until
+from tests.proxies.conftest import Signer, installed, log_in, log_out, start_gateway
 from tests.proxies.echo import EchoApplication
-from tests.proxies.fronts import KINDS, Certificates, Front, Kind
+from tests.proxies.fronts import KINDS, Front, Kind
 
 
 @dataclass

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.proxies.conftest import Login
+from tests.harness import Login
 from tests.proxies.fronts import ISSUER, ROOT, Front
 
 PAGE = (ROOT / "docs" / "proxies.md").read_text()

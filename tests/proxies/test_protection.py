@@ -8,8 +8,8 @@ from urllib.parse import unquote
 import httpx2
 import pytest
 
-from tests.harness import GatewayProcess
-from tests.proxies.conftest import Login, Signer, log_in, log_out
+from tests.harness import GatewayProcess, Login
+from tests.proxies.conftest import Signer, log_in, log_out
 from tests.proxies.echo import EchoApplication, folded
 from tests.proxies.fronts import Front
 

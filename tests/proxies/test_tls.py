@@ -5,8 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.harness import GatewayProcess
-from tests.proxies.conftest import Login
+from tests.harness import GatewayProcess, Login
 from tests.proxies.echo import EchoApplication
 from tests.proxies.fronts import KINDS, Front, Kind
 

@@ -1,7 +1,8 @@
 """
 What so many users need: `python benchmarks/capacity.py [--users 100000000]`, from the figures of the last full run.
 
-The model is a few sums. `bench_sessions.py` calibrates it at one size, and checks it at three others.
+The model is a few sums. `bench_sessions.py` calibrates it at one size, and checks it at three others;
+`bench_cluster.py` checks it on a Redis Cluster.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from typing import Any
 from benchmarks.measuring import FOLDER
 
 POINTER_BYTES = 8
+CLUSTER_KEY_BYTES = 2 * POINTER_BYTES
 GIB = 1024**3
 
 
@@ -70,10 +72,17 @@ def table_bytes(keys: float) -> float:
     return float(POINTER_BYTES * 2 ** math.ceil(math.log2(max(keys, 4))))
 
 
-def redis_bytes(costs: Costs, users: float, sessions: float) -> float:
-    """Give the memory of one Redis: a user has two keys, a session one with a time to live, in a second table."""
-    tables = table_bytes(2 * users + sessions) + (table_bytes(sessions) if sessions else 0)
-    return costs.base_bytes + users * costs.user_bytes + sessions * costs.session_bytes + tables
+def redis_bytes(costs: Costs, users: float, sessions: float, masters: int = 1) -> float:
+    """
+    Give the memory of one Redis, or of all masters of a cluster.
+
+    A user has two keys, a session one with a time to live, in a second table. A node of a cluster also links the keys
+    of a slot with each other.
+    """
+    keys = 2 * users + sessions
+    tables = table_bytes(keys / masters) + (table_bytes(sessions / masters) if sessions else 0)
+    links = keys * CLUSTER_KEY_BYTES if masters > 1 else 0
+    return masters * (costs.base_bytes + tables) + users * costs.user_bytes + sessions * costs.session_bytes + links
 
 
 def needs(costs: Costs, demand: Demand) -> dict[str, float]:
@@ -82,9 +91,10 @@ def needs(costs: Costs, demand: Demand) -> dict[str, float]:
     logins = demand.users * demand.logins_per_day / 86_400 * demand.peak_factor
     subrequests = demand.users * demand.active_share * demand.subrequests_per_second * demand.peak_factor
     redis_cores = (refreshes * costs.redis_us_per_refresh + logins * costs.redis_us_per_login) / 1e6
-    memory = redis_bytes(costs, demand.users, demand.users * demand.session_share)
-    by_memory = math.ceil(memory / GIB / demand.shard_gib / demand.memory_share)
     by_work = math.ceil(redis_cores / demand.core_share)
+    memory, by_memory = _memory_and_shards(costs, demand, 1)
+    if max(by_memory, by_work) > 1:
+        memory, by_memory = _memory_and_shards(costs, demand, max(by_memory, by_work))
     shards = max(by_memory, by_work)
     gateway_us = {
         "refresh": refreshes * costs.gateway_us_per_refresh,
@@ -105,6 +115,12 @@ def needs(costs: Costs, demand: Demand) -> dict[str, float]:
         "gateways to Redis for refreshes, Mbit/s": refreshes * costs.redis_traffic_bytes_per_refresh * 8 / 1e6,
         "append-only files and each replica, MB/s": refreshes * costs.appended_bytes_per_refresh / 1e6,
     }
+
+
+def _memory_and_shards(costs: Costs, demand: Demand, masters: int) -> tuple[float, int]:
+    """Give the memory of all these masters, and how many are wanted for so much."""
+    memory = redis_bytes(costs, demand.users, demand.users * demand.session_share, masters)
+    return memory, math.ceil(memory / GIB / demand.shard_gib / demand.memory_share)
 
 
 def costs_of(results: dict[str, Any]) -> Costs:
@@ -135,7 +151,7 @@ def needs_table(costs: Costs, users: Sequence[int], **assumptions: Any) -> str:
 
 
 def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 or isinstance(value, int) else f"{value:.2g}"
+    return f"{value:,.0f}" if value >= 99.5 or isinstance(value, int) else f"{value:.2g}"
 
 
 def main() -> None:

@@ -33,10 +33,12 @@ class Filler:
 
     Args:
         password_hash: The one that all users have; from `hash_password`.
+        is_here: Tells whether a key belongs to this Redis, which is a node of a cluster: it gets no others.
     """
 
-    def __init__(self, port: int, password_hash: str) -> None:
+    def __init__(self, port: int, password_hash: str, is_here: Callable[[str], bool] = lambda key: True) -> None:
         self.client = Redis(port=port)
+        self._is_here = is_here
         self.users = 0
         self.sessions = 0
         self._connection = socket.create_connection(("127.0.0.1", port), timeout=60)
@@ -60,19 +62,22 @@ class Filler:
         create = _evalsha(self._scripts["user_create"].sha1, 1)
         claim = _evalsha(self._scripts["email_claim"].sha1, 1)
 
-        def words(number: int) -> bytes:
-            user_id, email = user_id_of(number).encode(), email_of(number).encode()
-            email_key = f"{PREFIX}email:{hashlib.sha256(email).hexdigest()}".encode()
-            user_key = b"%suser:{%s}" % (PREFIX.encode(), user_id)
-            name = f"User {number}".encode()
-            return (
-                b"*6" + claim + _bulk(email_key) + _bulk(user_id) + b"$0\r\n\r\n"
-                b"*19" + create + _bulk(user_key) + _bulk(b"%d" % REFUSAL_KEPT_SECONDS)
-                + _bulk(b"email") + _bulk(email) + _bulk(b"name") + _bulk(name) + rest
-            )  # fmt: skip
+        def claiming(number: int) -> bytes:
+            key = email_key(number)
+            owner = _bulk(user_id_of(number).encode())
+            return b"*6" + claim + _bulk(key.encode()) + owner + b"$0\r\n\r\n" if self._is_here(key) else b""
 
-        answers = (len(_bulk(user_id_of(0).encode())), len(_bulk(b"there")))
-        self._pipe(range(self.users, upto), words, sum(answers), b"$5\r\nthere\r\n")
+        def creating(number: int) -> bytes:
+            key = user_key(number)
+            return (
+                b"*19" + create + _bulk(key.encode()) + _bulk(b"%d" % REFUSAL_KEPT_SECONDS)
+                + _bulk(b"email") + _bulk(email_of(number).encode())
+                + _bulk(b"name") + _bulk(b"User %d" % number) + rest
+            ) if self._is_here(key) else b""  # fmt: skip
+
+        numbers = range(self.users, upto)
+        self._pipe(numbers, claiming, len(_bulk(user_id_of(0).encode())), b"$26\r\nusr_")
+        self._pipe(numbers, creating, len(_bulk(b"there")), b"$5\r\nthere\r\n")
         self.users = max(self.users, upto)
 
     def add_sessions(self, upto: int) -> None:
@@ -83,10 +88,10 @@ class Filler:
         opening = _evalsha(self._scripts["family_open"].sha1, 2)
 
         def words(number: int) -> bytes:
-            user_id = user_id_of(number).encode()
-            families_key = b"%sfamilies:{%s}" % (PREFIX.encode(), user_id)
-            user_key = b"%suser:{%s}" % (PREFIX.encode(), user_id)
-            keys = _bulk(families_key) + _bulk(user_key)
+            key = families_key(number)
+            if not self._is_here(key):
+                return b""
+            keys = _bulk(key.encode()) + _bulk(user_key(number).encode())
             return b"*11" + opening + keys + _bulk(family_id_of(number).encode()) + rest
 
         milliseconds = len(":1790000000000\r\n")
@@ -102,8 +107,8 @@ class Filler:
     def keep_first_sessions(self, numbers: list[int]) -> None:
         """Delete what these users have opened besides the session that was added here."""
         for number in numbers:
-            key, kept = f"{PREFIX}families:{{{user_id_of(number)}}}", family_id_of(number).encode()
-            if others := [field for field in self.client.hkeys(key) if field != kept]:
+            key, kept = families_key(number), family_id_of(number).encode()
+            if self._is_here(key) and (others := [field for field in self.client.hkeys(key) if field != kept]):
                 self.client.hdel(key, *others)
 
     def is_like(self, user_id: str) -> bool:
@@ -114,9 +119,7 @@ class Filler:
     def remove_all(self) -> None:
         """Delete all users and their sessions."""
         for number in range(self.users):
-            user_id, email = user_id_of(number), email_of(number).encode()
-            names = f"user:{{{user_id}}}", f"families:{{{user_id}}}", f"email:{hashlib.sha256(email).hexdigest()}"
-            self.client.delete(*(PREFIX + name for name in names))
+            self.client.delete(user_key(number), families_key(number), email_key(number))
         self.users = self.sessions = 0
 
     def used_memory(self) -> int:
@@ -137,13 +140,18 @@ class Filler:
         return int(now)
 
     def _pipe(self, numbers: range, words: Callable[[int], bytes], answer_bytes: int, mark: bytes) -> None:
-        """Send commands, one part ahead of the answers, each of which has this length and holds this mark."""
+        """
+        Send commands, one part ahead of the answers, each of which has this length and holds this mark.
+
+        *words* gives the command of a number, or nothing where its key belongs to another node.
+        """
         owed = 0
         for start in range(numbers.start, numbers.stop, PIPELINE):
             part = range(start, min(start + PIPELINE, numbers.stop))
-            self._connection.sendall(b"".join(map(words, part)))
+            commands = [command for command in map(words, part) if command]
+            self._connection.sendall(b"".join(commands))
             self._take_answers(owed, answer_bytes, mark)
-            owed = len(part)
+            owed = len(commands)
         self._take_answers(owed, answer_bytes, mark)
 
     def _take_answers(self, count: int, answer_bytes: int, mark: bytes) -> None:
@@ -180,6 +188,21 @@ def email_of(number: int) -> str:
 def user_id_of(number: int) -> str:
     """Give the id of a user, spelt as those that the product makes."""
     return "usr_" + _id(b"user", number)
+
+
+def email_key(number: int) -> str:
+    """Give the key that says whose this user's address is."""
+    return f"{PREFIX}email:{hashlib.sha256(email_of(number).encode()).hexdigest()}"
+
+
+def user_key(number: int) -> str:
+    """Give the key of a user."""
+    return f"{PREFIX}user:{{{user_id_of(number)}}}"
+
+
+def families_key(number: int) -> str:
+    """Give the key of a user's sessions."""
+    return f"{PREFIX}families:{{{user_id_of(number)}}}"
 
 
 def family_id_of(number: int) -> str:

@@ -18,6 +18,7 @@ from benchmarks.plot import plot
 RESULTS_FILE = FOLDER / "results" / "gateway.json"
 README, CAPACITY_PAGE = FOLDER / "README.md", FOLDER.parent / "docs" / "capacity.md"
 PLOT = FOLDER / "results" / "gateway.svg"
+AT_REST_SHARE = 0.05
 USERS = (1_000_000, 10_000_000, 100_000_000)
 Results = dict[str, dict[str, Any]]
 
@@ -46,6 +47,8 @@ def rendered(results: Results) -> dict[Path, str]:
     if {"sessions", "login", "authz"} <= results.keys():
         sessions = results["sessions"]
         parts = {"costs": _costs(results), "checks": _checks(sessions), "needs": needs_table(costs_of(results), USERS)}
+        if "cluster" in results:
+            parts["cluster"] = _cluster(results["cluster"])
         files[CAPACITY_PAGE] = _put_in(CAPACITY_PAGE.read_text(), parts)
     return files
 
@@ -71,8 +74,8 @@ def _figures(rows: list[dict[str, Any]]) -> str:
 
 
 def _machines(results: Results) -> str:
-    """Describe the machine, once for all rows that were measured alike."""
-    alike: dict[str, list[str]] = {}
+    """Describe the machine, once for all rows that were measured alike, be it at rest or shared."""
+    alike: dict[tuple[str, bool], list[str]] = {}
     for name, document in results.items():
         machine = document["machine"]
         libraries = ", ".join(f"{library} {version}" for library, version in machine["libraries"].items())
@@ -81,9 +84,9 @@ def _machines(results: Results) -> str:
             f"{machine['python']}; {machine['redis']}; {', '.join(machine['programs'].values())}; {libraries}; "
             f"{document['date']}"
         )
-        alike.setdefault(said, []).append(name)
+        alike.setdefault((said, document["others_share"] > AT_REST_SHARE), []).append(name)
     lines = []
-    for said, names in alike.items():
+    for (said, _), names in alike.items():
         others = max(results[name]["others_share"] for name in names)
         lines.append(f"- {', '.join(sorted(names))}: {said}. Other programs used {others:.1%} of the CPUs at most.")
     return "\n".join(lines)
@@ -122,6 +125,24 @@ def _checks(sessions: dict[str, Any]) -> str:
     for check in sessions["checks"]:
         figures = f"{plain(check['predicted'])} | {plain(check['measured'])} | {check['deviation']:+.1%}"
         lines.append(f"| {check['sessions']:,} | {check['what']} | {figures} |")
+    return "\n".join(lines)
+
+
+def _cluster(cluster: dict[str, Any]) -> str:
+    lines = ["| What | Model | Measured | Deviation |", "| --- | --- | --- | --- |"]
+    for check in cluster["checks"]:
+        figures = f"{plain(check['predicted'])} | {plain(check['measured'])} | {check['deviation']:+.1%}"
+        lines.append(f"| {check['what']} | {figures} |")
+    lines += ["", "| What | Cluster | Beside it | Ratio |", "| --- | --- | --- | --- |"]
+    rows = {row["number"]: row for row in cluster["rows"]}
+    for row in (rows["12a"], rows["12b"]):
+        lines.append(f"| {row['name']} | {row['measured']} | {row['ceiling']} | {row['ratio']:.3g} |")
+    for work, number in (("refresh", "12c"), ("login", "12d")):
+        details = rows[number]["details"]
+        for what in ("node", "three on one core"):
+            for kind, both in details[f"{what}, µs"].items():
+                figures = f"{plain(both[0])} µs | {plain(both[1])} µs | {details[f'{what}, ratio'][kind]:.3g}"
+                lines.append(f"| {kind} for a {work}, {what} | {figures} |")
     return "\n".join(lines)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from collections.abc import Callable
 
-from benchmarks.filling import PREFIX, TAIL, Filler, email_of, family_id_of, user_id_of
+from benchmarks.filling import PREFIX, TAIL, Filler, email_of, families_key, family_id_of, user_key
 from gateway.settings import Settings
 from gateway.store import Script
 
@@ -21,21 +21,15 @@ def script_microseconds(filler: Filler, numbers: list[int]) -> dict[str, float]:
     idle, absolute = settings.refresh_idle_ttl_seconds, settings.refresh_absolute_ttl_seconds
     second = {number: secrets.token_urlsafe(16) for number in numbers}
 
-    def families(number: int) -> str:
-        return f"{PREFIX}families:{{{user_id_of(number)}}}"
-
-    def user(number: int) -> str:
-        return f"{PREFIX}user:{{{user_id_of(number)}}}"
-
     def guess(number: int) -> list[str]:
         return [f"{PREFIX}guess:{{{hashlib.sha256(email_of(number).encode()).hexdigest()}}}"]
 
     opening: list[str | int | bytes] = [1, idle, absolute, settings.max_sessions_per_user, TAIL]
     calls: dict[str, Callable[[int], Call]] = {
-        "family_rotate": lambda n: ([families(n), user(n)], [family_id_of(n), 0, idle, 60, 1]),
-        "family_open": lambda n: ([families(n), user(n)], [second[n], *opening]),
-        "family_list": lambda n: ([families(n)], [idle]),
-        "family_revoke": lambda n: ([families(n)], [idle, second[n]]),
+        "family_rotate": lambda n: ([families_key(n), user_key(n)], [family_id_of(n), 0, idle, 60, 1]),
+        "family_open": lambda n: ([families_key(n), user_key(n)], [second[n], *opening]),
+        "family_list": lambda n: ([families_key(n)], [idle]),
+        "family_revoke": lambda n: ([families_key(n)], [idle, second[n]]),
         "guess_take": lambda n: (guess(n), ["unknown", 5, 30, 3600, 100, 86_400, 86_400 * 30]),
         "guess_settle": lambda n: (guess(n), ["unknown", "success"]),
         "gcra_take": lambda n: ([f"{PREFIX}rate:refresh:10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"], [500_000, 120]),

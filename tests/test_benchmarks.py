@@ -17,6 +17,7 @@ BENCHMARKS = sorted(path.stem.removeprefix("bench_") for path in (ROOT / "benchm
 PROGRAMS = {"authz": ("wrk",), "nginx": ("wrk", "nginx"), "jwks": ("wrk",), "memory": ("wrk",)}
 ROWS = {
     "authz": ["1a", "1b"],
+    "cluster": ["12a", "12b", "12c", "12d"],
     "flood": ["7"],
     "jwks": ["5"],
     "login": ["4a", "4b"],
@@ -96,6 +97,8 @@ def test_the_model_adds_up() -> None:
     costs = capacity.Costs(1_000_000, 500, 200, 400, 50, 250, 1200, 900, 300, 200_000, 50)
     tables = 8 * 4096 + 8 * 1024
     assert capacity.redis_bytes(costs, 1000, 1000) == 1_000_000 + 1000 * 500 + 1000 * 200 + tables
+    each = capacity.redis_bytes(costs, 500, 500)
+    assert capacity.redis_bytes(costs, 1000, 1000, 2) == 2 * each + 3000 * capacity.CLUSTER_KEY_BYTES
     demand = capacity.Demand(users=1_000_000, active_share=0.06, access_token_seconds=600, peak_factor=2)
     needed = capacity.needs(costs, demand)
     assert needed["refreshes a second"] == pytest.approx(200)

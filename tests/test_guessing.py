@@ -9,20 +9,10 @@ from gateway.derived_keys import KeyChain
 from gateway.errors import RateLimited
 from gateway.guessing import CLOSED_MEMORY_SECONDS, KNOWN_DEVICE_SECONDS, MEMORY_SECONDS, Attempt, GuessingThrottle
 from gateway.store import Store
+from tests.doubles import FakeClock
 from tests.harness import SECRET
 
 EMAIL = "victim@example.com"
-NOW = 1_790_000_000
-
-
-class FakeClock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> int:
-        return self.now
 
 
 @pytest.fixture

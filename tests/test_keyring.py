@@ -20,7 +20,8 @@ from gateway.errors import CommandError, StartupError, StoreUnavailable
 from gateway.keyring import Keyring, Keys, PrivateKey, SigningKey, load_private_key
 from gateway.store import Store
 from gateway.verifier import thumbprint
-from tests.harness import SECRET, RedisServer, free_port
+from tests.doubles import SendsTwice
+from tests.harness import SECRET, RedisServer, free_port, until
 
 pytestmark = pytest.mark.redis
 
@@ -88,15 +89,6 @@ async def following(*keyrings: Keyring) -> AsyncIterator[None]:
         for follower in followers:
             follower.cancel()
         await asyncio.gather(*followers, return_exceptions=True)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> float:
-    """Wait for a condition and give the seconds that it took."""
-    begun = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begun < seconds, f"waited {seconds} s"
-        await asyncio.sleep(0.01)
-    return time.monotonic() - begun
 
 
 @cache
@@ -446,13 +438,6 @@ class TestRotation:
     async def test_our_own_command_sent_again_is_not_another_gateway_s(
         self, store: Store, redis_server: RedisServer
     ) -> None:
-        """The answer was lost on the way from Redis, and the client library sent the command once more."""
-
-        class SendsTwice(Store):
-            async def run(self, *arguments: Any, **options: Any) -> Any:
-                await super().run(*arguments, **options)
-                return await super().run(*arguments, **options)
-
         twice = SendsTwice(redis_server.url, store.prefix)
         keyring = keyring_of(twice)
         await keyring.open()

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import shutil
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -20,21 +19,12 @@ from gateway.revocations import (
     Revocations,
 )
 from gateway.store import Script, Store
-from tests.harness import RedisServer, free_port
+from tests.doubles import FakeClock
+from tests.harness import RedisServer, free_port, until
 
 pytestmark = pytest.mark.redis
 
 FORGOTTEN_AFTER_SECONDS = 3660
-
-
-class FakeClock:
-    """Seconds that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1_790_000_000
-
-    def __call__(self) -> int:
-        return self.now
 
 
 @asynccontextmanager
@@ -47,15 +37,6 @@ async def following(revocations: Revocations) -> AsyncIterator[Revocations]:
         assert not follower.done(), follower
         follower.cancel()
         await asyncio.gather(follower, return_exceptions=True)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> float:
-    """Wait for a condition and give the seconds that it took."""
-    begun = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begun < seconds, f"waited {seconds} s"
-        await asyncio.sleep(0.002)
-    return time.monotonic() - begun
 
 
 async def heard_by(view: Revocations, announcer: Revocations) -> float:

@@ -23,6 +23,7 @@ from gateway.users import (
     new_user_id,
     normalise_email,
 )
+from tests.doubles import SendsTwice
 from tests.harness import RedisServer
 
 pytestmark = pytest.mark.redis
@@ -273,13 +274,6 @@ class TestAddingAtOnce:
     async def test_our_own_command_sent_again_is_not_another_who_was_quicker(
         self, store: Store, redis_server: RedisServer
     ) -> None:
-        """The answer was lost on the way from Redis, and the client library sent the command once more."""
-
-        class SendsTwice(Store):
-            async def run(self, *arguments: Any, **options: Any) -> Any:
-                await super().run(*arguments, **options)
-                return await super().run(*arguments, **options)
-
         twice = SendsTwice(redis_server.url, store.prefix)
         users = users_of(twice)
         user = await add(users)

@@ -11,7 +11,7 @@ import pytest
 from tests.faults.conftest import MakeFault, MakeScene
 from tests.faults.entries import Entry
 from tests.faults.proxies import TurningProxy
-from tests.faults.scenes import Size
+from tests.faults.scenes import Scene, Size
 from tests.harness import RedisServer, wait_until
 from tests.topologies import QUICK_SYNC, RedisCluster, SentinelTrio
 
@@ -41,6 +41,13 @@ def cluster(tmp_path: Path) -> Iterator[RedisCluster]:
         cluster.stop()
 
 
+def settle(servers: SentinelTrio | RedisCluster, scene: Scene, size: Size) -> None:
+    """Wait until all is as it was before the next fault."""
+    wait_until(servers.is_whole, 60, "the old master to follow the new one")
+    scene.restock(10)
+    time.sleep(size.settle_seconds)
+
+
 def test_sentinel_makes_a_replica_the_master(
     trio: SentinelTrio, make_scene: MakeScene, make_fault: MakeFault, size: Size
 ) -> None:
@@ -64,9 +71,7 @@ def test_sentinel_makes_a_replica_the_master(
                     master.start()
                 else:
                     master.signal(signal.SIGCONT)
-                wait_until(trio.is_whole, 60, "the old master to follow the new one")
-                scene.restock(10)
-                time.sleep(size.settle_seconds)
+                settle(trio, scene, size)
 
 
 class Pair:
@@ -183,6 +188,4 @@ def test_slots_of_a_cluster_move_under_load(
                 wait_until(lambda: len(cluster.masters()) == 3, FAILOVER_SECONDS, "a new master")
             if number + 1 < size.of(1, 6):
                 master.start()
-                wait_until(cluster.is_whole, 60, "the old master to follow the new one")
-                scene.restock(10)
-                time.sleep(size.settle_seconds)
+                settle(cluster, scene, size)

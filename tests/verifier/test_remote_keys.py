@@ -27,23 +27,11 @@ from gateway.verifier import (
     http_get,
     public_jwk,
 )
+from tests.doubles import FakeClock
 from tests.verifier.mint import AUDIENCE, ISSUER, NOW, claims, compact, header, verification_key
 
 JWKS = "/.well-known/jwks.json"
 METADATA = "/.well-known/oauth-authorization-server"
-
-
-class FakeClock:
-    """Stands still until it is told to advance."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> int:
-        return self.now
-
-    def advance(self, *, seconds: int) -> None:
-        self.now += seconds
 
 
 class Issuer:
@@ -221,10 +209,10 @@ def test_the_keys_are_fresh_for_their_max_age_within_bounds(
     issuer.headers = {"Cache-Control": cache_control} if cache_control else {}
     access_token = issuer.token(exp=NOW + 100_000)
     verifier.verify(access_token)
-    clock.advance(seconds=seconds - 1)
+    clock.now += seconds - 1
     verifier.verify(access_token)
     assert issuer.asked[JWKS] == 1
-    clock.advance(seconds=1)
+    clock.now += 1
     verifier.verify(access_token)
     assert issuer.asked == {METADATA: 1, JWKS: 2}
 
@@ -234,7 +222,7 @@ def test_a_key_that_left_the_document_stops_verifying(
 ) -> None:
     verifier.verify(issuer.token())
     issuer.publish([verification_key("ES256")])
-    clock.advance(seconds=300)
+    clock.now += 300
     with pytest.raises(UnknownKey):
         verifier.verify(issuer.token())
 
@@ -272,7 +260,7 @@ def test_a_document_without_a_usable_key_is_a_failed_fetch(
     access_token = issuer.token()
     verifier.verify(access_token)
     issuer.bodies[JWKS] = body
-    clock.advance(seconds=300)
+    clock.now += 300
     assert verifier.verify(access_token).iss == issuer.issuer
     assert issuer.asked[JWKS] == 2
 
@@ -303,14 +291,14 @@ def test_stale_keys_beat_none_and_come_back_by_themselves(
     access_token = issuer.token(exp=NOW + 100_000)
     verifier.verify(access_token)
     issuer.status = 500
-    clock.advance(seconds=10_000)
+    clock.now += 10_000
     for _ in range(100):
         assert verifier.verify(access_token).iss == issuer.issuer
     assert issuer.asked[JWKS] == 2
     issuer.status = 200
-    clock.advance(seconds=30)
+    clock.now += 30
     verifier.verify(access_token)
-    clock.advance(seconds=299)
+    clock.now += 299
     verifier.verify(access_token)
     assert issuer.asked[JWKS] == 3
 
@@ -321,13 +309,13 @@ def test_without_any_keys_a_good_token_is_not_called_bad(
     """It is the service that fails; asked again 30 seconds later, and then it works."""
     issuer.status = 503
     for passed in (0, 10, 19):
-        clock.advance(seconds=passed)
+        clock.now += passed
         with pytest.raises(KeysUnavailable) as unavailable:
             verifier.verify(issuer.token())
         assert unavailable.value.retry_after_seconds == NOW + 30 - clock()
     assert issuer.asked == {METADATA: 1}
     issuer.status = 200
-    clock.advance(seconds=1)
+    clock.now += 1
     assert verifier.verify(issuer.token()).iss == issuer.issuer
 
 
@@ -342,7 +330,7 @@ def test_an_unknown_key_is_not_called_bad_while_the_issuer_is_away(
 ) -> None:
     verifier.verify(issuer.token())
     issuer.status = 500
-    clock.advance(seconds=30)
+    clock.now += 30
     with pytest.raises(KeysUnavailable):
         verifier.verify(issuer.token("ES256"))
     assert verifier.verify(issuer.token()).iss == issuer.issuer
@@ -354,9 +342,9 @@ def test_an_issuer_that_moved_its_keys_is_found_again(
     verifier.verify(issuer.token())
     issuer.bodies["/keys"] = issuer.bodies.pop(JWKS)
     issuer.bodies[METADATA] = issuer.metadata(jwks_uri=issuer.origin + "/keys")
-    clock.advance(seconds=300)
+    clock.now += 300
     verifier.verify(issuer.token())
-    clock.advance(seconds=30)
+    clock.now += 30
     verifier.verify(issuer.token())
     assert issuer.asked == {METADATA: 2, JWKS: 2, "/keys": 1}
 
@@ -419,7 +407,7 @@ def test_a_new_key_is_read_at_once_when_the_cool_down_is_over(
     issuer.publish([verification_key(), verification_key("ES256")])
     with pytest.raises(UnknownKey):
         verifier.verify(issuer.token("ES256"))
-    clock.advance(seconds=30)
+    clock.now += 30
     assert verifier.verify(issuer.token("ES256")).iss == issuer.issuer
     assert issuer.asked == {METADATA: 1, JWKS: 2}
 
@@ -431,7 +419,7 @@ def test_ten_thousand_unknown_keys_cause_one_request_in_thirty_seconds(
     payload = message.partition(".")[2]
     for number in range(10_000):
         if number % 1000 == 0:
-            clock.advance(seconds=6)
+            clock.now += 6
         first = issuer.stranger(number).partition(".")[0] if number % 500 == 0 else None
         bad = f"{first}.{payload}.{signature}" if first else f"{message}.{signature}"
         with pytest.raises(UnknownKey):
@@ -442,7 +430,7 @@ def test_ten_thousand_unknown_keys_cause_one_request_in_thirty_seconds(
 
 def test_only_an_unknown_key_causes_a_request(issuer: Issuer, clock: FakeClock, verifier: AccessTokenVerifier) -> None:
     verifier.verify(issuer.token())
-    clock.advance(seconds=100)
+    clock.now += 100
     for bad in (compact(header(typ="JWT"), claims()), compact(header(alg="none"), claims()), issuer.token()[:-9], "x"):
         with pytest.raises((UntrustedToken, MalformedToken)):
             verifier.verify(bad)
@@ -455,7 +443,7 @@ def test_a_clock_that_is_set_back_does_not_stop_the_reading(
     issuer: Issuer, clock: FakeClock, verifier: AccessTokenVerifier
 ) -> None:
     verifier.verify(issuer.token())
-    clock.advance(seconds=-3600)
+    clock.now -= 3600
     issuer.publish([verification_key("ES256")])
     assert verifier.verify(issuer.token("ES256", iat=NOW - 3600)).iss == issuer.issuer
 
@@ -500,10 +488,10 @@ async def test_the_asynchronous_door_judges_as_the_other(
     issuer.publish([verification_key(), verification_key("ES256")])
     with pytest.raises(UnknownKey):
         await verifier.verify_async(issuer.token("ES256"))
-    clock.advance(seconds=30)
+    clock.now += 30
     assert (await verifier.verify_async(issuer.token("ES256"))).iss == issuer.issuer
     issuer.status = 500
-    clock.advance(seconds=30)
+    clock.now += 30
     with pytest.raises(KeysUnavailable):
         await verifier.verify_async(issuer.token("EdDSA"))
 
@@ -513,7 +501,7 @@ def test_those_who_can_use_the_old_keys_do_not_wait_for_the_new(
 ) -> None:
     access_token = issuer.token()
     verifier.verify(access_token)
-    clock.advance(seconds=300)
+    clock.now += 300
     issuer.pause.clear()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         first = pool.submit(verifier.verify, access_token)
@@ -558,7 +546,7 @@ def test_an_answer_that_was_overtaken_changes_nothing(
     )
     with pytest.raises(KeysUnavailable):
         verifier.verify(compact(header(), claims()))
-    clock.advance(seconds=30)
+    clock.now += 30
     newer = compact(header("ES256"), claims(), signer="ES256")
     assert verifier.verify(newer).sub == claims()["sub"]
     released.set()

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import jwt
 
-from tests.harness import GatewayProcess, TestUser
+from tests.harness import GatewayProcess, Login, TestUser
 
 HTTPS_ISSUER = "https://auth.example.test"
 APP_ORIGIN = "https://app.example.test"
@@ -48,19 +48,11 @@ METHODS: dict[str, frozenset[str]] = {
 
 
 @dataclass
-class Session:
+class Session(Login):
     """A user of one test who has logged in, and an HTTP client that keeps no cookie."""
 
     gateway: GatewayProcess
     client: httpx2.Client
-    user: TestUser
-    access_token: str
-    refresh_token: str
-
-    @property
-    def bearer(self) -> dict[str, str]:
-        """The header that carries the access token."""
-        return {"Authorization": f"Bearer {self.access_token}"}
 
     @property
     def sid(self) -> str:
@@ -87,7 +79,7 @@ def log_in(gateway: GatewayProcess, client: httpx2.Client, user: TestUser | None
     body = {"username": user.email, "password": user.password, "delivery": "body"}
     answer = client.post("/auth/login", json=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
     assert answer.status_code == 200, answer.text
-    return Session(gateway, client, user, answer.json()["access_token"], answer.json()["refresh_token"])
+    return Session(user, answer.json()["access_token"], answer.json()["refresh_token"], gateway, client)
 
 
 def sid_of(access_token: str) -> str:

@@ -1,0 +1,24 @@
+"""What stands in for a clock, and for a store with a bad connection."""
+
+from typing import Any
+
+from gateway.store import Store
+
+
+class FakeClock:
+    """Seconds that stand still until a test moves them."""
+
+    def __init__(self) -> None:
+        self.now = 1_790_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+class SendsTwice(Store):
+    """Runs each script twice, as the client library does when the first answer is lost on the way from Redis."""
+
+    async def run(self, *arguments: Any, **options: Any) -> Any:
+        """Run it twice and give the second answer."""
+        await super().run(*arguments, **options)
+        return await super().run(*arguments, **options)

@@ -248,6 +248,11 @@ class RefreshFamilies:
         ]
         return families
 
+    async def marked(self, user_id: str) -> tuple[str, ...]:
+        """Give the families of a user that are marked as ended, and whose revocation may not have been announced."""
+        families = await self._store.fields(self._keys(user_id)[0])
+        return tuple(family_id.decode() for family_id, packed in families.items() if packed[0] == 1)
+
     async def exists(self, user_id: str, family_id: str) -> bool:
         """Tell whether Redis has this family, alive or as a mark."""
         return bool(await self._store.execute("HEXISTS", self._keys(user_id)[0], family_id))

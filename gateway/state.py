@@ -61,6 +61,11 @@ class Gateway:
         await self.revocations.announce(family_ids)
         return await self.families.revoke(user_id, family_ids)
 
+    async def end_all_families(self, user_id: str) -> int:
+        """End all sessions of a user likewise, those too that a crash left half ended; these are not counted."""
+        await self.end_families(user_id, await self.families.marked(user_id))
+        return await self.end_families(user_id, tuple(one.family_id for one in await self.families.list(user_id)))
+
 
 QuickAnswer = Callable[[Scope], tuple[int, bytes] | None]
 """

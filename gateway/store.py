@@ -146,6 +146,11 @@ class Store:
             key, send = some_key, partial(self._clients.ordinary.execute_command, *command)
         return await self._call(str(command[0]), key, send, durable=durable)
 
+    async def fields(self, key: str) -> dict[bytes, bytes]:
+        """Give a hash whole; an empty one when there is none."""
+        reply = await self.execute("HGETALL", key)
+        return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+
     async def refusals(self, commands: Sequence[Sequence[str]]) -> list[str | None]:
         """
         Tell of each command whether Redis lets us run it, by running it: they have to be harmless.

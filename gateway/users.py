@@ -176,9 +176,8 @@ class Users:
 
     async def get(self, user_id: str) -> User | None:
         """Give the user with this id, or None."""
-        reply = await self._store.execute("HGETALL", self._key(user_id))
-        pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
-        fields = {key.decode(): value.decode() for key, value in pairs}
+        found = await self._store.fields(self._key(user_id))
+        fields = {name.decode(): value.decode() for name, value in found.items()}
         if "email" not in fields:
             return None
         return User(

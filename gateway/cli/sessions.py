@@ -63,12 +63,10 @@ def revoke(ctx: click.Context, email: str, session_id: str | None, revoke_all: b
     async def work(gateway: Gateway) -> int:
         user_id = await _user_id(gateway, email)
         if session_id is None:
-            family_ids = tuple(family.family_id for family in await gateway.families.list(user_id))
-        elif session_id.isascii() and await gateway.families.exists(user_id, session_id):
-            family_ids = (session_id,)
-        else:
+            return await gateway.end_all_families(user_id)
+        if not session_id.isascii() or not await gateway.families.exists(user_id, session_id):
             raise CommandError(f"{email} has no session {session_id}: see `gateway sessions list {email}`")
-        return await gateway.end_families(user_id, family_ids)
+        return await gateway.end_families(user_id, (session_id,))
 
     click.echo(f"sessions ended: {run_with_gateway(ctx, work)}")
 

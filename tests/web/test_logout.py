@@ -1,5 +1,7 @@
 import pytest
 
+from gateway.errors import RefreshTokenReused
+from gateway.state import Gateway
 from tests.harness import in_gateway
 from tests.web.asking import CHALLENGE, Session, in_latin_1, log_in, problem_of, set_cookies
 
@@ -113,3 +115,27 @@ def test_logout_all_does_not_take_a_refresh_token(session: Session) -> None:
     answer = session.client.post("/auth/logout-all", headers=cookie(session.refresh_token))
     problem_of(answer, 401, "access-token-missing")
     assert session.is_alive()
+
+
+def end_half(session: Session) -> None:
+    """Let a thief's use of an old token mark the family as ended, and a crash keep everybody from hearing of it."""
+
+    async def work(parts: Gateway) -> None:
+        first = parts.families.parse(session.refresh_token)
+        successor = parts.families.parse((await parts.families.rotate(first)).refresh_token)
+        await parts.families.rotate(successor)
+        with pytest.raises(RefreshTokenReused):
+            await parts.families.rotate(first)
+
+    in_gateway(session.gateway.env, work)
+
+
+def test_logout_everywhere_ends_what_a_crash_left_half_ended(session: Session) -> None:
+    """The family of a session that nobody was told to refuse is no living one any more, but its access tokens are."""
+    other = log_in(session.gateway, session.client, session.user)
+    end_half(other)
+    assert other.is_alive()
+    answer = session.client.post("/auth/logout-all", headers=session.bearer)
+    assert answer.json() == {"revoked_sessions": 1}
+    assert not session.is_alive()
+    assert not other.is_alive()

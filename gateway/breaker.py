@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 SUSPICIOUS_FAILURES = 3
-PROBE_INTERVAL_SECONDS = 0.1
+PROBE_INTERVAL_SECONDS = 0.05
 REPORT_INTERVAL_SECONDS = 10.0
 
 logger = logging.getLogger("gateway.breaker")

@@ -237,7 +237,15 @@ async def _loss(store: Store, facts: dict[str, Any]) -> list[str]:
         return [
             "appendfsync of Redis is no: a power failure loses what the system had not written (appendfsync everysec)"
         ]
-    if version_of(facts) >= WAITAOF_SINCE or facts.get("connected_slaves"):
+    if facts.get("connected_slaves"):
+        return []
+    # https://github.com/redis/redis/pull/13793; Valkey 9.1.2 has it still. Valkey 7.2 is older than the mistake.
+    if version_of(facts) == (7, 4) or not str(facts.get("valkey_version", "7.")).startswith("7."):
+        return [
+            "WAITAOF of this release may answer before the disk has a write: under appendfsync everysec a power "
+            "failure can lose the last second, ended sessions among it (appendfsync always, or a replica)"
+        ]
+    if version_of(facts) >= WAITAOF_SINCE:
         return []
     return [
         "this Redis cannot be asked whether a write is on disk (WAITAOF, since 7.2) and has no replica: under "

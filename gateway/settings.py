@@ -171,9 +171,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _about(
             "When a revocation, a change of a user or password, or a new key is answered. confirmed: when a replica "
             "has it, so that a failover takes nothing back, or where there is none the disk (WAITAOF, since Redis "
-            "7.2), so that a power loss does not; where there is neither, a power loss takes back what was not on disk "
-            "(a second with appendfsync everysec). fast: nobody waits; a failover takes back what the replica did not "
-            "have yet, a power loss what was not on disk. A refresh never waits: a lost one heals itself."
+            "7.2), so that a power loss does not; where there is neither, a power loss takes back what was not on "
+            "disk (a second with appendfsync everysec; `gateway check` tells which releases say too early that it "
+            "is). fast: nobody waits; a failover takes back what the replica did not have yet, a power loss what was "
+            "not on disk. A refresh never waits: a lost one heals itself."
         ),
     ] = "confirmed"
     revocation_max_lag_seconds: Annotated[

@@ -219,19 +219,25 @@ class TestExamination:
         assert self.about("maxmemory", await self.warnings(limited, open_store)) == []
 
     @pytest.mark.parametrize(
-        ("policy", "version", "told"),
+        ("policy", "facts", "told"),
         [
-            ("always", "7.0.15", []),
-            ("everysec", "7.0.15", ["WAITAOF"]),
-            ("everysec", "7.2.11", []),
-            ("no", "7.2.11", ["appendfsync of Redis is no"]),
+            ("always", {"redis_version": "7.0.15"}, []),
+            ("everysec", {"redis_version": "7.0.15"}, ["cannot be asked"]),
+            ("everysec", {"redis_version": "7.2.11"}, []),
+            ("everysec", {"redis_version": "7.4.2"}, ["may answer before"]),
+            ("everysec", {"redis_version": "8.2.2"}, []),
+            ("everysec", {"redis_version": "7.2.4", "valkey_version": "9.1.2"}, ["may answer before"]),
+            ("everysec", {"redis_version": "7.2.4", "valkey_version": "7.2.11"}, []),
+            ("everysec", {"redis_version": "7.4.2", "connected_slaves": 1}, []),
+            ("always", {"redis_version": "7.4.2"}, []),
+            ("no", {"redis_version": "7.2.11"}, ["appendfsync of Redis is no"]),
         ],
     )
     async def test_what_a_power_failure_takes_is_told(
-        self, own_redis: MakeRedis, policy: str, version: str, told: list[str]
+        self, own_redis: MakeRedis, policy: str, facts: dict[str, Any], told: list[str]
     ) -> None:
         server = own_redis("--appendfsync", policy)
-        store = pretending(server, redis_version=version)
+        store = pretending(server, **facts)
         warnings = self.about("power failure", await examined(store, server.url))
         await store.close()
         assert len(warnings) == len(told)
@@ -269,7 +275,7 @@ class TestExamination:
         assert all("distribution" in text for text in warnings)
 
 
-def pretending(server: RedisServer, **facts: str) -> Store:
+def pretending(server: RedisServer, **facts: Any) -> Store:
     """Give a store whose server says that it is of another version: there is one binary here, and many releases."""
 
     class Pretending(Store):

@@ -388,7 +388,13 @@ class TestSentinel:
             assert gone.status_code == 401
             use_every_endpoint(gateway, is_quiet=False)
         trio[0].start()
-        wait_until(lambda: trio[0].admin("ROLE")[0] == b"slave", 30, "the old master to be a replica")
+
+        def is_replica() -> bool:
+            with contextlib.suppress(redis.ConnectionError):  # Sentinel ends every connection of a server that it turns
+                return bool(trio[0].admin("ROLE")[0] == b"slave")
+            return False
+
+        wait_until(is_replica, 30, "the old master to be a replica")
         wait_until(lambda: all(sentinel.sees(2, 3) for sentinel in sentinels), 30, "the Sentinels to agree")
         for server in (*trio, *sentinels):
             assert server.denials() == [], server.directory

@@ -156,6 +156,15 @@ def _open(url: str, reply_timeout_seconds: float, retries: int = 2) -> Any:
     return Redis.from_pool(pool)
 
 
+async def is_replaced(client: Any) -> bool:
+    """Tell whether the Sentinels name another master by now than the one that was asked last."""
+    pool = getattr(client, "connection_pool", None)
+    if not isinstance(pool, SentinelConnectionPool):
+        return False
+    asked = pool.master_address
+    return await pool.get_master_address() != asked  # type: ignore[no-untyped-call, no-any-return]
+
+
 async def drop_connections(client: Any) -> None:
     """Let a client look up its server again: its connections lead to one that is no longer the master."""
     if isinstance(client, Redis):  # a cluster finds its new master by itself

@@ -20,7 +20,7 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, NoScriptError
 
-from gateway.breaker import Breaker
+from gateway.breaker import PROBE_INTERVAL_SECONDS, Breaker
 from gateway.confirmations import Command, Confirmations
 from gateway.errors import StartupError, StoreUnavailable
 from gateway.redis_clients import (
@@ -28,6 +28,7 @@ from gateway.redis_clients import (
     ask_each,
     close_client,
     drop_connections,
+    is_replaced,
     open_clients,
     send_together,
 )
@@ -291,11 +292,19 @@ class Store:
         return self._breakers[server]
 
     async def _probe(self, key: str) -> bool:
+        client = self._clients.ordinary
+        probing = asyncio.create_task(send_together(client, key, ("EXISTS", key)))
+        probing.add_done_callback(lambda task: task.cancelled() or task.exception())  # heard, also when it comes late
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                await send_together(self._clients.ordinary, key, ("EXISTS", key))
+                while not (await asyncio.wait([probing], timeout=PROBE_INTERVAL_SECONDS))[0]:
+                    if await is_replaced(client):
+                        return False  # who hangs need not be waited for: the next probe goes to the new master
+                await probing
         except REDIS_FAILURES as error:
             return not fault_of(error).is_silence
+        finally:
+            probing.cancel()
         await self._drop_connections()  # some may lead to a former master that hangs
         return True
 

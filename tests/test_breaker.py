@@ -2,9 +2,12 @@
 
 import asyncio
 import logging
+import random
 import signal
+import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,13 +15,17 @@ from gateway.breaker import PROBE_INTERVAL_SECONDS, REPORT_INTERVAL_SECONDS, SUS
 from gateway.errors import StoreUnavailable
 from gateway.redis_errors import LOG_INTERVAL_SECONDS
 from gateway.store import CALL_DEADLINE_SECONDS, MAX_CALLS_UNDER_WAY, PROBE_SECONDS, Store
+from tests.conftest import OpenStore
 from tests.doubles import FakeClock
 from tests.harness import RedisServer
+from tests.topologies import SERVICE, SentinelServer
 
 CALLERS = 100
 OUTAGE_SECONDS = 2.5
 HEARD_WITHIN_SECONDS = 0.5
 AT_ONCE_SECONDS = 0.05
+MASTERS_LEFT = 5
+LONG_PROBE_SECONDS = 0.6
 
 
 class Server:
@@ -250,3 +257,34 @@ async def test_a_breaker_that_is_open_ends_with_its_store(own_redis: Callable[..
     assert len(asyncio.all_tasks() - before) == 1
     await store.close()
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.redis
+async def test_a_master_that_hangs_is_left_as_soon_as_the_sentinel_names_another(
+    own_redis: Callable[..., RedisServer], open_store: OpenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F8: the probe that waits for it is not waited for."""
+    monkeypatch.setattr("gateway.store.PROBE_SECONDS", LONG_PROBE_SECONDS)
+    master, other = own_redis(), own_redis()
+    sentinel = SentinelServer(tmp_path / "sentinel", master.port, 60_000, 1).start()
+    store, taken = open_store(sentinel.url), []
+    try:
+        for _ in range(MASTERS_LEFT):
+            await store.execute("SET", "gw:key", "value")
+            master.signal(signal.SIGSTOP)
+            calls = [store.execute("GET", "gw:key") for _ in range(SUSPICIOUS_FAILURES)]
+            await asyncio.gather(*calls, return_exceptions=True)
+            await until(lambda: store._breakers[""].is_open)
+            await asyncio.sleep(random.uniform(0, LONG_PROBE_SECONDS))
+            sentinel.command("SENTINEL", "REMOVE", SERVICE)
+            sentinel.command("SENTINEL", "MONITOR", SERVICE, "127.0.0.1", str(other.port), "1")
+            begun = time.monotonic()
+            await until(lambda: not store._breakers[""].is_open)
+            taken.append(time.monotonic() - begun)
+            master.signal(signal.SIGCONT)
+            master, other = other, master
+    finally:
+        sentinel.stop()
+        master.signal(signal.SIGCONT)
+    print(f"left a master that hangs {len(taken)} times: after {[round(seconds, 3) for seconds in sorted(taken)]} s")
+    assert statistics.median(taken) < LONG_PROBE_SECONDS / 4, taken

@@ -73,6 +73,7 @@ def make_fault(size: Size, table: Table, pytestconfig: pytest.Config) -> MakeFau
         scene.reader.new()
         scene.restock(stock or size.of(12, 120))
         scene.order(Order("go_on"))
+        time.sleep(size.calm_seconds)
         fault, idle_from = Fault(scene), time.monotonic()
         time.sleep(size.idle_seconds)
         try:
@@ -139,8 +140,15 @@ def scene(server: RedisServer, tmp_path_factory: pytest.TempPathFactory, size: S
         yield make(server.url)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def make_scene(tmp_path_factory: pytest.TempPathFactory, size: Size, table: Table) -> Iterator[MakeScene]:
+    """Give a factory of scenes that end with the test, before the Redis that they are on."""
+    with scenes_of(tmp_path_factory, size, table) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_lasting_scene(tmp_path_factory: pytest.TempPathFactory, size: Size, table: Table) -> Iterator[MakeScene]:
     """Give a factory of scenes that end with the module."""
     with scenes_of(tmp_path_factory, size, table) as make:
         yield make

@@ -34,6 +34,7 @@ class Size:
     authz_per_second: float
     logins_per_second: float
     logouts_per_second: float
+    calm_seconds: float  # until those who were let go at one moment have spread
     idle_seconds: float
     settle_seconds: float
     rest_seconds: float
@@ -45,8 +46,8 @@ class Size:
         return long if self.is_long else short
 
 
-SHORT = Size(20, 0.4, 60, 10, 6, 0.35, 0.65, 0.1, 1.0, False)
-LONG = Size(200, 1.5, 100, 15, 2, 6.0, 3.0, 6.0, 0.0, True)
+SHORT = Size(20, 0.4, 60, 10, 6, 0.0, 0.35, 0.65, 0.1, 1.0, False)
+LONG = Size(200, 1.5, 100, 15, 2, 2.0, 6.0, 3.0, 6.0, 0.0, True)
 
 
 class Scene:

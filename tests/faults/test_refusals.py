@@ -47,9 +47,9 @@ def proxies(server: RedisServer) -> Iterator[tuple[Proxy, TurningProxy]]:
 
 
 @pytest.fixture(scope="module")
-def scene(proxies: tuple[Proxy, TurningProxy], make_scene: MakeScene) -> Scene:
+def scene(proxies: tuple[Proxy, TurningProxy], make_lasting_scene: MakeScene) -> Scene:
     """Give two gateways that have Redis behind both proxies."""
-    return make_scene(proxies[1].url)
+    return make_lasting_scene(proxies[1].url)
 
 
 @contextlib.contextmanager

@@ -372,11 +372,12 @@ def test_the_log_tells_a_fault_at_once_and_then_its_number_now_and_then(caplog: 
 
 
 @pytest.mark.parametrize("ending", ["close", "abort"])
-def test_a_connection_that_ends_as_it_is_written_to_is_no_error_of_ours(redis_server: RedisServer, ending: str) -> None:
+def test_a_connection_that_ends_as_it_is_written_to_is_no_error_of_ours(own_redis: MakeRedis, ending: str) -> None:
     """F1: uvloop tells of it by a RuntimeError, and nothing has been sent; the call is made over another connection."""
+    server = own_redis()
 
     async def run() -> int:
-        store, rounds = Store(redis_server.url, "torn:"), 0
+        store, rounds = Store(server.url, "torn:"), 0
         for number in range(20):
             await store.execute("SET", store.key("a"), number)
             [connection] = store._clients.ordinary.connection_pool._available_connections

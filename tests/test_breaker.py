@@ -260,6 +260,7 @@ async def test_a_breaker_that_is_open_ends_with_its_store(own_redis: Callable[..
 
 
 @pytest.mark.redis
+@pytest.mark.one_server("it starts a Sentinel of its own")
 async def test_a_master_that_hangs_is_left_as_soon_as_the_sentinel_names_another(
     own_redis: Callable[..., RedisServer], open_store: OpenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

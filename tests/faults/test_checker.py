@@ -91,6 +91,14 @@ def test_a_logout_just_before_redis_was_away_is_known_a_second_after_its_return(
     assert violations([*journal, entry("ended authz", 13.1, 200, port=2)], allowance) != []
 
 
+def test_an_outage_may_be_longer_by_what_somebody_else_took() -> None:
+    journal = [entry("login", 13.1, 503, retry_after="1"), LAST]
+    excused = changed(STRIKE, excused_seconds=0.2)
+    checker = Checker({"s1": ANN}, {"bob@example.com": "usr_bob"})
+    assert not checker.judge(journal, [excused], STRICT, idle_from=0.0, users={"s1"}).violations
+    assert violations(journal) != []
+
+
 def test_an_outage_counts_from_the_fault_when_another_server_takes_over() -> None:
     allowance = changed(STRICT, from_mend=False)
     assert violations([AWAY, LAST], allowance) != []

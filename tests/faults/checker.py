@@ -1,6 +1,5 @@
 """Judges a fault from the clients' journal alone: what they sent, what came, and when."""
 
-import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -71,7 +70,7 @@ class Verdict:
         requests: How many of each kind: refresh, login, logout, authz.
         failures: How many of them got no answer, or 503.
         outages: For each strike, for how many seconds logins and refreshes failed after it (or after its mend).
-        idle_p99, fault_p99: Of subrequests, in seconds, before the first strike and from then on.
+        idle_p99, fault_p99: Of subrequests, in seconds, before the first strike and from then on (`prober.py`).
     """
 
     requests: Counter[str] = field(default_factory=Counter)
@@ -107,14 +106,11 @@ class Checker:
         self._ending: dict[str, float] = {}
         self._ended: dict[str, tuple[float, int]] = {}
 
-    def judge(
-        self, entries: list[Entry], strikes: list[Strike], allowance: Allowance, *, idle_from: float, users: set[str]
-    ) -> Verdict:
+    def judge(self, entries: list[Entry], strikes: list[Strike], allowance: Allowance, *, users: set[str]) -> Verdict:
         """
         Judge what was written down since the last verdict.
 
         Args:
-            idle_from: Since when there was load and no fault, until the first strike.
             users: The sessions that must have been refreshed after the last strike.
         """
         verdict = Verdict()
@@ -134,9 +130,6 @@ class Checker:
             allowed = allowance.outage_seconds + strike.excused_seconds
             if seconds > allowed + allowance.slack_seconds:
                 verdict.violations.append(f"failed for {seconds:.2f} s, allowed {allowed:.2f} s; last: {last}")
-        quick = [entry for entry in entries if entry.what == "authz" and entry.status == 200]
-        verdict.idle_p99 = _p99([entry.seconds for entry in quick if idle_from <= entry.begun < strikes[0].begun])
-        verdict.fault_p99 = _p99([entry.seconds for entry in quick if entry.begun >= strikes[0].begun])
         back = {e.session for e in entries if e.what == "refresh" and e.status == 200 and e.begun > strikes[-1].mended}
         verdict.violations += [f"not refreshed since the fault was over: {session}" for session in users - back]
         return verdict
@@ -226,7 +219,3 @@ class Checker:
 
 def _end_of(entry: Entry) -> float:
     return entry.ended
-
-
-def _p99(seconds: list[float]) -> float:
-    return statistics.quantiles(seconds, n=100)[98] if len(seconds) > 1 else 0.0

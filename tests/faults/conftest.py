@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.checker import Allowance
 from tests.faults.entries import Order
+from tests.faults.prober import probing
 from tests.faults.scenes import LONG, SHORT, Fault, Scene, Size
 from tests.faults.table import Row, Table
 from tests.harness import RedisServer
@@ -73,14 +74,15 @@ def make_fault(size: Size, table: Table, pytestconfig: pytest.Config) -> MakeFau
         scene.reader.new()
         scene.restock(stock or size.of(12, 120))
         scene.order(Order("go_on"))
-        time.sleep(size.calm_seconds)
-        fault, idle_from = Fault(scene), time.monotonic()
-        time.sleep(size.idle_seconds)
-        try:
-            yield fault
-        except BaseException:
-            scene.order(Order("pause"))
-            raise
+        with probing([gateway.port for gateway in scene.gateways], scene.access_token()) as prober:
+            time.sleep(size.calm_seconds)
+            fault, idle_from = Fault(scene), time.monotonic()
+            time.sleep(size.idle_seconds)
+            try:
+                yield fault
+            except BaseException:
+                scene.order(Order("pause"))
+                raise
         scene.order(Order("check", ports=[gateway.port for gateway in scene.gateways]))
         if newcomer:
             with scene.newcomer() as gateway:
@@ -89,7 +91,9 @@ def make_fault(size: Size, table: Table, pytestconfig: pytest.Config) -> MakeFau
         entries = scene.reader.new()
         allowance = Allowance(limit_seconds, from_mend, redis_is_away, size.slack_seconds)
         users = {user.session_id for user in scene.users}
-        verdict = scene.checker.judge(entries, fault.strikes, allowance, idle_from=idle_from, users=users)
+        verdict = scene.checker.judge(entries, fault.strikes, allowance, users=users)
+        struck_at = fault.strikes[0].begun
+        verdict.idle_p99, verdict.fault_p99 = prober.p99(idle_from, struck_at), prober.p99(struck_at)
         verdict.violations += fault.violations
         verdict.violations += [f"{wrong}: {entry}" for entry in entries if (wrong := fault.rule(entry))]
         injected = len(fault.strikes) if fault.injected is None else fault.injected

@@ -18,7 +18,7 @@ from tests.conftest import quick_environment
 from tests.faults.checker import Checker, Strike
 from tests.faults.entries import Entry, Known, Order, Plan, Reader
 from tests.faults.resources import Resources
-from tests.harness import PASSWORD, GatewayProcess, in_gateway
+from tests.harness import PASSWORD, GatewayProcess, TestUser, in_gateway
 
 ROOT = Path(__file__).parents[2]
 SESSIONS_PER_USER = 40
@@ -157,6 +157,12 @@ class Scene:
         sessions = in_gateway(self.gateways[0].env, work)
         self.checker.owners |= {s.session_id: f"{s.user_id} {s.session_id} {s.email}" for s in sessions}
         return sessions
+
+    def access_token(self) -> str:
+        """Log one of the users in and give an access token."""
+        user = TestUser("", next(iter(self.checker.subjects)))
+        with self.gateways[0].client() as client:
+            return str(self.gateways[0].login(user, client)["access_token"])
 
     def restock(self, count: int) -> None:
         """Give the clients more sessions to log out of."""

@@ -64,7 +64,7 @@ def violations(entries: list[Entry], allowance: Allowance = STRICT) -> list[str]
     """Judge a journal of one strike, while gateway 3 was away."""
     checker = Checker({"s1": ANN}, {"bob@example.com": "usr_bob"})
     checker.downs.append((3, 10.0, 12.0))
-    return checker.judge(entries, [STRIKE], allowance, idle_from=0.0, users={"s1"}).violations
+    return checker.judge(entries, [STRIKE], allowance, users={"s1"}).violations
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -95,7 +95,7 @@ def test_an_outage_may_be_longer_by_what_somebody_else_took() -> None:
     journal = [entry("login", 13.1, 503, retry_after="1"), LAST]
     excused = changed(STRIKE, excused_seconds=0.2)
     checker = Checker({"s1": ANN}, {"bob@example.com": "usr_bob"})
-    assert not checker.judge(journal, [excused], STRICT, idle_from=0.0, users={"s1"}).violations
+    assert not checker.judge(journal, [excused], STRICT, users={"s1"}).violations
     assert violations(journal) != []
 
 

@@ -305,6 +305,7 @@ class Store:
             return not fault_of(error).is_silence
         finally:
             probing.cancel()
+            await asyncio.wait([probing], timeout=PROBE_SECONDS)  # its connection is put in order
         await self._drop_connections()  # some may lead to a former master that hangs
         return True
 

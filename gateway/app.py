@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
@@ -27,6 +27,7 @@ from gateway.revocations import Revocations
 from gateway.settings import Settings
 from gateway.state import Gateway, State
 from gateway.store import Store
+from gateway.tasks import end_tasks
 from gateway.users import Users
 from gateway.verifier import VerifiedTokens
 from gateway.web.middleware import Cors, Envelope
@@ -36,7 +37,6 @@ from gateway.web.routes import QUICK_ANSWERS, ROUTES
 FIRST_READING_SECONDS = 2.0
 MAX_REMEMBERED_TOKENS = 16_384
 REPORT_SECONDS = 60
-CANCEL_AGAIN_SECONDS = 0.2
 
 logger = logging.getLogger("gateway")
 
@@ -124,16 +124,6 @@ async def _report_counters(gateway: Gateway) -> None:
             if counter != told[name]:
                 told[name] = dict(counter)
                 logger.info(name, extra={"fields": {name.split()[1]: told[name]}})
-
-
-async def end_tasks(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they have ended: redis-py can lose a cancellation on Python 3.11."""
-    pending = everything = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
-    await asyncio.gather(*everything, return_exceptions=True)
 
 
 def build_app(settings: Settings, clock: Clock = system_clock) -> ASGIApp:

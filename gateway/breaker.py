@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from gateway.tasks import end_tasks
+
 SUSPICIOUS_FAILURES = 3
 PROBE_INTERVAL_SECONDS = 0.05
 REPORT_INTERVAL_SECONDS = 10.0
@@ -54,9 +56,8 @@ class Breaker:
 
     async def close(self) -> None:
         """End the probing."""
-        while self._listener is not None and not self._listener.done():
-            self._listener.cancel()
-            await asyncio.wait([self._listener], timeout=PROBE_INTERVAL_SECONDS)
+        if self._listener is not None:
+            await end_tasks([self._listener])
 
     async def _listen(self) -> None:
         while self._failures and not await self._probe():

@@ -34,6 +34,7 @@ from gateway.redis_clients import (
 )
 from gateway.redis_cluster import ClusterClient
 from gateway.redis_errors import REDIS_FAILURES, TORN_CONNECTION, FaultLog, fault_of
+from gateway.tasks import end_tasks
 
 PROBE_SECONDS = 0.3
 CALL_DEADLINE_SECONDS = 1.0
@@ -116,6 +117,7 @@ class Store:
         self._monotonic = monotonic
         self._fault_log = FaultLog(monotonic)
         self._breakers: dict[str, Breaker] = {}
+        self._probing: set[asyncio.Task[Any]] = set()
         self._confirmations = Confirmations(monotonic)
         self._looked_up_at = 0.0
 
@@ -206,6 +208,7 @@ class Store:
         """Close every connection."""
         for breaker in self._breakers.values():
             await breaker.close()
+        await end_tasks(self._probing)  # a probe that outlived its breaker would open connections anew
         for client in self._clients:
             await close_client(client)
 
@@ -294,7 +297,8 @@ class Store:
     async def _probe(self, key: str) -> bool:
         client = self._clients.ordinary
         probing = asyncio.create_task(send_together(client, key, ("EXISTS", key)))
-        probing.add_done_callback(lambda task: task.cancelled() or task.exception())  # heard, also when it comes late
+        self._probing.add(probing)
+        probing.add_done_callback(self._note_end_of_probe)
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 while not (await asyncio.wait([probing], timeout=PROBE_INTERVAL_SECONDS))[0]:
@@ -308,6 +312,11 @@ class Store:
             await asyncio.wait([probing], timeout=PROBE_SECONDS)  # its connection is put in order
         await self._drop_connections()  # some may lead to a former master that hangs
         return True
+
+    def _note_end_of_probe(self, probing: asyncio.Task[Any]) -> None:
+        self._probing.discard(probing)
+        if not probing.cancelled():
+            probing.exception()  # heard, also when it comes late
 
     def _unavailable(self, what: str, error: Exception) -> StoreUnavailable:
         self._fault_log.tell(what, error)

@@ -13,8 +13,10 @@ import pytest
 
 from gateway.breaker import PROBE_INTERVAL_SECONDS, REPORT_INTERVAL_SECONDS, SUSPICIOUS_FAILURES, Breaker
 from gateway.errors import StoreUnavailable
+from gateway.redis_clients import send_together
 from gateway.redis_errors import LOG_INTERVAL_SECONDS
 from gateway.store import CALL_DEADLINE_SECONDS, MAX_CALLS_UNDER_WAY, PROBE_SECONDS, Store
+from gateway.tasks import CANCEL_AGAIN_SECONDS
 from tests.conftest import OpenStore
 from tests.doubles import FakeClock
 from tests.harness import RedisServer
@@ -257,6 +259,37 @@ async def test_a_breaker_that_is_open_ends_with_its_store(own_redis: Callable[..
     assert len(asyncio.all_tasks() - before) == 1
     await store.close()
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.redis
+async def test_a_probe_that_loses_its_cancellation_ends_with_its_store_too(
+    own_redis: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As redis-py can on Python 3.11; it would open connections that nobody closes."""
+    under_way, lost = 0, 0
+
+    async def send(*words: object, **options: object) -> object:
+        nonlocal under_way, lost
+        under_way += 1
+        try:
+            return await send_together(*words, **options)  # type: ignore[arg-type]
+        except asyncio.CancelledError:
+            lost += 1
+            await asyncio.sleep(CANCEL_AGAIN_SECONDS * 3)
+            raise
+        finally:
+            under_way -= 1
+
+    server = own_redis()
+    store = Store(server.url, "gw:")
+    await store.execute("GET", "gw:a")
+    monkeypatch.setattr("gateway.store.send_together", send)
+    server.signal(signal.SIGSTOP)
+    calls = [store.execute("GET", "gw:a") for _ in range(SUSPICIOUS_FAILURES)]
+    await asyncio.gather(*calls, return_exceptions=True)
+    await until(lambda: under_way == 1)
+    await store.close()
+    assert (under_way, lost) == (0, 1)
 
 
 @pytest.mark.redis

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.app import end_tasks
+from gateway.tasks import end_tasks
 from tests.harness import GatewayProcess, RedisServer
 
 ENDED_WITHIN_SECONDS = 3.0

@@ -29,6 +29,7 @@ _PASSING = (
     *("LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "MISCONF", "OOM", "NOREPLICAS", "NOSCRIPT"),
     *("MAXCLIENTS", "UNCONFIRMED"),
 )
+_OF_EVERYBODY = ("TIMEOUT", "CONNECTION", "MAXCLIENTS", "LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN")
 _CODE = re.compile(rf"\b({'|'.join((*_MENDS, *_ELSEWHERE, *_PASSING))})\b")
 # What has no code of its own, or hides it, by words of its text.
 _WORDS = {
@@ -58,9 +59,9 @@ class Fault(NamedTuple):
     mend: str = ""
 
     @property
-    def is_silence(self) -> bool:
-        """Tell whether nothing was heard of the server."""
-        return self.code in ("TIMEOUT", "CONNECTION")
+    def is_of_everybody(self) -> bool:
+        """Tell whether the server serves nobody now: it was not heard, or said so."""
+        return self.code in _OF_EVERYBODY
 
     @property
     def is_elsewhere(self) -> bool:

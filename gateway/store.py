@@ -226,7 +226,7 @@ class Store:
                         raise StoreUnavailable("AWAY")
                     reply = await self._send_to_the_right_one(send)
         except REDIS_FAILURES as error:
-            if fault_of(error).is_silence:
+            if fault_of(error).is_of_everybody:
                 breaker.unheard()
             else:
                 breaker.heard()
@@ -295,7 +295,7 @@ class Store:
         return self._breakers[server]
 
     async def _probe(self, key: str) -> bool:
-        client = self._clients.ordinary
+        client = self._clients.stream  # it tries once: the next probe is the next try
         probing = asyncio.create_task(send_together(client, key, ("EXISTS", key)))
         self._probing.add(probing)
         probing.add_done_callback(self._note_end_of_probe)
@@ -306,7 +306,7 @@ class Store:
                         return False  # who hangs need not be waited for: the next probe goes to the new master
                 await probing
         except REDIS_FAILURES as error:
-            return not fault_of(error).is_silence
+            return not fault_of(error).is_of_everybody
         finally:
             probing.cancel()
             await asyncio.wait([probing], timeout=PROBE_SECONDS)  # its connection is put in order

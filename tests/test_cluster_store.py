@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import pytest
 
+from gateway.breaker import SUSPICIOUS_FAILURES
 from gateway.errors import StoreUnavailable
 from gateway.store import CALL_DEADLINE_SECONDS, DURABLE_DEADLINE_SECONDS, Script, Store
 from tests.conftest import OpenStore
@@ -22,6 +23,7 @@ NODE_TIMEOUT_MILLISECONDS = 1000
 TOLD_WITHIN_SECONDS = CALL_DEADLINE_SECONDS + 0.1
 CONFIRMED_WITHIN_SECONDS = 10.0
 OUTAGE_WITHIN_SECONDS = NODE_TIMEOUT_MILLISECONDS / 1000 + 2.0
+CONNECTIONS_OPENED_MEANWHILE = 10
 KEYS = [f"gw:{{{number}}}" for number in range(30)]
 
 
@@ -264,6 +266,42 @@ async def test_a_master_that_goes_takes_its_own_keys_away_until_its_replica_take
         victim.start()
     else:
         victim.signal(signal.SIGCONT)
+
+
+async def test_the_connections_to_the_others_are_kept_while_a_master_is_away(
+    cluster: RedisCluster, open_store: OpenStore
+) -> None:
+    """Who serves what is asked over and over meanwhile; what is known already is not learnt anew."""
+    store, masters = open_store(cluster.url), owners(cluster)
+    for key in KEYS:
+        await confirmed(store, key)
+    victim = masters[KEYS[0]]
+    others = [node for node in cluster.masters() if node is not victim]
+    before = [connections_received(node) for node in others]
+    victim.kill()
+    begun, calls, failed = time.monotonic(), 0, 0
+    while time.monotonic() - begun < NODE_TIMEOUT_MILLISECONDS / 2000:
+        for key in KEYS:
+            if masters[key] is victim:
+                with suppress(StoreUnavailable):
+                    await store.run(COUNT, [key])
+                    failed -= 1
+                failed += 1
+            else:
+                await store.run(COUNT, [key])
+                calls += 1
+        await asyncio.sleep(0.005)
+    opened = sum(connections_received(node) for node in others) - sum(before)
+    print(f"{calls} calls to the others over {opened} new connections, while {failed} calls failed")
+    assert failed > SUSPICIOUS_FAILURES
+    assert opened < CONNECTIONS_OPENED_MEANWHILE
+    victim.start()
+
+
+def connections_received(node: RedisServer) -> int:
+    """Give how many connections a server has ever taken."""
+    stats = node.command("INFO", "stats").decode()
+    return int(stats.split("total_connections_received:")[1].split()[0])
 
 
 async def test_a_cluster_without_a_node_that_answers_is_told_in_time(

@@ -221,7 +221,8 @@ class RedisCluster:
             for line in node.command("CLUSTER", "NODES").decode().splitlines():
                 if "myself" in line and any(_holds(part, slot) for part in line.split(" ")[8:]):
                     return node
-        raise AssertionError(f"nobody serves slot {slot}")
+        views = "\n".join(node.command("CLUSTER", "NODES").decode() for node in self.masters())
+        raise AssertionError(f"nobody serves slot {slot}:\n{views}")
 
     def move_slot(self, slot: int, owner: RedisServer, target: RedisServer, pause_seconds: float = 0.0) -> int:
         """

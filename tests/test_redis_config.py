@@ -41,7 +41,7 @@ pytestmark = [pytest.mark.redis, pytest.mark.one_server]
 
 KINDS = ("standalone", "sentinel", "cluster")
 ONCE = Retry(NoBackoff(), 0)
-ONLY_IN_A_CLUSTER = {"asking", "cluster|slots", "command"}
+ONLY_IN_A_CLUSTER = {"asking", "cluster|nodes", "cluster|slots", "command"}
 CONFIRMATIONS = {"wait", "waitaof"}
 # What nobody needs is tried by `gateway check`, to be able to say that it is allowed. The last is a key.
 TRIED_BY_THE_CHECK = {"config", "lastsave", "randomkey", "acl", "not-gw:check"}

@@ -29,7 +29,7 @@ _PASSING = (
     *("LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "MISCONF", "OOM", "NOREPLICAS", "NOSCRIPT"),
     *("MAXCLIENTS", "UNCONFIRMED"),
 )
-_OF_EVERYBODY = ("TIMEOUT", "CONNECTION", "MAXCLIENTS", "LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN")
+_OF_EVERYBODY = ("TIMEOUT", "CONNECTION", "MAXCLIENTS", "LOADING", "BUSY", "MASTERDOWN")
 _CODE = re.compile(rf"\b({'|'.join((*_MENDS, *_ELSEWHERE, *_PASSING))})\b")
 # What has no code of its own, or hides it, by words of its text.
 _WORDS = {

@@ -295,9 +295,14 @@ class GatewayProcess:
         """Give all that it has logged and printed."""
         return self.log_path.read_text() if self.log_path.exists() else ""
 
-    def log_lines(self) -> list[dict[str, Any]]:
-        """Give the JSON lines of its log."""
-        return [json.loads(line) for line in self.log_text().splitlines() if line.startswith("{")]
+    def log_size(self) -> int:
+        """Give the bytes of its log so far."""
+        return self.log_path.stat().st_size if self.log_path.exists() else 0
+
+    def log_lines(self, since: int = 0) -> list[dict[str, Any]]:
+        """Give the JSON lines of its log, from a size on that it had."""
+        lines = self.log_path.read_bytes()[since:].splitlines() if self.log_path.exists() else []
+        return [json.loads(line) for line in lines if line.startswith(b"{")]
 
     def kill(self) -> None:
         """End it as a crash would."""

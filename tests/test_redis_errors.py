@@ -12,6 +12,7 @@ import pytest
 import uvloop
 from redis.exceptions import ResponseError
 
+from gateway.breaker import PROBE_INTERVAL_SECONDS
 from gateway.confirmations import Unconfirmed
 from gateway.errors import StoreUnavailable
 from gateway.redis_errors import LOG_INTERVAL_SECONDS, FaultLog
@@ -262,7 +263,7 @@ async def test_each_error_line_is_told_and_the_next_call_works(
         await store.close()
 
 
-async def test_errors_that_are_answers_do_not_open_the_breaker(own_redis: MakeRedis, open_store: OpenStore) -> None:
+async def test_errors_of_one_call_do_not_open_the_breaker(own_redis: MakeRedis, open_store: OpenStore) -> None:
     """They are quick, and other calls may work."""
     server = own_redis("--maxmemory", "1")
     store = open_store(server.url)
@@ -271,6 +272,29 @@ async def test_errors_that_are_answers_do_not_open_the_breaker(own_redis: MakeRe
             await store.execute("SET", "gw:a", "b")
         assert raised.value.cause == "OOM"
         assert await store.execute("GET", "gw:a") is None
+
+
+@pytest.mark.parametrize("code", ["LOADING", "BUSY", "MASTERDOWN"])
+async def test_a_server_that_says_it_serves_nobody_is_asked_by_nobody_but_a_probe(
+    own_redis: MakeRedis, open_store: OpenStore, code: str
+) -> None:
+    async with Injecting().before(own_redis()) as proxy:
+        store = open_store(f"redis://127.0.0.1:{proxy.port}/0")
+        await store.run(SET, ["gw:a"], "b")
+        proxy.inject(b"gw:a", f"-{PASSING[code]}".encode(), 10_000)
+        causes, begun = Counter[str](), time.monotonic()
+        while time.monotonic() - begun < 1.0:
+            with pytest.raises(StoreUnavailable) as raised:
+                await store.run(SET, ["gw:a"], "c")
+            causes[raised.value.cause] += 1
+            await asyncio.sleep(0.005)
+        print(f"{sum(causes.values())} calls in a second: {dict(causes)}; {proxy.injected} reached the server")
+        assert causes["AWAY"] > causes[code] > 0
+        assert proxy.injected <= causes[code] * 3 + 1.0 / PROBE_INTERVAL_SECONDS + 1
+        proxy.inject(b"", b"", 0)
+        await asyncio.sleep(PROBE_INTERVAL_SECONDS * 3)
+        await store.run(SET, ["gw:a"], "d")
+        await store.close()
 
 
 async def test_a_connection_to_a_former_master_is_looked_up_again_and_the_call_repeated_once(

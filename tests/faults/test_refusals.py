@@ -176,12 +176,12 @@ def test_redis_answers_errors(
     with make_fault(scene, "F12", title, redis_is_away=True) as fault:
         before = turning.injected
         for name, words in list(ERRORS.items()) * size.of(1, 2):
-            heard = len(scene.gateways[0].log_lines())
+            size_of_log = scene.gateways[0].log_size()
             with fault.strike(settle_seconds=size.of(1, 10) / 10):
                 turning.error = f"-{name} {words}\r\n".encode()
                 time.sleep(size.of(2, 10) / 10)
                 turning.error = b""
-            causes = [str(line.get("cause", "")) for line in scene.gateways[0].log_lines()[heard:]]
+            causes = [str(line.get("cause", "")) for line in scene.gateways[0].log_lines(size_of_log)]
             is_told = any(words[:20] in cause or name in cause for cause in causes)
             fault.expect(is_told, f"the log does not tell of {name}: {sorted(set(causes))}")
         time.sleep(size.settle_seconds)

@@ -81,6 +81,7 @@ class ClusterClient(RedisCluster):
             failure = next((reply for reply in replies if isinstance(reply, Exception)), None)
             if isinstance(failure, MovedError):
                 self._learnt = []
+                self.nodes_manager.slots_cache.setdefault(failure.slot_id, [])  # none, if it was learnt anew meanwhile
                 await self.nodes_manager.move_slot(failure)
             elif isinstance(failure, AskError):
                 asked = self._node_at(failure.host, failure.port)
@@ -132,8 +133,8 @@ class ClusterClient(RedisCluster):
         """
         Ask the cluster who serves what: at first, and after a node was not heard.
 
-        What has not changed is not learnt again: that takes up to 80 us for each range of slots, in which nobody else
-        is served.
+        What has not changed is not learnt again: that takes up to 80 us for each range of slots, and nobody is served
+        meanwhile.
         """
         async with self._looking_up:
             number = self.suspicion.number
@@ -172,10 +173,15 @@ class ClusterClient(RedisCluster):
 
 
 async def _ask(node: ClusterNode, *commands: Command) -> list[Any]:
-    replies = await _send(node, commands)
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise reply
+    """Give the replies; asks once more when the connection breaks, which may have been broken for long."""
+    for is_last in (False, True):
+        replies = await _send(node, commands)
+        failure = next((reply for reply in replies if isinstance(reply, Exception)), None)
+        if failure is None:
+            break
+        if is_last or not isinstance(failure, RedisConnectionError):
+            raise failure
+        await _drop_connections(node)
     return replies
 
 

@@ -239,6 +239,10 @@ class RedisCluster:
                 time.sleep(pause_seconds)
                 client.execute_command("MIGRATE", "127.0.0.1", target.port, keys[0], 0, 2000)
                 moved += 1
+        # A target that does not know the owner's last epoch yet would take a lower one, and lose the slot to it again.
+        wait_until(
+            lambda: _epoch(target, "current") >= _epoch(owner, "my"), what="the epoch of the owner at the target"
+        )
         for node in (target, owner, *self.masters()):
             _ok(node.command("CLUSTER", "SETSLOT", number, "NODE", target_id))
         return moved
@@ -277,6 +281,10 @@ def _addresses(servers: "list[RedisServer] | list[SentinelServer]") -> str:
 
 def _ok(reply: bytes) -> None:
     assert reply == b"+OK\r\n", reply
+
+
+def _epoch(node: RedisServer, whose: str) -> int:
+    return int(node.command("CLUSTER", "INFO").decode().split(f"cluster_{whose}_epoch:")[1].split()[0])
 
 
 def _holds(part: str, slot: int) -> bool:

@@ -23,6 +23,8 @@ MARGIN_SECONDS = 60
 RECONNECT_DELAY_SECONDS = 0.2
 STALE_AFTER_SECONDS = 3.0
 PAGE_ENTRIES = 1000
+# An entry takes 20 to 40 us to read, and no subrequest is answered while a page is.
+PAGE_ENTRIES_WHILE_SERVING = 50
 ANNOUNCED_AGAIN_WITHIN_SECONDS = 1.0
 MAX_ANNOUNCED_AGAIN = 1000
 BEGINNING = "0-0"
@@ -134,7 +136,8 @@ class Revocations:
         """Read the whole stream, then what is added to it; return when it is another stream than it was."""
         position, shown, caught_up = BEGINNING, set[str](), False
         while True:
-            entries = await self._store.read_stream(self._stream, position, PAGE_ENTRIES, wait=caught_up)
+            page = PAGE_ENTRIES_WHILE_SERVING if self.was_read else PAGE_ENTRIES
+            entries = await self._store.read_stream(self._stream, position, page, wait=caught_up)
             read_up_to = position
             for position, fields in entries:
                 self._learn(position, [value.decode(errors="replace") for value in fields.values()])
@@ -142,7 +145,7 @@ class Revocations:
                     shown.update(value.decode(errors="replace") for value in fields.values())
             if caught_up and not await self._goes_on(read_up_to, entries[0][0] if entries else None):
                 return
-            if len(entries) < PAGE_ENTRIES:
+            if len(entries) < page:
                 self._hear()
                 if not caught_up:
                     caught_up = True

@@ -13,7 +13,10 @@ from gateway.errors import StoreUnavailable
 from gateway.refresh_families import new_family_id
 from gateway.revocations import (
     ANNOUNCED_AGAIN_WITHIN_SECONDS,
+    BEGINNING,
     LONGEST_ACCESS_TOKEN_LIFE_SECONDS,
+    PAGE_ENTRIES,
+    PAGE_ENTRIES_WHILE_SERVING,
     RECONNECT_DELAY_SECONDS,
     STALE_AFTER_SECONDS,
     Revocations,
@@ -86,6 +89,33 @@ async def test_a_new_gateway_reads_the_whole_stream_before_it_is_ready(store: St
         assert await late.wait_until_read(5)
         assert all(family_id in late for family_id in family_ids)
         assert late.is_current
+
+
+async def test_a_gateway_that_serves_reads_the_stream_again_in_small_pages(
+    store: Store, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since no subrequest is answered while a page is read."""
+    await Revocations(store, FakeClock()).announce(tuple(new_family_id() for _ in range(1500)))
+    pages: list[tuple[str, int, int]] = []
+    reading = Store(redis_server.url, store.prefix)
+    read_stream = reading.read_stream
+
+    async def read(key: str, after_id: str, count: int, *, wait: bool) -> list[tuple[str, dict[bytes, bytes]]]:
+        if len(pages) == 2:
+            pages.append(("broken", 0, 0))
+            raise StoreUnavailable("CONNECTION")
+        entries = await read_stream(key, after_id, count, wait=wait)
+        pages.append((after_id, count, len(entries)))
+        return entries
+
+    monkeypatch.setattr(reading, "read_stream", read)
+    async with following(Revocations(reading, FakeClock())) as view:
+        assert await view.wait_until_read(5)
+        await until(lambda: sum(number for _, _, number in pages) >= 2 * 1500)
+    await reading.close()
+    broken = pages.index(("broken", 0, 0))
+    assert pages[0] == (BEGINNING, PAGE_ENTRIES, PAGE_ENTRIES)
+    assert pages[broken + 1] == (BEGINNING, PAGE_ENTRIES_WHILE_SERVING, PAGE_ENTRIES_WHILE_SERVING)
 
 
 async def test_redis_away_is_told_and_the_revocation_holds_here() -> None:

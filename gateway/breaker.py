@@ -49,7 +49,7 @@ class Breaker:
             logger.info("redis is heard again", extra={"fields": self._outage()})
 
     def unheard(self) -> None:
-        """Note a call without an answer: no connection, a broken one, or a timeout."""
+        """Note a call that found nobody: no connection, a broken one, a timeout, or the answer that none is served."""
         self._failures += 1
         if self._failures >= SUSPICIOUS_FAILURES and (self._listener is None or self._listener.done()):
             self._listener = asyncio.create_task(self._listen())

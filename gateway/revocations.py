@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from gateway.clock import Clock
 from gateway.errors import StoreUnavailable
-from gateway.store import Script, Store
+from gateway.store import Script, Store, StreamEntry
 
 LONGEST_ACCESS_TOKEN_LIFE_SECONDS = 3600
 MARGIN_SECONDS = 60
@@ -27,7 +27,7 @@ PAGE_ENTRIES = 1000
 PAGE_ENTRIES_WHILE_SERVING = 50
 ANNOUNCED_AGAIN_WITHIN_SECONDS = 1.0
 MAX_ANNOUNCED_AGAIN = 1000
-BEGINNING = "0-0"
+BEGINNING: StreamEntry = ("0-0", {})
 
 logger = logging.getLogger("gateway.revocations")
 
@@ -71,6 +71,7 @@ class Revocations:
         self._entries: dict[str, _Entry] = {}
         self._next_pruning = 0
         self._heard_at = 0.0
+        self._last_read = BEGINNING
         self._heard_up_to = _order(BEGINNING)
         self._was_read = asyncio.Event()
         self._told_stale = False
@@ -118,13 +119,15 @@ class Revocations:
         """
         Keep the view up to date until cancelled.
 
-        After every break, and whenever the stream is not what it was, it is read from its beginning: a server that
-        took over may have lost entries, and may number new ones below those that were read. What is in the view
-        stays there, and what that server has lost of it is announced again.
+        After a break it is read on from the entry that was read last, if that is in the stream still; else, and
+        whenever the stream is not what it was, from its beginning: a server that took over may have lost entries, and
+        may number new ones below those that were read. What is in the view stays there, and what that server has
+        lost of it is announced again.
         """
         while True:
             try:
-                await self._follow_from_beginning()
+                await self._follow_from(self._last_read)
+                self._last_read = BEGINNING
             except StoreUnavailable:
                 if self.was_read and not self.is_current and not self._told_stale:
                     self._told_stale = True
@@ -132,31 +135,33 @@ class Revocations:
                     logger.warning("revocations are not heard: verdicts go by what is known here")
                 await asyncio.sleep(RECONNECT_DELAY_SECONDS)
 
-    async def _follow_from_beginning(self) -> None:
-        """Read the whole stream, then what is added to it; return when it is another stream than it was."""
-        position, shown, caught_up = BEGINNING, set[str](), False
+    async def _follow_from(self, start: StreamEntry) -> None:
+        """Read what follows *start*, then what is added; return when that is not the stream that *start* is of."""
+        last, shown, caught_up = start, set[str](), False
         while True:
             page = PAGE_ENTRIES_WHILE_SERVING if self.was_read else PAGE_ENTRIES
-            entries = await self._store.read_stream(self._stream, position, page, wait=caught_up)
-            read_up_to = position
-            for position, fields in entries:
-                self._learn(position, [value.decode(errors="replace") for value in fields.values()])
+            entries = await self._store.read_stream(self._stream, last[0], page, wait=caught_up)
+            for entry in entries:
+                family_ids = self._learn(entry)
                 if not caught_up:
-                    shown.update(value.decode(errors="replace") for value in fields.values())
-            if caught_up and not await self._goes_on(read_up_to, entries[0][0] if entries else None):
+                    shown.update(family_ids)
+            if not await self._goes_on(last, entries[0][0] if entries else None):
                 return
+            last = entries[-1] if entries else last
             if len(entries) < page:
                 self._hear()
                 if not caught_up:
                     caught_up = True
-                    self._note_lost(shown)
+                    self._note_lost(shown, is_whole=start == BEGINNING)
                 await self._announce_lost()
+            if caught_up:
+                self._last_read = last
             self._prune()
 
-    async def _goes_on(self, position: str, next_id: str | None) -> bool:
-        """Tell whether the stream is the one that was read up to *position*, and *next_id* is what follows there."""
+    async def _goes_on(self, last: StreamEntry, next_id: str | None) -> bool:
+        """Tell whether the stream is the one that was read up to *last*, and *next_id* is what follows there."""
         before = await self._store.entry_before(self._stream, next_id) or BEGINNING
-        return before == position or (next_id is None and _order(before) > _order(position))
+        return before == last or (next_id is None and _order(before) > _order(last))
 
     async def wait_until_read(self, timeout_seconds: float) -> bool:
         """Wait for the first whole reading of the stream, at most so long; tell whether it has happened."""
@@ -176,41 +181,52 @@ class Revocations:
         retention_ms = (LONGEST_ACCESS_TOKEN_LIFE_SECONDS + MARGIN_SECONDS) * 1000
         await self._store.run(self._announce, [self._stream], retention_ms, *family_ids, durable=durable)
 
-    def _learn(self, entry_id: str, family_ids: list[str]) -> None:
-        """Remember what an entry says; one that was read before is no news and lives no longer for it."""
-        is_new = _order(entry_id) > self._heard_up_to
-        self._heard_up_to = max(self._heard_up_to, _order(entry_id))
+    def _learn(self, entry: StreamEntry) -> list[str]:
+        """Remember what an entry says, and give it; one that was read before is no news and lives no longer for it."""
+        family_ids = [value.decode(errors="replace") for value in entry[1].values()]
+        is_new = _order(entry) > self._heard_up_to
+        self._heard_up_to = max(self._heard_up_to, _order(entry))
         for family_id in family_ids:
             self._lost.discard(family_id)
-            if is_new or family_id not in self._entries:
-                self._remember(family_id, _order(entry_id)[0])
+            known = self._entries.get(family_id)
+            if is_new or known is None or known.added_ms is None:
+                self._remember(family_id, _order(entry)[0])
+        return family_ids
 
     def _remember(self, family_id: str, added_ms: int | None = None) -> None:
         forget_at = self._clock() + LONGEST_ACCESS_TOKEN_LIFE_SECONDS + MARGIN_SECONDS
         self._entries[family_id] = _Entry(forget_at, added_ms)
 
-    def _note_lost(self, shown: set[str]) -> None:
-        """Find what a whole reading did not show, but for what the stream may have dropped as too old."""
-        oldest_ms = self._heard_up_to[0] - LONGEST_ACCESS_TOKEN_LIFE_SECONDS * 1000
+    def _note_lost(self, shown: set[str], *, is_whole: bool) -> None:
+        """
+        Find what a reading did not show, though it should have.
+
+        Of a whole one that is all but what the stream may have dropped as too old. One that went on from an entry
+        tells by it that those before are there, so that only what was never read is missing.
+        """
+        oldest_ms = self._heard_up_to[0] - LONGEST_ACCESS_TOKEN_LIFE_SECONDS * 1000 if is_whole else float("inf")
         lost = [
             family_id
             for family_id, entry in self._entries.items()
             if family_id not in shown and (entry.added_ms is None or entry.added_ms > oldest_ms)
         ]
-        self._lost = set(lost[-MAX_ANNOUNCED_AGAIN:])
+        self._lost = set(lost[-MAX_ANNOUNCED_AGAIN:]) | (set() if is_whole else self._lost)
+        self._announce_lost_soon()
+
+    def _announce_lost_soon(self) -> None:
         # Others have noticed too: the first who announces them spares the others the work.
         delay_seconds = random.uniform(0, ANNOUNCED_AGAIN_WITHIN_SECONDS)  # noqa: S311 - no secret
         self._announce_lost_at = self._monotonic() + delay_seconds
 
     async def _announce_lost(self) -> None:
-        """Announce once more what Redis has lost: a gateway that started meanwhile does not know it."""
+        """Announce once more what Redis has lost, until it is read: a gateway that starts would not know it."""
         if not self._lost or self._monotonic() < self._announce_lost_at:
             return
-        lost, self._lost = tuple(self._lost), set()
+        self._announce_lost_soon()
         with contextlib.suppress(StoreUnavailable):
-            await self._add(lost, durable=False)
-            self.counters["announced_again"] += len(lost)
-            logger.warning("redis had lost revocations: announced again", extra={"fields": {"count": len(lost)}})
+            await self._add(tuple(self._lost), durable=False)
+            self.counters["announced_again"] += len(self._lost)
+            logger.warning("redis had lost revocations: announced again", extra={"fields": {"count": len(self._lost)}})
 
     def _prune(self) -> None:
         now = self._clock()
@@ -220,5 +236,5 @@ class Revocations:
         self._entries = {family_id: entry for family_id, entry in self._entries.items() if entry.forget_at > now}
 
 
-def _order(entry_id: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in entry_id.split("-"))
+def _order(entry: StreamEntry) -> tuple[int, ...]:
+    return tuple(int(part) for part in entry[0].split("-"))

@@ -45,6 +45,9 @@ SCRIPT_LOADS = 20
 MAX_CALLS_UNDER_WAY = 32
 
 
+StreamEntry = tuple[str, dict[bytes, bytes]]  # its id, and its fields
+
+
 @dataclass(frozen=True)
 class Script:
     """A Lua script of `gateway/lua`, known to Redis by the SHA-1 of its text."""
@@ -181,9 +184,7 @@ class Store:
         except REDIS_FAILURES as error:
             raise self._unavailable("SCAN", error) from error
 
-    async def read_stream(
-        self, key: str, after_id: str, count: int, *, wait: bool
-    ) -> list[tuple[str, dict[bytes, bytes]]]:
+    async def read_stream(self, key: str, after_id: str, count: int, *, wait: bool) -> list[StreamEntry]:
         """
         Give up to *count* entries of a stream that follow *after_id*.
 
@@ -193,11 +194,11 @@ class Store:
         reply = await self._ask_stream(key, ("XREAD", "COUNT", count, *block, "STREAMS", key, after_id))
         return [(entry_id.decode(), fields) for _, entries in reply or () for entry_id, fields in entries]
 
-    async def entry_before(self, key: str, entry_id: str | None) -> str | None:
-        """Give the id of the entry of a stream that comes before *entry_id*, or of the last one; None without one."""
+    async def entry_before(self, key: str, entry_id: str | None) -> StreamEntry | None:
+        """Give the entry of a stream that comes before that of an id, or without an id the last; None if none does."""
         end = f"({entry_id}" if entry_id else "+"
         reply = await self._ask_stream(key, ("XREVRANGE", key, end, "-", "COUNT", 1))
-        return reply[0][0].decode() if reply else None
+        return (reply[0][0].decode(), reply[0][1]) if reply else None
 
     async def server_facts(self) -> dict[str, Any]:
         """Give what INFO tells about the server (one node of a cluster), by its own names."""

@@ -6,10 +6,12 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from gateway.errors import StoreUnavailable
+from gateway.redis_clients import STREAM_BLOCK_SECONDS
 from gateway.refresh_families import new_family_id
 from gateway.revocations import (
     ANNOUNCED_AGAIN_WITHIN_SECONDS,
@@ -21,7 +23,7 @@ from gateway.revocations import (
     STALE_AFTER_SECONDS,
     Revocations,
 )
-from gateway.store import Script, Store
+from gateway.store import Script, Store, StreamEntry
 from tests.doubles import FakeClock
 from tests.harness import RedisServer, free_port, until
 
@@ -91,31 +93,171 @@ async def test_a_new_gateway_reads_the_whole_stream_before_it_is_ready(store: St
         assert late.is_current
 
 
-async def test_a_gateway_that_serves_reads_the_stream_again_in_small_pages(
-    store: Store, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+class BreakingStore(Store):
+    """A store whose reading of streams can be broken, and which notes the pages that it gave."""
+
+    is_broken = False
+    breaks_at_page = 0
+
+    def __init__(self, url: str, prefix: str) -> None:
+        super().__init__(url, prefix)
+        self.pages: list[tuple[str, int, int]] = []
+
+    async def read_stream(self, key: str, after_id: str, count: int, *, wait: bool) -> list[StreamEntry]:
+        """Note after which entry was read, how many were asked for, and how many came; as Redis would when away."""
+        if self.is_broken or len(self.pages) + 1 == self.breaks_at_page:
+            self.breaks_at_page = 0
+            raise StoreUnavailable("CONNECTION")
+        entries = await super().read_stream(key, after_id, count, wait=wait)
+        self.pages.append((after_id, count, len(entries)))
+        return entries
+
+    @asynccontextmanager
+    async def broken(self) -> AsyncIterator[None]:
+        """Break the reading, for as long as the block lasts and a little longer; forget the pages before."""
+        self.is_broken = True
+        await asyncio.sleep(STREAM_BLOCK_SECONDS + 0.1)
+        self.pages.clear()
+        yield
+        self.is_broken = False
+
+
+@pytest.fixture
+async def breaking(store: Store, redis_server: RedisServer) -> AsyncIterator[BreakingStore]:
+    """Give a store on the same keys whose reading can be broken."""
+    breaking = BreakingStore(redis_server.url, store.prefix)
+    yield breaking
+    await breaking.close()
+
+
+async def test_after_a_break_only_what_is_new_is_read(store: Store, breaking: BreakingStore) -> None:
+    """Since no subrequest is answered while a page is read."""
+    announcer = Revocations(store, FakeClock())
+    await announcer.announce(tuple(new_family_id() for _ in range(1500)))
+    async with following(Revocations(breaking, FakeClock())) as view:
+        assert await view.wait_until_read(5)
+        async with breaking.broken():
+            await announcer.announce(("new", "newer"))
+        await until(lambda: "newer" in view)
+    print(f"pages after the break: {breaking.pages}")
+    assert breaking.pages[0][0] != BEGINNING[0]
+    assert sum(number for _, _, number in breaking.pages) == 2
+
+
+async def test_a_gateway_that_serves_reads_the_whole_stream_in_small_pages(
+    store: Store, breaking: BreakingStore
 ) -> None:
     """Since no subrequest is answered while a page is read."""
     await Revocations(store, FakeClock()).announce(tuple(new_family_id() for _ in range(1500)))
-    pages: list[tuple[str, int, int]] = []
-    reading = Store(redis_server.url, store.prefix)
-    read_stream = reading.read_stream
-
-    async def read(key: str, after_id: str, count: int, *, wait: bool) -> list[tuple[str, dict[bytes, bytes]]]:
-        if len(pages) == 2:
-            pages.append(("broken", 0, 0))
-            raise StoreUnavailable("CONNECTION")
-        entries = await read_stream(key, after_id, count, wait=wait)
-        pages.append((after_id, count, len(entries)))
-        return entries
-
-    monkeypatch.setattr(reading, "read_stream", read)
-    async with following(Revocations(reading, FakeClock())) as view:
+    async with following(Revocations(breaking, FakeClock())) as view:
         assert await view.wait_until_read(5)
-        await until(lambda: sum(number for _, _, number in pages) >= 2 * 1500)
-    await reading.close()
-    broken = pages.index(("broken", 0, 0))
-    assert pages[0] == (BEGINNING, PAGE_ENTRIES, PAGE_ENTRIES)
-    assert pages[broken + 1] == (BEGINNING, PAGE_ENTRIES_WHILE_SERVING, PAGE_ENTRIES_WHILE_SERVING)
+        assert breaking.pages[0] == (BEGINNING[0], PAGE_ENTRIES, PAGE_ENTRIES)
+        async with breaking.broken():
+            [(last_id, _)] = [await store.entry_before(store.key("revocations"), None) or BEGINNING]
+            await store.execute("XDEL", store.key("revocations"), last_id)
+        await until(lambda: sum(number for _, _, number in breaking.pages) >= 1499)
+    assert (BEGINNING[0], PAGE_ENTRIES_WHILE_SERVING, PAGE_ENTRIES_WHILE_SERVING) in breaking.pages
+
+
+async def test_an_entry_that_has_the_number_of_the_last_one_but_says_something_else_is_not_that_one(
+    store: Store, breaking: BreakingStore
+) -> None:
+    """A server that took over with less entries and a clock behind may number one as one that it has lost."""
+    await add_entry(store, "5000-0", "first")
+    await add_entry(store, "5001-0", "lost")
+    async with following(Revocations(breaking, FakeClock())) as view:
+        await until(lambda: "lost" in view)
+        async with breaking.broken():
+            await store.execute("DEL", store.key("revocations"))
+            await add_entry(store, "5000-5", "unheard")
+            await add_entry(store, "5001-0", "another")
+        await until(lambda: "unheard" in view and "another" in view)
+
+
+async def test_what_could_not_be_announced_is_announced_when_redis_is_heard_again(
+    store: Store, breaking: BreakingStore
+) -> None:
+    """Also when a first try of that fails."""
+    stream = store.key("revocations")
+    await Revocations(store, FakeClock()).announce(("first",))
+    async with following(Revocations(breaking, FakeClock())) as view:
+        await until(lambda: "first" in view)
+        run, tries = breaking.run, 0
+
+        async def fail_twice(*arguments: Any, **options: Any) -> Any:
+            nonlocal tries
+            tries += 1
+            if tries <= 2:
+                raise StoreUnavailable("CONNECTION")
+            return await run(*arguments, **options)
+
+        async with breaking.broken():
+            breaking.run = fail_twice  # type: ignore[method-assign]
+            with pytest.raises(StoreUnavailable):
+                await view.announce(("only-here",))
+        await until(lambda: view.counters["announced_again"] > 0)
+        await asyncio.sleep(2 * ANNOUNCED_AGAIN_WITHIN_SECONDS)
+        assert view.counters["announced_again"] == 1
+    assert [fields[b"sid"] for _, fields in await store.read_stream(stream, "0-0", 9, wait=False)] == [
+        b"first",
+        b"only-here",
+    ]
+
+
+async def test_what_redis_has_lost_is_noticed_though_the_reading_breaks_off(
+    store: Store, breaking: BreakingStore
+) -> None:
+    stream = store.key("revocations")
+    await Revocations(store, FakeClock()).announce(("lost", *(new_family_id() for _ in range(150))))
+    async with following(Revocations(breaking, FakeClock())) as view:
+        await until(lambda: "lost" in view)
+        async with breaking.broken():
+            entries = await store.read_stream(stream, "0-0", 200, wait=False)
+            await store.execute("DEL", stream)
+            for _, fields in entries[1:-1]:
+                await store.execute("XADD", stream, "*", "sid", fields[b"sid"])
+            breaking.breaks_at_page = 3
+        await until(lambda: view.counters["announced_again"] > 0)
+    assert breaking.breaks_at_page == 0
+    assert await store.execute("XLEN", stream) == 151
+
+
+async def test_what_redis_has_lost_is_announced_though_a_break_comes_first(
+    store: Store, breaking: BreakingStore
+) -> None:
+    stream, monotonic = store.key("revocations"), FakeClock()
+    await Revocations(store, FakeClock()).announce(("lost", "last"))
+    async with following(Revocations(breaking, FakeClock(), monotonic)) as view:
+        await until(lambda: "last" in view)
+        async with breaking.broken():
+            await store.execute("DEL", stream)
+            await Revocations(store, FakeClock()).announce(("new",))
+        await until(lambda: "new" in view)
+        await asyncio.sleep(0.1)
+        async with breaking.broken():
+            pass
+        await until(lambda: len(breaking.pages) > 0)
+        monotonic.now += 1
+        await until(lambda: view.counters["announced_again"] > 0)
+    assert await store.execute("XLEN", stream) == 3
+
+
+async def test_what_redis_has_is_not_announced_again_though_its_clock_went_back(
+    store: Store, breaking: BreakingStore
+) -> None:
+    """So that all it numbers is lower than what was heard before."""
+    stream = store.key("revocations")
+    await add_entry(store, "9999999999999-0", "high")
+    async with following(Revocations(breaking, FakeClock())) as view:
+        await until(lambda: "high" in view)
+        await store.execute("DEL", stream)
+        await view.announce(("low",))
+        await until(lambda: view.counters["announced_again"] > 0)  # of what was numbered high
+        async with breaking.broken():
+            pass
+        await asyncio.sleep(ANNOUNCED_AGAIN_WITHIN_SECONDS + STREAM_BLOCK_SECONDS + 0.2)
+        assert view.counters["announced_again"] == 1
+    assert await store.execute("XLEN", stream) == 2
 
 
 async def test_redis_away_is_told_and_the_revocation_holds_here() -> None:

@@ -88,7 +88,7 @@ def mint(gateway: GatewayProcess, count: int, role: str = "demo") -> list[str]:
     async def work(opened: Gateway) -> list[str]:
         await opened.keyring.open()
         return [
-            opened.access_tokens.mint(
+            await opened.access_tokens.mint(
                 subject="usr_" + secrets.token_urlsafe(16),
                 family_id=secrets.token_urlsafe(16),
                 auth_time=opened.clock(),

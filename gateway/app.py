@@ -65,6 +65,14 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
         rotation_days=settings.key_rotation_days,
     )
     passwords = Passwords(keychain, settings.bcrypt_cost, os.cpu_count() or 1, time.monotonic)
+    access_tokens = AccessTokenMinter(
+        keyring,
+        issuer=settings.issuer,
+        audience=settings.audience,
+        client_id=settings.client_id,
+        ttl_seconds=settings.access_token_ttl_seconds,
+        personal_claims=settings.access_token_claims,
+    )
     try:
         yield Gateway(
             settings=settings,
@@ -92,14 +100,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
                 },
             ),
             guessing=GuessingThrottle(store, keychain, clock, is_on=settings.account_throttle == "on"),
-            access_tokens=AccessTokenMinter(
-                keyring,
-                issuer=settings.issuer,
-                audience=settings.audience,
-                client_id=settings.client_id,
-                ttl_seconds=settings.access_token_ttl_seconds,
-                personal_claims=settings.access_token_claims,
-            ),
+            access_tokens=access_tokens,
             verified_tokens=VerifiedTokens(
                 issuer=settings.issuer, audience=settings.audience, max_tokens=MAX_REMEMBERED_TOKENS
             ),
@@ -107,6 +108,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
         )
     finally:
         passwords.close()
+        access_tokens.close()
         await store.close()
 
 

@@ -1,5 +1,6 @@
 """Access tokens as they are minted, read by our verifier and by PyJWT."""
 
+import asyncio
 import json
 import re
 import time
@@ -52,7 +53,7 @@ def minter(keyring: Keyring, **changes: Any) -> AccessTokenMinter:
     return AccessTokenMinter(keyring, **options | changes)
 
 
-def mint(tokens: AccessTokenMinter, **changes: Any) -> str:
+async def mint(tokens: AccessTokenMinter, **changes: Any) -> str:
     facts: dict[str, Any] = {
         "subject": SUBJECT,
         "family_id": FAMILY_ID,
@@ -62,16 +63,29 @@ def mint(tokens: AccessTokenMinter, **changes: Any) -> str:
         "name": "Zoë 漢字",
         "now": NOW,
     }
-    return tokens.mint(**facts | changes)
+    return await tokens.mint(**facts | changes)
 
 
 def verify(access_token: str, keyring: Keyring, now: int = NOW) -> AccessClaims:
     return verify_access_token(access_token, keyring.keys.verification, issuer=ISSUER, audience=AUDIENCE, now=now)
 
 
+async def test_the_event_loop_goes_on_while_a_token_is_signed(store: Store) -> None:
+    """So that no subrequest waits for a signature."""
+    tokens, turns = minter(await keyring_of(store)), []
+    for _ in range(20):
+        signing = asyncio.create_task(mint(tokens))
+        turns.append(0)
+        while not signing.done():
+            await asyncio.sleep(0)
+            turns[-1] += 1
+    print(f"turns of the loop while a token is signed: {sorted(turns)[10]}")
+    assert sorted(turns)[10] > 5
+
+
 async def test_a_token_says_what_the_contract_says_and_nothing_more(store: Store) -> None:
     keyring = await keyring_of(store)
-    access_token = mint(minter(keyring, new_id=lambda: "a-token-id"))
+    access_token = await mint(minter(keyring, new_id=lambda: "a-token-id"))
     assert jwt.get_unverified_header(access_token) == {
         "alg": "EdDSA",
         "typ": "at+jwt",
@@ -98,7 +112,7 @@ async def test_a_token_says_what_the_contract_says_and_nothing_more(store: Store
 async def test_a_token_is_good_for_our_verifier_and_for_others(store: Store, algorithm: str) -> None:
     keyring = await keyring_of(store, algorithm)
     now = int(time.monotonic()) + 2_000_000_000
-    access_token = mint(minter(keyring), now=now)
+    access_token = await mint(minter(keyring), now=now)
     claims = verify(access_token, keyring, now)
     assert (claims.sub, claims.sid, claims.roles, claims.name) == (SUBJECT, FAMILY_ID, ("staff", "ops"), "Zoë 漢字")
     [key] = [
@@ -122,7 +136,7 @@ def claims_kid(access_token: str) -> str:
 
 async def test_a_token_is_good_until_the_second_of_its_end(store: Store) -> None:
     keyring = await keyring_of(store)
-    access_token = mint(minter(keyring, ttl_seconds=60))
+    access_token = await mint(minter(keyring, ttl_seconds=60))
     assert verify(access_token, keyring, NOW + 59).exp == NOW + 60
     with pytest.raises(ExpiredToken):
         verify(access_token, keyring, NOW + 60)
@@ -130,14 +144,14 @@ async def test_a_token_is_good_until_the_second_of_its_end(store: Store) -> None
 
 @pytest.mark.parametrize("personal_claims", [(), ("email",), ("name",), ("email", "name")])
 async def test_personal_claims_are_those_that_were_asked_for(store: Store, personal_claims: tuple[str, ...]) -> None:
-    access_token = mint(minter(await keyring_of(store), personal_claims=personal_claims))
+    access_token = await mint(minter(await keyring_of(store), personal_claims=personal_claims))
     claims = jwt.decode(access_token, options={"verify_signature": False})
     assert {"email", "name"} & set(claims) == set(personal_claims)
 
 
 async def test_every_token_has_an_id_of_its_own(store: Store) -> None:
     tokens = minter(await keyring_of(store))
-    ids = {jwt.decode(mint(tokens), options={"verify_signature": False})["jti"] for _ in range(200)}
+    ids = {jwt.decode(await mint(tokens), options={"verify_signature": False})["jti"] for _ in range(200)}
     assert len(ids) == 200
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{22}", token_id) for token_id in ids)
     assert new_token_id() not in ids
@@ -148,7 +162,7 @@ async def test_a_user_with_the_most_roles_still_has_a_token_that_is_accepted(sto
     keyring = await keyring_of(store, "RS256")
     roles = check_roles(tuple(f"{number:02}-a-role-of-a-user" for number in range(50)))
     assert len(",".join(roles)) > 900
-    access_token = mint(
+    access_token = await mint(
         minter(keyring), roles=roles, name=check_name("漢" * 200), email=check_email("a" * 248 + "@xy.zq")
     )
     assert verify(access_token, keyring).roles == roles
@@ -158,13 +172,13 @@ async def test_a_user_with_the_most_roles_still_has_a_token_that_is_accepted(sto
 async def test_tokens_go_on_through_a_rotation_and_end_with_a_compromised_key(store: Store) -> None:
     keyring = await keyring_of(store)
     tokens = minter(keyring)
-    first = mint(tokens)
+    first = await mint(tokens)
     await keyring.rotate(force=True)
-    second = mint(tokens)
+    second = await mint(tokens)
     for access_token in (first, second):
         verify(access_token, keyring)
     await keyring.rotate(compromised=True)
-    third = mint(tokens)
+    third = await mint(tokens)
     verify(third, keyring)
     dropped = [access_token for access_token in (first, second) if claims_kid(access_token) not in kids(keyring)]
     for access_token in dropped:
@@ -182,4 +196,4 @@ async def test_a_process_that_has_never_seen_the_keyring_mints_nothing(store: St
         store, KeyChain.of(SECRET), algorithm="EdDSA", rsa_key_bits=2048, access_token_ttl_seconds=600, rotation_days=30
     )
     with pytest.raises(StoreUnavailable):
-        mint(minter(keyring))
+        await mint(minter(keyring))

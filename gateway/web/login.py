@@ -45,7 +45,7 @@ async def login(request: GatewayRequest) -> Response:
     await _end_earlier_session(gateway, earlier)
     audit("login_succeeded", request, sub=user.user_id, sid=opened.family_id)
 
-    access_token = gateway.access_tokens.mint(
+    access_token = await gateway.access_tokens.mint(
         subject=user.user_id,
         family_id=opened.family_id,
         auth_time=opened.auth_time,

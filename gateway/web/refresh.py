@@ -50,7 +50,7 @@ async def _rotate(request: GatewayRequest, presented: Presented) -> Response:
     gateway.refresh_verdicts[rotation.outcome] += 1
     request.scope["gateway.outcome"] = rotation.outcome
 
-    access_token = gateway.access_tokens.mint(
+    access_token = await gateway.access_tokens.mint(
         subject=rotation.user_id,
         family_id=rotation.family_id,
         auth_time=rotation.auth_time,

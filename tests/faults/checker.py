@@ -70,7 +70,8 @@ class Verdict:
         requests: How many of each kind: refresh, login, logout, authz.
         failures: How many of them got no answer, or 503.
         outages: For each strike, for how many seconds logins and refreshes failed after it (or after its mend).
-        idle_p99, fault_p99: Of subrequests, in seconds, before the first strike and from then on (`prober.py`).
+        idle_p99, struck_p99, settling_p99: Of subrequests, in seconds (`prober.py`): before the first strike, while the
+            fault was there, and in the times between.
     """
 
     requests: Counter[str] = field(default_factory=Counter)
@@ -78,12 +79,14 @@ class Verdict:
     violations: list[str] = field(default_factory=list)
     outages: list[float] = field(default_factory=list)
     idle_p99: float = 0.0
-    fault_p99: float = 0.0
+    struck_p99: float = 0.0
+    settling_p99: float = 0.0
 
     @property
-    def ratio(self) -> float:
-        """How much slower the slowest subrequests were."""
-        return self.fault_p99 / self.idle_p99 if self.idle_p99 else 0.0
+    def ratios(self) -> tuple[float, float]:
+        """How many times as long subrequests took while the fault was there, and between, as before."""
+        idle = self.idle_p99 or float("inf")
+        return self.struck_p99 / idle, self.settling_p99 / idle
 
 
 class Checker:

@@ -92,8 +92,11 @@ def make_fault(size: Size, table: Table, pytestconfig: pytest.Config) -> MakeFau
         allowance = Allowance(limit_seconds, from_mend, redis_is_away, size.slack_seconds)
         users = {user.session_id for user in scene.users}
         verdict = scene.checker.judge(entries, fault.strikes, allowance, users=users)
-        struck_at = fault.strikes[0].begun
-        verdict.idle_p99, verdict.fault_p99 = prober.p99(idle_from, struck_at), prober.p99(struck_at)
+        strikes = [(strike.begun, strike.mended) for strike in fault.strikes]
+        ends = [begun for begun, _ in strikes[1:]] + [float("inf")]
+        verdict.idle_p99 = prober.p99([(idle_from, strikes[0][0])])
+        verdict.struck_p99 = prober.p99(strikes)
+        verdict.settling_p99 = prober.p99(zip((mended for _, mended in strikes), ends, strict=True))
         verdict.violations += fault.violations
         verdict.violations += [f"{wrong}: {entry}" for entry in entries if (wrong := fault.rule(entry))]
         injected = len(fault.strikes) if fault.injected is None else fault.injected

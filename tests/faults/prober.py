@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -61,9 +61,10 @@ class Prober:
         if self._process.poll() is None:
             self._found = json.loads(self._process.communicate(timeout=20)[0])
 
-    def p99(self, since: float, until: float = float("inf")) -> float:
+    def p99(self, spans: Iterable[tuple[float, float]]) -> float:
         """Give the 99th percentile of those that began in a time, in seconds; 0 when there were next to none."""
-        taken = [seconds for begun, seconds in self._found if since <= begun < until]
+        times = list(spans)
+        taken = [seconds for begun, seconds in self._found if any(since <= begun < until for since, until in times)]
         return statistics.quantiles(taken, n=100)[98] if len(taken) > 1 else 0.0
 
 

@@ -20,8 +20,8 @@ NAMES = (
 )
 LEFT_OUT_IF_IT_MUST_BE = {"F18"}
 HEAD = """\
-| | fault | injected | requests: refresh, login, authz | 503 or none | outage: median, longest, allowed | authz p99 \
-| ratio | violations |
+| | fault | injected | requests: refresh, login, authz | 503 or none | outage: median, longest, allowed | authz p99: \
+before → in the fault, then | ratios | violations |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
@@ -49,6 +49,20 @@ class Row:
         outages = self.verdict.outages
         return f"{statistics.median(outages):.2f}, {max(outages):.2f}, {self.allowance.outage_seconds:.1f} s"
 
+    @property
+    def p99(self) -> str:
+        """The 99th percentiles of subrequests before the fault, in it, and after it."""
+        before, struck, settling = (
+            f"{seconds * 1000:.1f}"
+            for seconds in (self.verdict.idle_p99, self.verdict.struck_p99, self.verdict.settling_p99)
+        )
+        return f"{before} → {struck}, {settling} ms"
+
+    @property
+    def ratios(self) -> str:
+        """How many times as long as before in the fault, and after it; in bold if that is too much."""
+        return ", ".join(f"**{r:.2f}**" if r > MOST_SLOWED_DOWN else f"{r:.2f}" for r in self.verdict.ratios)
+
     def line(self) -> str:
         """Tell it all in one line."""
         verdict = self.verdict
@@ -57,20 +71,17 @@ class Row:
         return (
             f"faults: {self.name} {self.title}: injected {self.injected}, {requests}, 503 or no answer "
             f"{verdict.failures}, violations {len(verdict.violations)}, outage (median, longest, allowed) "
-            f"{self.outage}, authz p99 {verdict.idle_p99 * 1000:.1f} -> {verdict.fault_p99 * 1000:.1f} ms "
-            f"(ratio {verdict.ratio:.2f}){notes} ({self.seconds:.1f} s)"
+            f"{self.outage}, authz p99 before, in and after {self.p99}, {self.ratios}{notes} ({self.seconds:.1f} s)"
         )
 
     def markdown(self) -> str:
         """Give the row of the page."""
         verdict = self.verdict
         requests = ", ".join(f"{verdict.requests[kind]:,}" for kind in ("refresh", "login", "authz"))
-        ratio = f"{verdict.ratio:.2f}"
         cells = [
             *(self.name, self.title + (f" ({self.notes_text})" if self.notes else ""), f"{self.injected:,}", requests),
             *(f"{verdict.failures:,}", self.outage + (" after its mend" if self.allowance.from_mend else " after it")),
-            f"{verdict.idle_p99 * 1000:.1f} → {verdict.fault_p99 * 1000:.1f} ms",
-            ratio if verdict.ratio <= MOST_SLOWED_DOWN else f"**{ratio}**",
+            *(self.p99, self.ratios),
             str(len(verdict.violations)),
         ]
         return f"| {' | '.join(cells)} |\n"
@@ -90,7 +101,7 @@ class Table:
         rows = sorted(self.rows, key=lambda row: NAMES.index(row.name))
         total = {kind: sum(row.verdict.requests[kind] for row in rows) for kind in ("refresh", "login", "authz")}
         violations = sum(len(row.verdict.violations) for row in rows) + len(self.leaks)
-        late = [row.name for row in rows if row.verdict.ratio > MOST_SLOWED_DOWN]
+        slow, slow_after = ([row.name for row in rows if row.verdict.ratios[n] > MOST_SLOWED_DOWN] for n in (0, 1))
         kernel = ".".join(platform.release().split(".")[:2])
         there = {row.name for row in rows}
         left_out = "" if there >= LEFT_OUT_IF_IT_MUST_BE else " F18 was left out: no small file system can be mounted."
@@ -100,7 +111,8 @@ class Table:
             f"{find_server()[1]}. {len(rows)} faults in {minutes} minutes {seconds} seconds, "
             f"{sum(row.injected for row in rows):,} times injected, {total['refresh']:,} refreshes, {total['login']:,} "
             f"logins, {total['authz']:,} subrequests.{left_out} **Violations: {violations}.** Subrequests more than "
-            f"{MOST_SLOWED_DOWN} times slower than before the fault: {', '.join(late) or 'none'}.\n\n"
+            f"{MOST_SLOWED_DOWN} times slower than before, while the fault was there: {', '.join(slow) or 'none'}; "
+            f"in the time after it: {', '.join(slow_after) or 'none'}.\n\n"
             + HEAD
             + "".join(row.markdown() for row in rows)
             + "\nWhat the gateways held before and after all faults of a scene, when their clients rested:\n\n"

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import signal
 import subprocess
 import time
@@ -239,8 +240,11 @@ async def test_a_master_that_goes_takes_its_own_keys_away_until_its_replica_take
         node.command("CONFIG", "SET", "cluster-require-full-coverage", "no")
     for key in KEYS:
         await confirmed(store, key)
+    await store.read_stream("gw:stream", "0-0", 1, wait=False)
     victim = masters[KEYS[0]]
     replica = replica_of(cluster, victim)
+    witnesses = [node for node in cluster.nodes if node is not victim]
+    asked_before = sum(asked_for_slots(node) for node in witnesses)
     others = [key for key in KEYS if masters[key] is not victim]
     victim.signal(trouble)
     begun, failed, calls, slowest, taken_over_at = time.monotonic(), 0, Counter[str](), 0.0, 0.0
@@ -273,8 +277,17 @@ async def test_a_master_that_goes_takes_its_own_keys_away_until_its_replica_take
         for key in KEYS:
             if masters[key] is victim:
                 await confirmed(store, key)
+        asked_again = sum(asked_for_slots(node) for node in witnesses) - asked_before
+        print(f"the addresses were asked for {asked_again} times meanwhile")
+        assert asked_again <= len(store._clients)  # by each once at most, if nobody knew the replica before
     finally:
         revive(victim)
+
+
+def asked_for_slots(node: RedisServer) -> int:
+    """Give how often a server was asked for CLUSTER SLOTS, whose answer takes long to read."""
+    found = re.search(rb"cmdstat_cluster\|slots:calls=(\d+)", node.command("INFO", "commandstats"))
+    return int(found[1]) if found else 0
 
 
 def revive(node: RedisServer) -> None:

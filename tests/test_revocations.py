@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from gateway.errors import StoreUnavailable
-from gateway.redis_clients import STREAM_BLOCK_SECONDS
 from gateway.refresh_families import new_family_id
 from gateway.revocations import (
     ANNOUNCED_AGAIN_WITHIN_SECONDS,
@@ -30,6 +29,8 @@ from tests.harness import RedisServer, free_port, until
 pytestmark = pytest.mark.redis
 
 FORGOTTEN_AFTER_SECONDS = 3660
+SHORT_BLOCK_SECONDS = 0.05
+AGAIN_SOON_SECONDS = 0.2
 
 
 @asynccontextmanager
@@ -114,17 +115,21 @@ class BreakingStore(Store):
 
     @asynccontextmanager
     async def broken(self) -> AsyncIterator[None]:
-        """Break the reading, for as long as the block lasts and a little longer; forget the pages before."""
+        """Break the reading for as long as the block lasts; forget the pages before."""
         self.is_broken = True
-        await asyncio.sleep(STREAM_BLOCK_SECONDS + 0.1)
+        await asyncio.sleep(2 * SHORT_BLOCK_SECONDS)
         self.pages.clear()
         yield
         self.is_broken = False
 
 
 @pytest.fixture
-async def breaking(store: Store, redis_server: RedisServer) -> AsyncIterator[BreakingStore]:
-    """Give a store on the same keys whose reading can be broken."""
+async def breaking(
+    store: Store, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[BreakingStore]:
+    """Give a store on the same keys whose reading can be broken, and which waits for shorter."""
+    monkeypatch.setattr("gateway.store.STREAM_BLOCK_SECONDS", SHORT_BLOCK_SECONDS)
+    monkeypatch.setattr("gateway.revocations.ANNOUNCED_AGAIN_WITHIN_SECONDS", AGAIN_SOON_SECONDS)
     breaking = BreakingStore(redis_server.url, store.prefix)
     yield breaking
     await breaking.close()
@@ -196,7 +201,7 @@ async def test_what_could_not_be_announced_is_announced_when_redis_is_heard_agai
             with pytest.raises(StoreUnavailable):
                 await view.announce(("only-here",))
         await until(lambda: view.counters["announced_again"] > 0)
-        await asyncio.sleep(2 * ANNOUNCED_AGAIN_WITHIN_SECONDS)
+        await asyncio.sleep(2 * AGAIN_SOON_SECONDS)
         assert view.counters["announced_again"] == 1
     assert [fields[b"sid"] for _, fields in await store.read_stream(stream, "0-0", 9, wait=False)] == [
         b"first",
@@ -255,7 +260,7 @@ async def test_what_redis_has_is_not_announced_again_though_its_clock_went_back(
         await until(lambda: view.counters["announced_again"] > 0)  # of what was numbered high
         async with breaking.broken():
             pass
-        await asyncio.sleep(ANNOUNCED_AGAIN_WITHIN_SECONDS + STREAM_BLOCK_SECONDS + 0.2)
+        await asyncio.sleep(RECONNECT_DELAY_SECONDS + 2 * AGAIN_SOON_SECONDS)
         assert view.counters["announced_again"] == 1
     assert await store.execute("XLEN", stream) == 2
 

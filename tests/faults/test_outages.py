@@ -1,4 +1,4 @@
-"""Redis is killed, stalls, loses what it wrote last, or has no room on its disk (F1, F2, F4, F18)."""
+"""Redis is killed, stalls, loses its last writes, or has no room on its disk (F1, F2, F4, F18); or nothing is wrong."""
 
 import contextlib
 import os
@@ -15,6 +15,14 @@ from tests.faults.conftest import MakeFault, MakeScene
 from tests.faults.entries import Order
 from tests.faults.scenes import Scene, Size
 from tests.harness import RedisServer
+
+
+def test_nothing_is_broken(scene: Scene, make_fault: MakeFault, size: Size) -> None:
+    """The control: the ratios of this row are what chance does to them."""
+    with make_fault(scene, "none", "Nothing is broken: these ratios are chance") as fault:
+        for _ in range(size.of(1, 6)):
+            with fault.strike(settle_seconds=size.of(1, 30) / 10):
+                time.sleep(size.of(1, 25) / 10)
 
 
 def test_redis_is_killed_and_started_again(

@@ -21,7 +21,7 @@ def test_nothing_is_broken(scene: Scene, make_fault: MakeFault, size: Size) -> N
     """The control: the ratios of this row are what chance does to them."""
     with make_fault(scene, "none", "Nothing is broken: these ratios are chance") as fault:
         for _ in range(size.of(1, 6)):
-            with fault.strike(settle_seconds=size.of(1, 30) / 10):
+            with fault.strike():
                 time.sleep(size.of(1, 25) / 10)
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx2
 import pytest
@@ -198,6 +199,19 @@ def full_gateway(make_gateway: Callable[..., GatewayProcess]) -> Iterator[Gatewa
         yield gateway
 
 
+def logged(gateway: GatewayProcess, request_id: str) -> dict[str, Any]:
+    """Give the line of a request in the access log, which may come a moment after its answer."""
+    lines: list[dict[str, Any]] = []
+
+    def is_there() -> bool:
+        lines[:] = [line for line in gateway.log_lines() if line.get("request_id") == request_id]
+        return bool(lines)
+
+    wait_until(is_there, what="the line in the log")
+    [line] = lines
+    return line
+
+
 def test_a_login_that_there_is_no_room_for_is_refused_as_the_ordinary_way_refuses_it(
     full_gateway: GatewayProcess,
 ) -> None:
@@ -216,7 +230,7 @@ def test_a_login_that_there_is_no_room_for_is_refused_as_the_ordinary_way_refuse
     assert said[0][0] == 503
     assert json.loads(said[0][2])["type"].endswith(":overloaded")
     for request_id in ids:
-        [line] = [line for line in full_gateway.log_lines() if line.get("request_id") == request_id]
+        line = logged(full_gateway, request_id)
         assert (line["status"], line["problem"], line["peer"]) == (503, "overloaded", "127.0.0.1")
 
 

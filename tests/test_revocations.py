@@ -98,6 +98,7 @@ class BreakingStore(Store):
     """A store whose reading of streams can be broken, and which notes the pages that it gave."""
 
     is_broken = False
+    breaks = 0
     breaks_at_page = 0
 
     def __init__(self, url: str, prefix: str) -> None:
@@ -107,7 +108,7 @@ class BreakingStore(Store):
     async def read_stream(self, key: str, after_id: str, count: int, *, wait: bool) -> list[StreamEntry]:
         """Note after which entry was read, how many were asked for, and how many came; as Redis would when away."""
         if self.is_broken or len(self.pages) + 1 == self.breaks_at_page:
-            self.breaks_at_page = 0
+            self.breaks, self.breaks_at_page = self.breaks + 1, 0
             raise StoreUnavailable("CONNECTION")
         entries = await super().read_stream(key, after_id, count, wait=wait)
         self.pages.append((after_id, count, len(entries)))
@@ -115,9 +116,9 @@ class BreakingStore(Store):
 
     @asynccontextmanager
     async def broken(self) -> AsyncIterator[None]:
-        """Break the reading for as long as the block lasts; forget the pages before."""
-        self.is_broken = True
-        await asyncio.sleep(2 * SHORT_BLOCK_SECONDS)
+        """Break the reading, then let the block run, then mend it; forget the pages before."""
+        self.is_broken, before = True, self.breaks
+        await until(lambda: self.breaks > before)
         self.pages.clear()
         yield
         self.is_broken = False

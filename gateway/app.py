@@ -33,6 +33,7 @@ from gateway.verifier import VerifiedTokens
 from gateway.web.middleware import Cors, Envelope
 from gateway.web.problems import on_gateway_error, on_http_exception
 from gateway.web.routes import QUICK_ANSWERS, ROUTES
+from gateway.web.well_known import PUBLIC_PATHS
 
 FIRST_READING_SECONDS = 2.0
 MAX_REMEMBERED_TOKENS = 16_384
@@ -155,7 +156,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
 
     app = Starlette(
         routes=ROUTES,
-        middleware=[Middleware(Envelope), Middleware(Cors, settings=settings)],
+        middleware=[Middleware(Envelope), Middleware(Cors, settings=settings, public_paths=PUBLIC_PATHS)],
         exception_handlers={GatewayError: on_gateway_error, HTTPException: on_http_exception},
         lifespan=lifespan,
     )

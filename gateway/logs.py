@@ -8,10 +8,14 @@ among them. Security events go to the logger `gateway.audit` and carry a member 
 import datetime
 import logging
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+TOLD_AGAIN_SECONDS = 60
+MAX_KINDS_TOLD = 64
 _EMPTY: dict[str, Any] = {}
 
 
@@ -42,6 +46,28 @@ class TextFormatter(logging.Formatter):
         facts = "".join(f" {name}={_plain(value)}" for name, value in fields.items())
         line = f"{_utc(record.created)} {record.levelname.lower():7} {record.getMessage()}{facts}"
         return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
+
+
+class OnceAMinute:
+    """
+    Warns of what clients can bring about at will: of each kind once a minute, and of at most `MAX_KINDS_TOLD`.
+
+    Args:
+        monotonic: Seconds that never go back.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._logger = logging.getLogger("gateway")
+        self._told: dict[tuple[str, str], float] = {}
+
+    def warn(self, message: str, kind: str = "", **fields: object) -> None:
+        """Log *message* with its *fields*, unless one of the same message and *kind* was logged within the minute."""
+        now = self._monotonic()
+        self._told = {one: told_at for one, told_at in self._told.items() if now - told_at < TOLD_AGAIN_SECONDS}
+        if (message, kind) not in self._told and len(self._told) < MAX_KINDS_TOLD:
+            self._told[message, kind] = now
+            self._logger.warning(message, extra={"fields": fields})
 
 
 def configure(log_format: str | None) -> None:

@@ -27,6 +27,7 @@ from gateway.errors import StartupError
 YEAR_SECONDS = 31_536_000
 MIN_SECRET_BYTES = 32
 MASK = "***"
+BYTE_ORDER_MARK = "\ufeff"
 
 _SECRETS = ("secret", "previous_secrets")
 _FILE_VARIABLES = {"GATEWAY_SECRET_FILE": "secret", "GATEWAY_REDIS_URL_FILE": "redis_url"}
@@ -451,7 +452,7 @@ def _from_file(flags: Mapping[str, object], environ: Mapping[str, str]) -> dict[
         return {}
     subject = f"config = {json.dumps(str(path))} ({origin})"
     try:
-        table = tomllib.loads(_read_text(str(path), subject))
+        table = tomllib.loads(_read_text(str(path), subject).removeprefix(BYTE_ORDER_MARK))
     except (ValueError, RecursionError) as error:
         raise StartupError(f"{subject}: it is not valid TOML: {error}") from error
     for key in table:

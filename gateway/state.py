@@ -13,6 +13,7 @@ from gateway.clock import Clock
 from gateway.guessing import GuessingThrottle
 from gateway.identity_headers import IdentityHeaders
 from gateway.keyring import Keyring
+from gateway.logs import OnceAMinute
 from gateway.passwords import Passwords
 from gateway.rate_limits import RateLimiter
 from gateway.refresh_families import RefreshFamilies
@@ -42,6 +43,7 @@ class Gateway:
     verified_tokens: VerifiedTokens
     identity_headers: IdentityHeaders
     refresh_verdicts: Counter[str] = field(default_factory=Counter)
+    once_a_minute: OnceAMinute = field(default_factory=OnceAMinute)
 
     @property
     def service_names(self) -> tuple[str, ...]:

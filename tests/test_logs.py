@@ -1,6 +1,7 @@
 """Log lines: one line each, whatever they tell."""
 
 import io
+import itertools
 import json
 import logging
 import sys
@@ -120,3 +121,25 @@ def test_commands_tell_nothing_but_their_own_line(root: logging.Logger, capsys: 
     logs.configure_for_commands()
     logging.getLogger("gateway.store").error("redis does not serve")
     assert capsys.readouterr().err == ""
+
+
+def test_what_clients_bring_about_is_told_once_a_minute_of_each_kind(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    once = logs.OnceAMinute(lambda: now)
+    told = []
+    for now, message, kind in (
+        (0.0, "a", ""), (1.0, "a", ""), (2.0, "a", "x"), (3.0, "b", ""),
+        (59.9, "a", ""), (60.0, "a", ""), (61.9, "a", "x"), (62.0, "a", "x"), (119.9, "a", ""),
+    ):  # fmt: skip
+        before = len(caplog.records)
+        once.warn(message, kind, seen=now)
+        told += [(now, message, kind)] * (len(caplog.records) - before)
+    assert told == [(0.0, "a", ""), (2.0, "a", "x"), (3.0, "b", ""), (60.0, "a", ""), (62.0, "a", "x")]
+
+
+def test_of_kinds_that_clients_make_up_so_many_are_told_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    times = itertools.chain.from_iterable([now] * 1000 for now in (0.0, 59.0, 60.0))
+    once = logs.OnceAMinute(lambda: next(times))
+    for number in range(3000):
+        once.warn("a", str(number))
+    assert len(caplog.records) == 2 * logs.MAX_KINDS_TOLD

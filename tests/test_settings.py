@@ -218,6 +218,15 @@ def test_variables_of_others_are_not_looked_at() -> None:
     assert load({"PATH": "/bin", "MY_GATEWAY_PORT": "1", "PORT": "1"}).settings == load().settings
 
 
+def test_a_byte_order_mark_before_the_settings_file_is_read(tmp_path: Path) -> None:
+    """As editors of Windows write it; in the middle of a file it is no mark."""
+    path = tmp_path / "gateway.toml"
+    path.write_bytes("\ufeffport = 1001\n".encode())
+    assert load(toml=path).settings.port == 1001
+    path.write_bytes("\ufeff\ufeffport = 1001\n".encode())
+    assert "not valid TOML" in refusal(toml=path)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -24,7 +24,7 @@ def find_access_token(headers: RawHeaders, settings: Settings) -> tuple[str, boo
     if len(authorizations) > 1:
         raise MalformedRequest("Two Authorization headers")
     cookie = read_cookie(headers, cookie_name(settings, ACCESS_TOKEN))
-    scheme, _, credentials = authorizations[0].strip().partition(b" ") if authorizations else (b"", b"", b"")
+    scheme, _, credentials = authorizations[0].strip(b" \t").partition(b" ") if authorizations else (b"", b"", b"")
     is_bearer = scheme.lower() == b"bearer"
     if is_bearer and cookie is not None:
         raise MalformedRequest("Two access tokens: one in Authorization, one as a cookie")

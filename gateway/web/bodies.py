@@ -30,7 +30,7 @@ async def read_body(
     body = await request.body()
     if not body:
         return _convert({}, kind)
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip(" \t").lower()
     if media_type == "application/json":
         return _convert(_read_json(body), kind)
     if form and media_type == "application/x-www-form-urlencoded":
@@ -58,7 +58,8 @@ def _read_json(body: bytes) -> object:
 def _read_form(body: bytes) -> dict[str, str]:
     try:
         pairs = parse_qsl(
-            body.decode(), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=MAX_FORM_FIELDS
+            "&".join(pair for pair in body.decode().split("&") if pair),
+            keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=MAX_FORM_FIELDS,
         )  # fmt: skip
         return _once(pairs)
     except ValueError as error:

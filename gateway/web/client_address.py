@@ -1,6 +1,7 @@
 """Who is asking: the socket's peer, or behind trusted proxies the right-most address that is not one of them."""
 
 import ipaddress
+import re
 
 from gateway.settings import Network
 from gateway.state import GatewayRequest
@@ -8,6 +9,9 @@ from gateway.state import GatewayRequest
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 UNKNOWN_PEER = ipaddress.IPv4Address("0.0.0.0")  # noqa: S104 - an address that nobody has, not one to listen on
 RATE_PREFIXES_BITS = (64, 48)
+MAX_TOLD_CHARACTERS = 100
+MAX_PORT = 65_535
+_WITH_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[^\[\]]*)?)\]|([0-9.]+))(?::([0-9]{1,5}))?")
 
 
 def client_address(request: GatewayRequest, trusted: tuple[Network, ...]) -> Address:
@@ -15,8 +19,8 @@ def client_address(request: GatewayRequest, trusted: tuple[Network, ...]) -> Add
     Give the client's address.
 
     `X-Forwarded-For` is read only when the peer is *trusted* (the setting `trusted_proxies`): from the right, past
-    trusted addresses and empty elements. When all are trusted the left-most counts; garbage, a port included,
-    counts as the peer.
+    trusted addresses and empty elements. When all are trusted the left-most counts; a port behind an address is cut
+    off; garbage counts as the peer, and is told in the log once a minute.
     """
     peer = _parse(request.client.host if request.client else "") or UNKNOWN_PEER
     if not _is_trusted(peer, trusted):
@@ -24,10 +28,17 @@ def client_address(request: GatewayRequest, trusted: tuple[Network, ...]) -> Add
     found = peer
     forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
     for element in reversed(forwarded.split(",")):
-        if not element.strip():
+        element = element.strip(" \t")
+        if not element:
             continue
-        address = _parse(element.strip())
+        address = _parse(_without_port(element))
         if address is None:
+            request.state["gateway"].once_a_minute.warn(
+                "X-Forwarded-For holds no address: the proxy itself counts as the client",
+                peer=str(peer),
+                element=element[:MAX_TOLD_CHARACTERS],
+                mend="let the proxy write addresses alone",
+            )
             return peer
         found = address
         if not _is_trusted(address, trusted):
@@ -45,6 +56,15 @@ def rate_keys(address: Address) -> tuple[str, ...]:
     if isinstance(address, ipaddress.IPv4Address):
         return (str(address),)
     return tuple(str(ipaddress.IPv6Network((address, bits), strict=False)) for bits in RATE_PREFIXES_BITS)
+
+
+def _without_port(element: str) -> str:
+    """Give the address of `1.2.3.4:5678` or `[::1]:80`; anything else, an IPv6 address by itself included, as it is."""
+    match = _WITH_PORT.fullmatch(element)
+    if match is None or int(match[3] or 0) > MAX_PORT:
+        return element
+    bracketed: str | None = match[1]
+    return bracketed if bracketed and ":" in bracketed else match[2] or element
 
 
 def _parse(text: str) -> Address | None:

@@ -20,7 +20,7 @@ def cookie_name(settings: Settings, name: str) -> str:
 
 def read_cookie(headers: RawHeaders, name: str) -> str | None:
     """
-    Give the value of a cookie.
+    Give the value of a cookie, as it was sent: quotes belong to it, and blanks and tabs around it do not.
 
     Raises:
         MalformedRequest: It was sent twice. A sibling subdomain can plant a second one, so neither is believed.
@@ -30,8 +30,8 @@ def read_cookie(headers: RawHeaders, name: str) -> str | None:
         if header_name == b"cookie":
             for pair in header.decode("latin-1").split(";"):
                 found, separator, value = pair.partition("=")
-                if separator and found.strip() == name:
-                    values.append(value.strip().strip('"'))
+                if separator and found.strip(" \t") == name:
+                    values.append(value.strip(" \t"))
     if len(values) > 1:
         raise MalformedRequest(f"The cookie {name} was sent twice")
     return values[0] if values else None

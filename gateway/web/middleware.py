@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 import secrets
 import time
 from collections.abc import Iterable
@@ -26,6 +27,7 @@ SECURITY_HEADERS = {
 }
 _SECURITY_HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 Header = tuple[bytes, bytes]
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 QUIET_PATHS = ("/livez", "/readyz")
 
 logger = logging.getLogger("gateway.access")
@@ -63,19 +65,30 @@ class Envelope:
 
 
 class Cors:
-    """Lets the allowed origins read answers under /auth/, errors included (Fetch standard, CORS protocol)."""
+    """
+    Lets the allowed origins read answers under /auth/, errors included (Fetch standard, CORS protocol).
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    Args:
+        public_paths: Those of documents that say themselves that all origins may read them; here their preflights are
+            answered.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, public_paths: tuple[str, ...]) -> None:
         self.app = app
         self.allowed_origins = settings.allowed_origins
+        self.public_paths = public_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, a preflight included."""
-        if scope["type"] != "http" or not scope["path"].startswith("/auth/"):
+        if scope["type"] != "http" or not (scope["path"] in self.public_paths or scope["path"].startswith("/auth/")):
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         origin = headers.get("origin", "")
+        if scope["path"] in self.public_paths:
+            answers = _preflight(headers, "GET, HEAD", "*") if scope["method"] == "OPTIONS" and origin else self.app
+            await answers(scope, receive, send)
+            return
         allowed = origin in self.allowed_origins
 
         async def send_with_cors(message: Message) -> None:
@@ -89,17 +102,25 @@ class Cors:
             await send(message)
 
         if allowed and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
-            preflight = Response(
-                status_code=204,
-                headers={
-                    "Access-Control-Allow-Methods": "GET, POST, DELETE",
-                    "Access-Control-Allow-Headers": "Authorization, Content-Type",
-                    "Access-Control-Max-Age": str(PREFLIGHT_MAX_AGE_SECONDS),
-                },
-            )
-            await preflight(scope, receive, send_with_cors)
+            await _preflight(headers, "GET, POST, DELETE", origin)(scope, receive, send_with_cors)
         else:
             await self.app(scope, receive, send_with_cors)
+
+
+def _preflight(headers: Headers, methods: str, origin: str) -> Response:
+    """Allow an *origin* these *methods*, and whatever headers its preflight asks for (Fetch standard, CORS-preflight fetch)."""
+    asked = ",".join(headers.getlist("access-control-request-headers")).split(",")
+    names = [name for text in asked if (name := text.strip(" \t")) and _FIELD_NAME.fullmatch(name)]
+    return Response(
+        status_code=204,
+        headers={
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Allow-Methods": methods,
+            "Access-Control-Allow-Headers": ", ".join(names) or "Authorization, Content-Type",
+            "Access-Control-Max-Age": str(PREFLIGHT_MAX_AGE_SECONDS),
+            "Vary": "Access-Control-Request-Headers",
+        },
+    )
 
 
 class BodyCap:

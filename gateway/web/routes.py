@@ -14,7 +14,7 @@ from gateway.web.middleware import BodyCap
 from gateway.web.operations import livez, readyz
 from gateway.web.refresh import refresh
 from gateway.web.sessions import end_session, list_sessions
-from gateway.web.well_known import JWKS_PATH, jwks, jwks_quickly, metadata
+from gateway.web.well_known import JWKS_PATH, METADATA_PATHS, jwks, jwks_quickly, metadata
 
 
 class AnyText(Convertor[str]):
@@ -59,8 +59,7 @@ ROUTES: list[BaseRoute] = [
     Route("/api/authz/ext-authz", Authz(reads_query=False)),
     Route("/api/authz/ext-authz/{path:any}", Authz(reads_query=False)),
     Route(JWKS_PATH, jwks, methods=["GET"], middleware=CAPPED),
-    Route("/.well-known/oauth-authorization-server", metadata, methods=["GET"], middleware=CAPPED),
-    Route("/.well-known/openid-configuration", metadata, methods=["GET"], middleware=CAPPED),
+    *(Route(path, metadata, methods=["GET"], middleware=CAPPED) for path in METADATA_PATHS),
     Route("/livez", livez, methods=["GET"], middleware=CAPPED),
     Route("/readyz", readyz, methods=["GET"], middleware=CAPPED),
 ]

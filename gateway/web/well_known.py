@@ -10,6 +10,8 @@ from gateway.web.middleware import SECURITY_HEADERS
 
 HEADERS = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
 JWKS_PATH = "/.well-known/jwks.json"
+METADATA_PATHS = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
+PUBLIC_PATHS = (JWKS_PATH, *METADATA_PATHS)
 _LINES = "".join(
     f"{name.lower()}: {value}\r\n"
     for name, value in (HEADERS | SECURITY_HEADERS | {"Content-Type": "application/json"}).items()
@@ -21,7 +23,7 @@ async def jwks(request: GatewayRequest) -> Response:
     keys = request.state["gateway"].keyring.keys
     headers = HEADERS | {"ETag": keys.etag}
     asked = ",".join(request.headers.getlist("if-none-match"))
-    known = [tag.strip().removeprefix("W/") for tag in asked.split(",")]
+    known = [tag.strip(" \t").removeprefix("W/") for tag in asked.split(",")]
     if keys.etag in known or "*" in known:
         return Response(status_code=304, headers=headers)
     return Response(keys.jwks, headers=headers, media_type="application/json")

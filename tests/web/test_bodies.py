@@ -152,8 +152,6 @@ def test_a_missing_member_is_malformed(path: str, body: bytes, standing: Session
 @pytest.mark.parametrize(
     "change",
     [
-        b"&",
-        b"&&",
         b"&x",
         b"&x=1",
         b"&=1",
@@ -172,6 +170,24 @@ def test_what_is_not_exactly_the_form_of_the_contract_is_malformed(path: str, ch
     """T12: a thousand fields among it."""
     good = "&".join(f"{name}={value}" for name, value in GOOD[path].items()).encode()
     problem_of(post(standing, path, good + change, FORM), 400, "malformed-request")
+
+
+@pytest.mark.parametrize("path", TAKES_FORM)
+def test_empty_pairs_of_a_form_are_skipped(path: str, standing: Session) -> None:
+    """As the URL standard has it; they are no fields, so that there may be more than twenty."""
+    fields = [f"{name}={value}" for name, value in GOOD[path].items()]
+    for content in (
+        "&" + "&".join(fields),
+        "&".join(fields) + "&",
+        "&&".join(fields) + "&&",
+        "&" * 50 + "&".join(fields),
+    ):
+        assert post(standing, path, content.encode(), FORM).status_code == ANSWERS[path]
+
+
+def test_a_form_of_empty_pairs_alone_lacks_its_fields(standing: Session) -> None:
+    problem_of(post(standing, "/auth/login", b"&&", FORM), 400, "malformed-request")
+    problem_of(post(standing, "/auth/refresh", b"&", FORM), 401, "refresh-token-missing")
 
 
 @pytest.mark.parametrize("path", TAKES_FORM)

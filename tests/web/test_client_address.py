@@ -52,9 +52,26 @@ def seen_address(gateway: GatewayProcess, headers: list[tuple[str, str]]) -> str
         (["2001:db8::1"], "2001:db8::1"),
         (["2001:DB8:0:0:0:0:0:1"], "2001:db8::1"),
         (["2001:db8::1, 2001:db8:ffff::7"], "2001:db8::1"),
-        (["203.0.113.9:1234"], PEER),
-        (["[2001:db8::1]"], PEER),
-        (["[2001:db8::1]:443"], PEER),
+        (["203.0.113.9:1234"], "203.0.113.9"),
+        (["[2001:db8::1]"], "2001:db8::1"),
+        (["[2001:db8::1]:443"], "2001:db8::1"),
+        (["[::ffff:203.0.113.9]:443"], "203.0.113.9"),
+        (["1.1.1.1, 203.0.113.9:65535 , 10.1.2.3:80,[2001:db8:ffff::7]:1"], "203.0.113.9"),
+        (["10.0.0.1:1, 10.0.0.2:2"], "10.0.0.1"),
+        (["2001:db8::1:443"], "2001:db8::1:443"),
+        (["203.0.113.9:"], PEER),
+        (["203.0.113.9:x"], PEER),
+        (["203.0.113.9:65536"], PEER),
+        (["203.0.113.9:-1"], PEER),
+        (["203.0.113.9: 80"], PEER),
+        (["203.0.113.9:80:80"], PEER),
+        (["[2001:db8::1]:"], PEER),
+        (["[2001:db8::1]443"], PEER),
+        (["[2001:db8::1"], PEER),
+        (["2001:db8::1]:443"], PEER),
+        (["[203.0.113.9]:443"], PEER),
+        (["[]:443"], PEER),
+        (["host.example:443"], PEER),
         (["unknown"], PEER),
         (["_hidden"], PEER),
         (["for=203.0.113.9"], PEER),
@@ -110,6 +127,24 @@ def test_the_address_in_an_audit_line_is_the_clients(gateway_with: Callable[...,
         session = log_in(gateway, client, X_Forwarded_For="203.0.113.77")
     lines = [line for line in gateway.log_lines() if line.get("sid") == session.sid]
     assert [line["address"] for line in lines] == ["203.0.113.77"]
+
+
+def test_a_port_wins_no_attempt(gateway_with: Callable[..., GatewayProcess]) -> None:
+    """T1: it is the client's to choose."""
+    gateway = gateway_with(login_limit="3/hour", trusted_proxies=PEER)
+    address = next(ADDRESSES)
+    assert statuses(gateway, [f"{address}:{port}" for port in range(1000, 1004)]) == [401] * 3 + [429]
+
+
+def test_what_cannot_be_read_is_told_in_the_log_once_a_minute_with_its_text(
+    make_gateway: Callable[..., GatewayProcess],
+) -> None:
+    gateway = make_gateway(trusted_proxies=PEER)
+    for garbage in ("unknown", "_hidden", "203.0.113.9:x", "u" * 5000):
+        attempt(gateway, garbage)
+    attempt(gateway, "203.0.113.9:80")
+    [line] = [line for line in gateway.log_lines() if "X-Forwarded-For" in line["message"]]
+    assert (line["level"], line["peer"], line["element"]) == ("warning", PEER, "unknown")
 
 
 # --------------------------------------------------------------------------------------------------------------- limits
@@ -232,7 +267,7 @@ def test_rotating_what_lies_left_of_the_clients_address_wins_no_attempt(limited:
 def test_garbage_counts_as_the_peer_and_wins_no_attempt(make_gateway: Callable[..., GatewayProcess]) -> None:
     """T1."""
     gateway = make_gateway(**LIMITED)
-    rotating = ["203.0.113.9:1", "203.0.113.9:2", "rubbish", "[::1]", "203.0.113.9:3", ""]
+    rotating = ["203.0.113.9:x", "203.0.113.9:70000", "rubbish", "[::1]:y", "_hidden", ""]
     assert statuses(gateway, rotating) == [401] * 3 + [429] * 3
 
 

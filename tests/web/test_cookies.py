@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from tests.harness import GatewayProcess
-from tests.web.asking import HTTPS_ISSUER, Session, client_of, log_in, problem_of, set_cookies
+from tests.web.asking import HTTPS_ISSUER, Session, client_of, log_in, problem_of, send_raw, set_cookies
 
 DAY = 86_400
 HTTP = {"Path": "/auth", "HttpOnly": "", "SameSite": "Strict"}
@@ -197,6 +197,43 @@ def test_a_cookie_of_another_name_may_be_there_as_often_as_it_likes(standing: Se
     assert standing.client.get("/auth/me", headers={"Cookie": cookies}).status_code == 200
 
 
-def test_a_cookie_in_quotes_is_read_without_them(standing: Session) -> None:
-    cookie = {"Cookie": f'access_token="{standing.access_token}"'}
-    assert standing.client.get("/auth/me", headers=cookie).status_code == 200
+# ------------------------------------------------------------------------------------------------------- one spelling
+
+# What str.strip takes away besides blank and tab, and what some readers of cookies take away.
+MARKS = ('"', "'", "\x1f", "\x85", "\xa0", "\u00ad", "%20", "+")
+
+
+def raw_cookie(session: Session, path: str, header: str, method: str = "GET") -> int:
+    return send_raw(session.gateway, f"{method} {path}", f"Cookie: {header}").status
+
+
+def test_blanks_and_tabs_around_a_cookie_do_not_belong_to_it(standing: Session) -> None:
+    for around in ("", " ", "\t", " \t "):
+        header = f"a=1;{around}access_token{around}={around}{standing.access_token}{around};b=2"
+        assert raw_cookie(standing, "/auth/me", header) == 200
+
+
+@pytest.mark.parametrize("mark", MARKS, ids=ascii)
+def test_a_value_with_anything_else_around_it_is_another_value(mark: str, standing: Session) -> None:
+    for value in (mark + standing.access_token + mark, mark + standing.access_token, standing.access_token + mark):
+        for path in ("/auth/me", "/api/authz/auth-request", "/api/authz/ext-authz/x"):
+            assert raw_cookie(standing, path, f"access_token={value}") in (400, 401)
+        assert raw_cookie(standing, "/auth/refresh", f"refresh_token={mark}{standing.refresh_token}", "POST") in (
+            400,
+            401,
+        )
+    assert standing.is_alive()
+
+
+@pytest.mark.parametrize("mark", MARKS, ids=ascii)
+def test_a_name_with_anything_else_around_it_is_another_name_and_no_second_cookie(mark: str, standing: Session) -> None:
+    for name in (f"{mark}access_token", f"access_token{mark}", f"{mark}access_token{mark}", "ACCESS_TOKEN"):
+        assert raw_cookie(standing, "/auth/me", f"{name}={standing.access_token}") in (400, 401)
+        both = raw_cookie(standing, "/auth/me", f"{name}=planted; access_token={standing.access_token}")
+        assert both == (400 if mark == "\x1f" and mark in name else 200)
+
+
+def test_a_refresh_cookie_in_quotes_is_invalid(standing: Session) -> None:
+    cookie = {"Cookie": f'refresh_token="{standing.refresh_token}"'}
+    problem_of(standing.client.post("/auth/refresh", headers=cookie), 401, "refresh-token-invalid")
+    assert standing.is_alive()

@@ -4,7 +4,7 @@ import httpx2
 import pytest
 
 from tests.harness import GatewayProcess
-from tests.web.asking import APP_ORIGIN, CASES, METHODS, Case, Session, client_of, log_in
+from tests.web.asking import APP_ORIGIN, CASES, METADATA_PATHS, METHODS, Case, Session, client_of, in_latin_1, log_in
 
 SECOND_ORIGIN = "http://localhost:3000"
 STRANGERS = (
@@ -83,6 +83,58 @@ def test_a_preflight_of_an_allowed_origin_allows_what_the_endpoints_take(path: s
     assert "*" not in "".join(answer.headers[name] for name in cors_headers(answer))
     assert answer.headers["Cache-Control"] == "no-store"
     assert shop.is_alive()
+
+
+ASKED = (
+    "x-requested-with",
+    "traceparent,baggage,sentry-trace",
+    "authorization, x-csrf-token ,if-match",
+    "X_Odd!#$%&'*+.^`|~9",
+)
+
+
+def names_in(asked: str) -> list[str]:
+    return [name.strip() for name in asked.split(",") if name]
+
+
+def allowed_headers(answer: httpx2.Response) -> list[str]:
+    return answer.headers["Access-Control-Allow-Headers"].split(", ")
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize("path", ["/auth/login", "/auth/me"])
+def test_a_preflight_of_an_allowed_origin_is_allowed_whatever_headers_it_asks_for(
+    path: str, asked: str, shop: Session
+) -> None:
+    headers = {"Origin": APP_ORIGIN, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": asked}
+    answer = shop.client.options(path, headers=headers)
+    assert answer.status_code == 204
+    assert allowed_headers(answer) == names_in(asked)
+    assert {"Origin", "Access-Control-Request-Headers"} <= set(answer.headers["Vary"].split(", "))
+
+
+def test_of_a_preflight_what_is_no_name_of_a_header_does_not_come_back(shop: Session) -> None:
+    for asked in ("", "*,\xe9", "x y", "a;b", '"quoted"', ",", "a,"):
+        headers = {b"Origin": APP_ORIGIN.encode(), b"Access-Control-Request-Method": b"GET"}
+        sent = headers | in_latin_1("Access-Control-Request-Headers", asked)
+        answer = shop.client.options("/auth/me", headers=sent)
+        assert set(allowed_headers(answer)) <= {"Authorization", "Content-Type", "*", "a"}
+
+
+@pytest.mark.parametrize("asked", ["", *ASKED])
+@pytest.mark.parametrize("path", ["/.well-known/jwks.json", *METADATA_PATHS])
+def test_a_preflight_of_a_public_document_is_for_every_origin(path: str, asked: str, shop: Session) -> None:
+    """A page that sends a header of its own with the request for the keys asks first."""
+    for origin in (APP_ORIGIN, "https://evil.example", "null"):
+        headers = {"Origin": origin, "Access-Control-Request-Method": "GET"}
+        answer = shop.client.options(
+            path, headers=headers | ({"Access-Control-Request-Headers": asked} if asked else {})
+        )
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert "GET" in answer.headers["Access-Control-Allow-Methods"]
+        assert allowed_headers(answer) == (names_in(asked) or ["Authorization", "Content-Type"])
+        assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
 def test_an_allowed_origin_may_see_when_to_try_again(shop: Session) -> None:

@@ -60,6 +60,21 @@ class AccessTokenInvalid(GatewayError):
         self.cause = cause
 
 
+class AuthenticationTooWeak(GatewayError):
+    """
+    The access token is good, but the login behind it is not good enough for what is asked: a new login helps.
+
+    Args:
+        max_age_seconds: How long ago the login may be at most (RFC 9470 section 3).
+    """
+
+    status, slug, title = 401, "authentication-too-weak", "A new login is needed"
+
+    def __init__(self, max_age_seconds: int) -> None:
+        super().__init__(f"The login must not be older than {max_age_seconds} s")
+        self.max_age_seconds = max_age_seconds
+
+
 class RefreshTokenMissing(GatewayError):
     """No refresh token was sent."""
 

@@ -43,6 +43,7 @@ PROBLEMS = {
     ("invalid-credentials", 403),
     ("access-token-missing", 401),
     ("access-token-invalid", 401),
+    ("authentication-too-weak", 401),
     ("refresh-token-missing", 401),
     ("refresh-token-invalid", 401),
     ("refresh-token-reused", 401),

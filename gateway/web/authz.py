@@ -12,7 +12,13 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.errors import AccessTokenInvalid, AccessTokenMissing, GatewayError, InsufficientRole
+from gateway.errors import (
+    AccessTokenInvalid,
+    AccessTokenMissing,
+    AuthenticationTooWeak,
+    GatewayError,
+    InsufficientRole,
+)
 from gateway.state import Gateway
 from gateway.verifier import AccessClaims
 from gateway.web.bearer import find_access_token, verify
@@ -39,7 +45,7 @@ class Authz:
         """Answer one subrequest."""
         try:
             claims = self._decide(scope)
-        except (AccessTokenMissing, AccessTokenInvalid, InsufficientRole) as error:
+        except (AccessTokenMissing, AccessTokenInvalid, AuthenticationTooWeak, InsufficientRole) as error:
             denial: GatewayError = error
         except GatewayError as error:
             denial = AccessTokenInvalid(getattr(error, "cause", "") or error.slug)
@@ -70,7 +76,7 @@ class Authz:
 
 
 def _check_requirements(claims: AccessClaims, query: str, now: int) -> None:
-    """Raise `InsufficientRole` or `AccessTokenInvalid` unless all that the query asks for holds."""
+    """Raise `InsufficientRole` or `AuthenticationTooWeak` unless all that the query asks for holds."""
     asked = parse_qsl(query, keep_blank_values=True)
     ages = [value for name, value in asked if name == "max_auth_age"]
     alternatives = [value.split(",") for name, value in asked if name == "role"]
@@ -78,7 +84,8 @@ def _check_requirements(claims: AccessClaims, query: str, now: int) -> None:
     unreadable += [role for roles in alternatives for role in roles if not _ROLE.match(role)]
     if unreadable:
         raise InsufficientRole("A requirement of the proxy's configuration cannot be read")
-    if any(now - claims.auth_time > int(age) for age in ages):
-        raise AccessTokenInvalid("auth-too-old")
+    max_age_seconds = min((int(age) for age in ages), default=None)
+    if max_age_seconds is not None and now - claims.auth_time > max_age_seconds:
+        raise AuthenticationTooWeak(max_age_seconds)
     if any(not set(roles) & set(claims.roles) for roles in alternatives):
         raise InsufficientRole

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.errors import (
+    AuthenticationTooWeak,
     GatewayError,
     MethodNotAllowed,
     NotFound,
@@ -31,6 +32,10 @@ def problem_response(error: GatewayError) -> Response:
             ', error="invalid_token"' if error.slug in _TOKENS_THAT_WERE_SENT else ""
         )
     match error:
+        case AuthenticationTooWeak():
+            # RFC 9470 section 3
+            required = f'error="insufficient_user_authentication", max_age={error.max_age_seconds}'
+            headers["WWW-Authenticate"] = f"{CHALLENGE}, {required}"
         case RateLimited():
             headers["Retry-After"] = str(error.retry_after_seconds)
             if error.policy:

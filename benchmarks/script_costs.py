@@ -5,9 +5,11 @@ import secrets
 from collections.abc import Callable
 
 from benchmarks.filling import PREFIX, TAIL, Filler, email_of, families_key, family_id_of, user_key
+from gateway.guessing import CLOSED_MEMORY_SECONDS, CLOSING_FAILURES, MEMORY_SECONDS_PER_FAILURE
 from gateway.settings import Settings
 from gateway.store import Script
 
+GUESSES: tuple[int, ...] = (CLOSING_FAILURES, MEMORY_SECONDS_PER_FAILURE, CLOSED_MEMORY_SECONDS)
 Call = tuple[list[str], list[str | int | bytes]]
 
 
@@ -30,8 +32,8 @@ def script_microseconds(filler: Filler, numbers: list[int]) -> dict[str, float]:
         "family_open": lambda n: ([families_key(n), user_key(n)], [second[n], *opening]),
         "family_list": lambda n: ([families_key(n)], [idle]),
         "family_revoke": lambda n: ([families_key(n)], [idle, second[n]]),
-        "guess_take": lambda n: (guess(n), ["unknown", 5, 30, 3600, 100, 86_400, 86_400 * 30]),
-        "guess_settle": lambda n: (guess(n), ["unknown", "success"]),
+        "guess_take": lambda n: (guess(n), ["unknown", "a", *GUESSES, 5, 30, 3600]),
+        "guess_settle": lambda n: (guess(n), ["unknown", "a", *GUESSES, "success"]),
         "gcra_take": lambda n: ([f"{PREFIX}rate:refresh:10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"], [500_000, 120]),
         "revocation_announce": lambda n: ([f"{PREFIX}revocations"], [3_660_000, second[n]]),
     }

@@ -74,6 +74,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
         ttl_seconds=settings.access_token_ttl_seconds,
         personal_claims=settings.access_token_claims,
     )
+    guessing = GuessingThrottle(store, keychain, clock, is_on=settings.account_throttle == "on")
     try:
         yield Gateway(
             settings=settings,
@@ -100,7 +101,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
                     "change-password": settings.login_quota,
                 },
             ),
-            guessing=GuessingThrottle(store, keychain, clock, is_on=settings.account_throttle == "on"),
+            guessing=guessing,
             access_tokens=access_tokens,
             verified_tokens=VerifiedTokens(
                 issuer=settings.issuer, audience=settings.audience, max_tokens=MAX_REMEMBERED_TOKENS
@@ -110,6 +111,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
     finally:
         passwords.close()
         access_tokens.close()
+        await guessing.close()
         await store.close()
 
 

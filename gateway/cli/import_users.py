@@ -109,6 +109,7 @@ async def _add(gateway: Gateway, lines: list[_Line], report: _Report) -> None:
                 line.email, line.name, line.roles, line.password_hash,
                 is_active=line.is_active, durable=number == len(new),
             )  # fmt: skip
+            await gateway.guessing.unlock(line.email, durable=False)  # nobody's failures are not the new user's
             report.imported += 1
         except EmailTaken:
             report.existing.append(line.email)

@@ -66,7 +66,9 @@ def add(
 
     async def work(gateway: Gateway) -> User:
         _check_password(password, address, gateway)
-        return await gateway.users.add(address, name, roles, await gateway.passwords.hash(password))
+        user = await gateway.users.add(address, name, roles, await gateway.passwords.hash(password))
+        await gateway.guessing.unlock(address)  # nobody's failures are not the new user's
+        return user
 
     user = run_with_gateway(ctx, work)
     _print_new(user.user_id, user.email, password if generate else None, as_json)

@@ -1,28 +1,37 @@
--- guess_take: count one attempt to log in to an account as a failure, until guess_settle says better; or refuse it.
--- Counting first lets no burst of parallel attempts slip through.
--- KEYS[1]  <prefix>guess:{<sha-256 of the e-mail>}  hash: lane -> "failures in a row:heard again from (ms)"
--- ARGV[1]  lane                             "unknown", or the id of a known device
--- ARGV[2]  failures that are free           attempts beyond wait
--- ARGV[3]  first wait                       seconds; doubles with each further failure
--- ARGV[4]  longest wait                     seconds
--- ARGV[5]  failures that close the lane     until an administrator opens it
--- ARGV[6]  memory                           seconds after which failures are forgotten
--- ARGV[7]  memory of a closed lane          seconds
--- RETURNS  {1, failures in a row} take it | {0, seconds to wait} | {-1, failures} the lane is closed
--- CLOCK    Redis TIME, milliseconds         COST  O(1), one key with a TTL
--- CALLER   gateway/guessing.py: GuessingThrottle.take
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local failures, heard_from = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '0:0', '^(%d+):(%d+)$')
-failures, heard_from = tonumber(failures), tonumber(heard_from)
-local closes_at = tonumber(ARGV[5])
-if failures >= closes_at then return {-1, failures} end
-if now < heard_from then return {0, math.ceil((heard_from - now) / 1000)} end
+-- guess_take: let one attempt to prove a password be heard, or refuse it. Until guess_settle says what became of it, it
+-- counts against those that come beside it, so that no burst of parallel attempts slips through.
+-- INCLUDES guess_lane
+-- KEYS[1]  <prefix>guess:{<sha-256 of the e-mail>}  hash: lane -> failures in a row and attempts of the last minute
+-- ARGV[1]  lane                             "unknown", the id of a known device, or "change-password"
+-- ARGV[2]  attempt id                       letters and digits
+-- ARGV[3]  failures that close the lane     until an administrator opens it
+-- ARGV[4]  memory                           seconds for each failure, after which all are forgotten
+-- ARGV[5]  memory of a closed lane          seconds
+-- ARGV[6]  failures that are free           attempts beyond wait
+-- ARGV[7]  first wait                       seconds; doubles with each further failure
+-- ARGV[8]  longest wait                     seconds
+-- RETURNS  {"heard", 0} look at the password | {"wait", seconds} | {"closed", failures}
+--          {"beside", attempts} so many are being heard that one more might be one too many: ask again soon
+-- CLOCK    Redis TIME, milliseconds         COST  O(lanes of the account with failures), one key with a TTL
+-- CALLER   gateway/guessing.py: GuessingThrottle._ask
+local now = now_milliseconds()
+local closes_at, memory, closed_memory = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local lane = read_lane(redis.call('HGET', KEYS[1], ARGV[1]), now)
+if now >= lane_end(lane, closes_at, memory, closed_memory) then lane = read_lane('', now) end
+if find_attempt(lane, ARGV[2]) then return {'heard', 0} end
 
-failures = failures + 1
-local over = failures - tonumber(ARGV[2])
-local wait_seconds = over >= 0 and math.min(tonumber(ARGV[3]) * 2 ^ math.min(over, 30), tonumber(ARGV[4])) or 0
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%d:%.0f', failures, now + wait_seconds * 1000))
-local memory = tonumber(failures >= closes_at and ARGV[7] or ARGV[6])
-if redis.call('TTL', KEYS[1]) < memory then redis.call('EXPIRE', KEYS[1], memory) end
-return {1, failures}
+local failures, last = count_failures(lane)
+if failures >= closes_at then return {'closed', failures} end
+local over = failures - tonumber(ARGV[6])
+local wait_seconds = over >= 0 and math.min(tonumber(ARGV[7]) * 2 ^ math.min(over, 30), tonumber(ARGV[8])) or 0
+local left = last + wait_seconds * 1000 - now
+if left > 0 then return {'wait', math.ceil(left / 1000)} end
+
+local heard = 0
+for _, attempt in ipairs(lane.attempts) do
+  if attempt.state == 'h' then heard = heard + 1 end
+end
+if heard >= math.max(1, -over) then return {'beside', heard} end
+lane.attempts[#lane.attempts + 1] = {id = ARGV[2], begun = now, state = 'h'}
+write_lane(KEYS[1], ARGV[1], lane, now, closes_at, memory, closed_memory)
+return {'heard', 0}

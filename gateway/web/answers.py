@@ -24,14 +24,16 @@ def token_response(
     as_cookie: bool,
     rate: RateState | None,
     user: User | None = None,
+    device_token: str | None = None,
 ) -> Response:
-    """Hand out an access token and a refresh token, the latter as a cookie or in the body."""
+    """Hand out an access token and a refresh token, the latter as a cookie or in the body; a device token there too."""
     response = json_response(
         TokenBody(
             access_token=access_token,
             expires_in=gateway.access_tokens.ttl_seconds,
             user=user_body(user) if user else None,
             refresh_token=None if as_cookie else refresh_token,
+            device_token=device_token,
         )
     )
     if as_cookie:

@@ -24,7 +24,8 @@ async def change_password(request: GatewayRequest) -> Response:
     if user is None or not user.is_active:
         raise AccessTokenInvalid("user_disabled")
     try:
-        await gateway.passwords.verify(body.current_password, user.password_hash, rate_key(address))
+        async with gateway.guessing.change_of_password(user.email):
+            await gateway.passwords.verify(body.current_password, user.password_hash, rate_key(address))
     except InvalidCredentials as error:
         audit("password_change_failed", request, sub=user.user_id)
         raise WrongCurrentPassword from error

@@ -10,7 +10,7 @@ from gateway.errors import InvalidCredentials, MalformedRequest, Overloaded, Ref
 from gateway.guessing import KNOWN_DEVICE_SECONDS
 from gateway.refresh_families import Opened, new_family_id
 from gateway.state import Gateway, GatewayRequest
-from gateway.users import UnknownUser, User, UserChanged, normalise_email
+from gateway.users import NOBODY, UnknownUser, User, UserChanged, normalise_email
 from gateway.web.answers import token_response
 from gateway.web.audit import audit
 from gateway.web.bearer import refuse_token_in_query
@@ -37,7 +37,7 @@ async def login(request: GatewayRequest) -> Response:
 
     rate = await gateway.rate_limiter.take("login", *rate_keys(address))
     try:
-        user, opened = await _open_session(request, body, address)
+        user, opened, device_id = await _open_session(request, body, address)
     except InvalidCredentials:
         audit("login_failed", request)
         raise
@@ -55,6 +55,7 @@ async def login(request: GatewayRequest) -> Response:
         now=gateway.clock(),
     )
     as_cookie = body.delivery == "cookie"
+    device_token = gateway.guessing.remember_device(user.user_id, user.password_version, device_id)
     response = token_response(
         gateway,
         access_token,
@@ -63,10 +64,10 @@ async def login(request: GatewayRequest) -> Response:
         as_cookie=as_cookie,
         rate=rate,
         user=user,
+        device_token=None if as_cookie else device_token,
     )
-    device = gateway.guessing.remember_device(user.email) if as_cookie else None
-    if device is not None:
-        set_device_cookie(response, gateway.settings, device, KNOWN_DEVICE_SECONDS)
+    if as_cookie and device_token is not None:
+        set_device_cookie(response, gateway.settings, device_token, KNOWN_DEVICE_SECONDS)
     return response
 
 
@@ -91,26 +92,26 @@ def _heard_address(request: GatewayRequest) -> Address:
     return address
 
 
-async def _open_session(request: GatewayRequest, body: LoginRequest, address: Address) -> tuple[User, Opened]:
-    """Compare the password and open a family. Attempts count against the account before the password is looked at."""
+async def _open_session(
+    request: GatewayRequest, body: LoginRequest, address: Address
+) -> tuple[User, Opened, str | None]:
+    """Compare the password, if the attempt may be heard, and open a family; give the id of a known device, too."""
     gateway = request.state["gateway"]
     email = normalise_email(body.username)
-    device = read_cookie(request.scope["headers"], cookie_name(gateway.settings, KNOWN_DEVICE))
-    attempt = await gateway.guessing.take(email, device)
-    try:
-        user = await _authenticate(gateway, email, body.password, rate_key(address))
-    except Overloaded:
-        await gateway.guessing.take_back(attempt)
-        raise
-    label = device_label(request.headers.get("user-agent", ""))
-    opened = await gateway.families.open(user.user_id, user.password_version, new_family_id(), str(address), label)
-    await gateway.guessing.succeed(attempt)
-    return user, opened
+    cookie = read_cookie(request.scope["headers"], cookie_name(gateway.settings, KNOWN_DEVICE))
+    found = await gateway.users.find(email)
+    owner = (found.user_id, found.password_version) if found else (NOBODY, 0)
+    device_id = gateway.guessing.device_of(*owner, body.device_token or cookie)
+    async with gateway.guessing.login(email, device_id) as attempt:
+        user = await _authenticate(gateway, found, body.password, rate_key(address))
+        attempt.was_right = True
+        label = device_label(request.headers.get("user-agent", ""))
+        opened = await gateway.families.open(user.user_id, user.password_version, new_family_id(), str(address), label)
+    return user, opened, attempt.device_id
 
 
-async def _authenticate(gateway: Gateway, email: str, password: str, address_key: str) -> User:
+async def _authenticate(gateway: Gateway, user: User | None, password: str, address_key: str) -> User:
     # An unknown or disabled user costs one bcrypt too, so timing does not tell who exists.
-    user = await gateway.users.find(email)
     await gateway.passwords.verify(password, user.password_hash if user else None, address_key)
     if user is None or not user.is_active:
         raise InvalidCredentials

@@ -6,11 +6,12 @@ import msgspec
 
 
 class LoginRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of POST /auth/login; `delivery` is `cookie` or `body`."""
+    """Body of POST /auth/login; `delivery` is `cookie` or `body`, `device_token` what an earlier login gave."""
 
     username: str
     password: str
     delivery: str = "cookie"
+    device_token: str | None = None
 
     def __repr__(self) -> str:
         """Show nothing of it."""
@@ -50,13 +51,17 @@ class UserBody(msgspec.Struct, frozen=True):
 
 
 class TokenBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Answer of /auth/login and /auth/refresh; `refresh_token` only where it is delivered in the body."""
+    """
+    Answer of /auth/login and /auth/refresh; `refresh_token`, and at a login `device_token`, only where they are
+    delivered in the body.
+    """
 
     access_token: str
     token_type: str = msgspec.field(default_factory=lambda: "Bearer")
     expires_in: int
     user: UserBody | None = None
     refresh_token: str | None = None
+    device_token: str | None = None
 
 
 class SessionBody(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ from gateway.users import Users
 from tests.harness import SECRET, RedisServer, free_port, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
-INCLUDED = {"family_record"}
+INCLUDED = ("family_record", "guess_lane")
 FIELDS = ("RETURNS", "CLOCK", "COST", "CALLER")
 COMMANDS_OF_REDIS_6_2 = {
     *("DEL", "EXISTS", "EXPIRE", "GET", "HDEL", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HMGET", "HSET", "HVALS"),
@@ -127,11 +127,16 @@ def test_every_script_is_loaded_by_somebody() -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_includes_what_it_uses(name: str) -> None:
-    helpers = set(re.findall(r"^local function (\w+)", text_of("family_record"), re.MULTILINE))
-    uses = any(re.search(rf"\b{helper}\(", body_of(name)) for helper in helpers)
-    assert ("-- INCLUDES family_record" in header_of(name)) is uses
+    helpers = {
+        included: set(re.findall(r"^local function (\w+)", text_of(included), re.MULTILINE)) for included in INCLUDED
+    }
+    called = set(re.findall(r"\b(\w+)\(", body_of(name)))
+    named = re.findall(r"^-- INCLUDES (\w+)$", header_of(name), re.MULTILINE)
+    own = set().union(*(helpers[included] for included in named))
+    assert called & set().union(*helpers.values()) <= own
+    assert all(called & helpers[included] for included in named)
     loaded = Script.load(name)
-    assert (text_of("family_record") in loaded.text) is uses
+    assert [included for included in INCLUDED if text_of(included) in loaded.text] == named
     assert loaded.text.endswith(text_of(name))
 
 
@@ -199,8 +204,7 @@ async def test_every_script_keeps_to_one_slot_of_a_cluster(cluster_store: Store)
     await keyring.open()
     await RateLimiter(cluster_store, {"login": Quota(10, 60)}).take("login", "192.0.2.7")
     throttle = GuessingThrottle(cluster_store, keychain, lambda: 0, is_on=True)
-    attempt = await throttle.take("ann@example.com", None)
-    assert attempt is not None
-    await throttle.take_back(attempt)
+    async with throttle.login("ann@example.com", None):
+        pass
     assert seen == set(SCRIPTS)
     assert (await cluster_store.server_facts())["cluster_enabled"] == 1

@@ -17,7 +17,6 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -123,8 +122,8 @@ _KEY_PREFIX = _Form(
 _PATH = _Form("an absolute path, ~/..., or a path relative to the working directory", r"([^~\0]|~(/|\Z))[^\0]*")
 _SECRET = _Form(f"at least {MIN_SECRET_BYTES} bytes; `openssl rand -base64 48` makes one", r"(?s:.*)", _check_secret)
 _ISSUER = _Form(
-    "an http:// or https:// URL with a host and without user, query, fragment and trailing slash",
-    rf"https?://{_HOST}({_PORT})?(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*",
+    "an http:// or https:// URL with a host and without user, path, query, fragment and trailing slash",
+    rf"https?://{_HOST}({_PORT})?",
     _check_issuer,
 )
 _PRINTABLE = _Form("1 to 255 printable ASCII characters", r"[ -~]{1,255}")
@@ -294,13 +293,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.issuer.startswith("https:")
 
     @property
-    def issuer_path(self) -> str:
-        """Path of the issuer: empty, or beginning with a slash."""
-        return urlsplit(self.issuer).path
-
-    @property
     def issuer_origin(self) -> str:
-        """Origin of the issuer as browsers write it: lower case, without default port and path."""
+        """Origin of the issuer as browsers write it: lower case, without default port."""
         return _canonical_origin(self.issuer)
 
     @property

@@ -378,10 +378,7 @@ def test_cookies_for_every_site_need_an_https_issuer() -> None:
 
 GOOD = [
     *[("host", text) for text in ("0.0.0.0", "::", "::1", "localhost", "my-host.example", "my_host")],  # noqa: S104
-    *[
-        ("issuer", f"https://{rest}")
-        for rest in ("a", "A.example", "a:8443", "a/b", "a/b/c~%20", "[::1]:8443", "1.2.3.4")
-    ],
+    *[("issuer", f"https://{rest}") for rest in ("a", "A.example", "a:8443", "[::1]:8443", "1.2.3.4")],
     *[("redis_key_prefix", text) for text in ("gw:", "a", "x" * 64, "prod|gw~-_./:")],
     *[("audience", text) for text in ("api", "https://api.example/", "a b", "x" * 255)],
     *[("client_id", text) for text in ("web", "x" * 255)],
@@ -406,6 +403,7 @@ BAD = [
     *[("host", text) for text in ("", " ", "[::1]", "a b", "a:80", "::1%eth0", "http://a", "a/b", "1.2.3.4:5", ":::")],
     *[("data_dir", text) for text in ("", "~bob/data", "/srv/\udcff")],
     *[("issuer", text) for text in ("", "auth.example", "ftp://a", "HTTPS://a", "https://", "https:///a", "//a")],
+    *[("issuer", f"https://{rest}") for rest in ("a/b", "a:8443/b", "[::1]/b", "a/b/c~%20", "a/.", "a/%2f")],
     *[("issuer", f"https://{rest}") for rest in ("a/", "a/b/", "a//b", "a?", "a?b", "a#", "u@a", "u:p@a", "a:", "a:0")],
     *[
         ("issuer", f"https://{rest}")
@@ -587,23 +585,30 @@ def test_the_issuer_is_the_address_served_on_and_the_audience_the_issuer(host: s
 
 
 def test_an_issuer_given_is_kept_byte_for_byte() -> None:
-    settings = settings_of(issuer="https://Auth.Example:443/Base", audience="api")
-    assert (settings.issuer, settings.audience) == ("https://Auth.Example:443/Base", "api")
-    assert settings_of(issuer="https://a/b").audience == "https://a/b"
+    settings = settings_of(issuer="https://Auth.Example:443", audience="api")
+    assert (settings.issuer, settings.audience) == ("https://Auth.Example:443", "api")
+    assert settings_of(issuer="https://A:443").audience == "https://A:443"
+
+
+def test_an_issuer_with_a_path_is_refused_with_what_is_allowed() -> None:
+    """Cookies, the portal and the three well-known documents are at the root of its host, for all who look there."""
+    message = refusal({"GATEWAY_ISSUER": "https://example.test/tenant"})
+    assert message.startswith('issuer = "https://example.test/tenant" (environment GATEWAY_ISSUER): allowed is ')
+    assert "without user, path," in message
 
 
 @pytest.mark.parametrize(
-    ("issuer", "origin", "path", "is_https"),
+    ("issuer", "origin", "is_https"),
     [
-        ("https://Auth.Example:443/Base/x", "https://auth.example", "/Base/x", True),
-        ("https://a:80", "https://a:80", "", True),
-        ("http://a:80", "http://a", "", False),
-        ("http://[::0:1]:8000", "http://[::1]:8000", "", False),
+        ("https://Auth.Example:443", "https://auth.example", True),
+        ("https://a:80", "https://a:80", True),
+        ("http://a:80", "http://a", False),
+        ("http://[::0:1]:8000", "http://[::1]:8000", False),
     ],
 )
-def test_the_issuer_is_taken_apart_as_browsers_do(issuer: str, origin: str, path: str, is_https: bool) -> None:
+def test_the_issuer_is_taken_apart_as_browsers_do(issuer: str, origin: str, is_https: bool) -> None:
     settings = settings_of(issuer=issuer)
-    assert (settings.issuer_origin, settings.issuer_path, settings.is_https) == (origin, path, is_https)
+    assert (settings.issuer_origin, settings.is_https) == (origin, is_https)
 
 
 @pytest.mark.parametrize(

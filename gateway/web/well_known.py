@@ -45,5 +45,5 @@ async def metadata(request: GatewayRequest) -> Response:
 
 
 def jwks_uri(settings: Settings) -> str:
-    """Give the public address of the JWKS; it stays at the root of the host, whatever path the issuer has."""
+    """Give the public address of the JWKS."""
     return settings.issuer_origin + JWKS_PATH

@@ -1,5 +1,3 @@
-from collections.abc import Callable
-
 import pytest
 
 from tests.harness import GatewayProcess
@@ -130,11 +128,3 @@ def test_no_get_or_foreign_method_logs_in(method: str, session: Session) -> None
         answer = session.client.request(method, "/auth/login", params=credentials)
         problem_of(answer, 405, "method-not-allowed")
         assert not set_cookies(answer)
-
-
-def test_the_paths_stay_at_the_root_when_the_issuer_has_a_path(gateway_with: Callable[..., GatewayProcess]) -> None:
-    gateway = gateway_with(issuer="https://example.test/tenant")
-    answer = send_raw(gateway, "GET /.well-known/oauth-authorization-server")
-    assert b'"issuer":"https://example.test/tenant"' in answer.body
-    assert b'"jwks_uri":"https://example.test/.well-known/jwks.json"' in answer.body
-    assert send_raw(gateway, "GET /tenant/livez").status == 404

@@ -1,4 +1,4 @@
-"""Access tokens: RS256 (or PS256, ES256, EdDSA) JWTs in the profile of RFC 9068."""
+"""Access tokens: RS256 (or PS256, ES256, Ed25519, EdDSA) JWTs in the profile of RFC 9068."""
 
 import asyncio
 import secrets
@@ -8,10 +8,20 @@ from functools import partial
 
 import jwt
 import msgspec
+from jwt.algorithms import OKPAlgorithm
 
 from gateway.keyring import Keyring
 
-_JWS = jwt.PyJWS()
+
+def _signer() -> jwt.PyJWS:
+    signer = jwt.PyJWS()
+    # PyJWT (2.15) knows it by its old name, EdDSA, alone.
+    if "Ed25519" not in signer.get_algorithms():
+        signer.register_algorithm("Ed25519", OKPAlgorithm())
+    return signer
+
+
+_JWS = _signer()
 
 
 def new_token_id() -> str:

@@ -119,7 +119,7 @@ class Keyring:
     The keyring of one process.
 
     Args:
-        algorithm: Of keys made from now on: RS256, PS256, ES256 or EdDSA.
+        algorithm: Of keys made from now on: RS256, PS256, ES256, Ed25519 or EdDSA.
         rsa_key_bits: Size of RSA keys made from now on.
         access_token_ttl_seconds: How long a token signed now can be good.
         rotation_days: Age at which the current key gives way; 0 for never by itself.
@@ -397,7 +397,7 @@ def load_private_key(pem: bytes) -> PrivateKey:
 def _generate(algorithm: str, rsa_key_bits: int) -> PrivateKey:
     if algorithm == "ES256":
         return ec.generate_private_key(ec.SECP256R1())
-    if algorithm == "EdDSA":
+    if algorithm in ("Ed25519", "EdDSA"):
         return ed25519.Ed25519PrivateKey.generate()
     return rsa.generate_private_key(public_exponent=65537, key_size=rsa_key_bits)
 
@@ -409,7 +409,7 @@ def _fits(private_key: PrivateKey, algorithm: str) -> bool:
         case ec.EllipticCurvePrivateKey():
             return algorithm == "ES256" and isinstance(private_key.curve, ec.SECP256R1)
         case _:
-            return algorithm == "EdDSA"
+            return algorithm in ("Ed25519", "EdDSA")
 
 
 def _associated_data(version: int, *facts: str | int) -> bytes:

@@ -223,8 +223,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     client_id: Annotated[str, _about("`client_id` of tokens issued at login.", form=_PRINTABLE)] = "first-party"
     signing_algorithm: Annotated[
-        Literal["RS256", "PS256", "ES256", "EdDSA"],
-        _about("How access tokens are signed; a change takes effect with the next key made."),
+        Literal["RS256", "PS256", "ES256", "Ed25519", "EdDSA"],
+        _about(
+            "How access tokens are signed; a change takes effect with the next key made. EdDSA is the old name of "
+            "Ed25519 (RFC 9864), for verifiers that do not know the new one."
+        ),
     ] = "RS256"
     rsa_key_bits: Annotated[int, _about("Size of new RSA keys, in bits.", 2048, 4096)] = 2048
     key_rotation_days: Annotated[

@@ -28,14 +28,14 @@ pytestmark = pytest.mark.redis
 DAY = 86_400
 TTL_SECONDS = 600
 KEPT_SECONDS = TTL_SECONDS + 3600 + 5
-ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
+ALGORITHMS = ("RS256", "PS256", "ES256", "Ed25519", "EdDSA")
 MEMBERS = {"RSA": {"n", "e"}, "EC": {"crv", "x", "y"}, "OKP": {"crv", "x"}}
 
 
 def keyring_of(store: Store, *previous_secrets: str, secret: str = SECRET, **changes: Any) -> Keyring:
     """Give the keyring of one more gateway. Ed25519 keys, since they are made at once."""
     options: dict[str, Any] = {
-        "algorithm": "EdDSA",
+        "algorithm": "Ed25519",
         "rsa_key_bits": 2048,
         "access_token_ttl_seconds": TTL_SECONDS,
         "rotation_days": 30,
@@ -158,7 +158,7 @@ class TestFirstStart:
 class TestSeal:
     """Whoever reads Redis learns no key, and whoever writes to it cannot bring one in."""
 
-    @pytest.mark.parametrize("algorithm", ["EdDSA", "ES256", "RS256"])
+    @pytest.mark.parametrize("algorithm", ["Ed25519", "ES256", "RS256"])
     async def test_no_private_key_is_in_redis(self, store: Store, algorithm: str) -> None:
         keys = await keyring_of(store, algorithm=algorithm).open()
         stored: bytes = await store.execute("GET", store.key("keyring"))
@@ -454,17 +454,18 @@ class TestRotation:
             await keyring.rotate(force=True)
         assert (await keyring.rotate(compromised=True)).next is not None
 
-    async def test_a_new_algorithm_takes_over_by_normal_rotations(self, store: Store) -> None:
-        before = await age(keyring_of(store, algorithm="EdDSA"), next=DAY)
-        keyring = keyring_of(store, algorithm="ES256")
+    @pytest.mark.parametrize(("old", "new"), [("RS256", "ES256"), ("EdDSA", "Ed25519"), ("Ed25519", "EdDSA")])
+    async def test_a_new_algorithm_takes_over_by_normal_rotations(self, store: Store, old: str, new: str) -> None:
+        before = await age(keyring_of(store, algorithm=old), next=DAY)
+        keyring = keyring_of(store, algorithm=new)
         assert (await keyring.open()).jwks == before.jwks
         first = await keyring.rotate()
         assert first.next is not None
-        assert (first.current.algorithm, first.next.algorithm) == ("EdDSA", "ES256")
+        assert (first.current.algorithm, first.next.algorithm) == (old, new)
         await age(keyring, next=DAY)
         second = await keyring.rotate()
         assert second.current.kid == first.next.kid
-        assert {key.algorithm for key in second.keys} == {"EdDSA", "ES256"}
+        assert {key.algorithm for key in second.keys} == {old, new}
 
 
 class TestLostInRedis:
@@ -613,6 +614,7 @@ class TestBroughtIn:
     @pytest.mark.parametrize(
         ("algorithm", "key"),
         [
+            ("Ed25519", lambda: rsa_key()),
             ("EdDSA", lambda: rsa_key()),
             ("EdDSA", lambda: ec.generate_private_key(ec.SECP256R1())),
             ("ES256", lambda: ec.generate_private_key(ec.SECP384R1())),

@@ -337,7 +337,11 @@ def test_a_flag_out_of_range_is_named() -> None:
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
     [
-        ("signing_algorithm", ["RS256", "PS256", "ES256", "EdDSA"], ["rs256", "HS256", "none", ""]),
+        (
+            "signing_algorithm",
+            ["RS256", "PS256", "ES256", "Ed25519", "EdDSA"],
+            ["Ed448", "ed25519", "rs256", "HS256", "none", ""],
+        ),
         ("account_throttle", ["on", "off"], ["true", "ON", "1", ""]),
         ("cookie_samesite", ["strict", "lax"], ["Strict", "default", ""]),
         ("identity_headers", ["remote", "x-auth-request", "x-forwarded"], ["X-Forwarded", ""]),
@@ -358,7 +362,8 @@ def test_a_choice_takes_its_own_words_alone(name: str, good: list[str], bad: lis
 def test_a_refused_choice_lists_the_words() -> None:
     message = refusal({"GATEWAY_SIGNING_ALGORITHM": "HS256"})
     assert message == (
-        'signing_algorithm = "HS256" (environment GATEWAY_SIGNING_ALGORITHM): allowed is RS256, PS256, ES256 or EdDSA'
+        'signing_algorithm = "HS256" (environment GATEWAY_SIGNING_ALGORITHM): '
+        "allowed is RS256, PS256, ES256, Ed25519 or EdDSA"
     )
 
 

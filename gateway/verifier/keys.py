@@ -1,7 +1,8 @@
 """
 Public keys that may verify access tokens, and their JWKs.
 
-RFC 7517 (JWK), RFC 7518 section 6 (members), RFC 7638 (thumbprint), RFC 8037 (Ed25519).
+RFC 7517 (JWK), RFC 7518 section 6 (members), RFC 7638 (thumbprint), RFC 8037 (Ed25519 as `EdDSA`), RFC 9864 (as
+`Ed25519`). The two names sign alike and are two algorithms all the same: a key has the one it was published with.
 """
 
 import base64
@@ -30,6 +31,7 @@ ALGORITHMS: Final[dict[str, tuple[type[PublicKey], Algorithm]]] = {
     "RS256": (rsa.RSAPublicKey, RSAAlgorithm(RSAAlgorithm.SHA256)),
     "PS256": (rsa.RSAPublicKey, RSAPSSAlgorithm(RSAPSSAlgorithm.SHA256)),
     "ES256": (ec.EllipticCurvePublicKey, ECAlgorithm(ECAlgorithm.SHA256)),
+    "Ed25519": (ed25519.Ed25519PublicKey, OKPAlgorithm()),
     "EdDSA": (ed25519.Ed25519PublicKey, OKPAlgorithm()),
 }
 """The kind of key that each algorithm needs, and how to check its signatures."""
@@ -46,7 +48,7 @@ class VerificationKey:
 
     Args:
         kid: The key's name, 1 to 64 characters of base64url.
-        algorithm: `RS256`, `PS256`, `ES256` or `EdDSA`.
+        algorithm: `RS256`, `PS256`, `ES256`, `Ed25519` or `EdDSA`.
         key: RSA of 2048 to 8192 bits with an exponent of at least 65537, P-256, or Ed25519.
 
     Raises:

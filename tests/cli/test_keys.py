@@ -194,6 +194,7 @@ def test_what_cannot_sign_is_refused_and_changes_nothing(gateway_env: dict[str, 
     [
         ("PS256", lambda: rsa.generate_private_key(65537, 2048), ed25519.Ed25519PrivateKey.generate),
         ("ES256", lambda: ec.generate_private_key(ec.SECP256R1()), lambda: ec.generate_private_key(ec.SECP384R1())),
+        ("Ed25519", ed25519.Ed25519PrivateKey.generate, lambda: ec.generate_private_key(ec.SECP256R1())),
         ("EdDSA", ed25519.Ed25519PrivateKey.generate, lambda: ec.generate_private_key(ec.SECP256R1())),
     ],
 )

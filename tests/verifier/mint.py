@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from jwt.algorithms import get_default_algorithms
+from jwt.algorithms import OKPAlgorithm, get_default_algorithms
 
 from gateway.verifier import AccessClaims, VerificationKey, thumbprint, verify_access_token
 from gateway.verifier.keys import encode_base64url
@@ -14,8 +14,8 @@ from gateway.verifier.keys import encode_base64url
 NOW = 1_790_000_000
 ISSUER = "https://auth.example.com"
 AUDIENCE = "https://api.example.com"
-SIGNERS = get_default_algorithms()
-ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
+SIGNERS = get_default_algorithms() | {"Ed25519": OKPAlgorithm()}
+ALGORITHMS = ("RS256", "PS256", "ES256", "Ed25519", "EdDSA")
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -25,7 +25,7 @@ def private_key(algorithm: str) -> PrivateKey:
     match algorithm:
         case "ES256":
             return ec.generate_private_key(ec.SECP256R1())
-        case "EdDSA":
+        case "Ed25519" | "EdDSA":
             return ed25519.Ed25519PrivateKey.generate()
         case _:
             return rsa.generate_private_key(public_exponent=65_537, key_size=2048)

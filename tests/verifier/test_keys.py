@@ -46,7 +46,9 @@ def test_a_published_key_is_read_as_the_same_key(algorithm: str) -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_published_key_has_the_members_of_the_contract_and_no_private_one(algorithm: str) -> None:
-    public_members = {"ES256": ["crv", "x", "y"], "EdDSA": ["crv", "x"]}.get(algorithm, ["n", "e"])
+    public_members = {"ES256": ["crv", "x", "y"], "Ed25519": ["crv", "x"], "EdDSA": ["crv", "x"]}.get(
+        algorithm, ["n", "e"]
+    )
     assert list(jwk(algorithm)) == ["kty", "use", "alg", "kid", *public_members]
     assert len(jwk(algorithm)["kid"]) == 43
 
@@ -95,11 +97,13 @@ UNUSABLE: dict[str, dict[str, Any]] = {
     **{f"private member {name}": jwk(**{name: "AQAB"}) for name in ("d", "p", "q", "dp", "dq", "qi", "oth", "k")},
     "RSA key for ES256": jwk(alg="ES256"),
     "RSA key for EdDSA": jwk(alg="EdDSA"),
+    "RSA key for Ed25519": jwk(alg="Ed25519"),
     "EC key for RS256": jwk("ES256", alg="RS256"),
     "Ed25519 key for PS256": jwk("EdDSA", alg="PS256"),
     "no alg": {name: value for name, value in jwk().items() if name != "alg"},
     "alg HS256": {"kty": "oct", "alg": "HS256", "kid": "k"},
     "alg none": jwk(alg="none"),
+    "alg Ed448": jwk("Ed25519", alg="Ed448"),
     "alg RS384": jwk(alg="RS384"),
     "alg RSA-OAEP": jwk(alg="RSA-OAEP"),
     "kty unknown": jwk(kty="AKP"),
@@ -108,6 +112,7 @@ UNUSABLE: dict[str, dict[str, Any]] = {
     "P-384": jwk("ES256", crv="P-384"),
     "P-256 with a point off the curve": jwk("ES256", y=jwk("ES256")["x"]),
     "P-256 with a short coordinate": jwk("ES256", x="AQAB"),
+    "Ed448 for Ed25519": jwk("Ed25519", crv="Ed448", x=encode_base64url(b"\1" * 57)),
     "Ed448": jwk("EdDSA", crv="Ed448", x=encode_base64url(b"\1" * 57)),
     "X25519": jwk("EdDSA", crv="X25519"),
     "Ed25519 with 31 octets": jwk("EdDSA", x=encode_base64url(b"\1" * 31)),

@@ -2,122 +2,227 @@
 Connections: deadlines and limits that uvicorn does not have, in a small subclass of its httptools protocol.
 
 Why httptools: it refuses bare line feeds, folded headers and a body framed twice, which h11 lets through, and it
-is about three times as quick; what it lacks (size and number of headers, one `Host`, deadlines) is added here.
+is about three times as quick; what it lacks is added here: size and number of headers, one `Host`, deadlines, trailers
+that are no headers, and bounds on what one client may have answered at a time.
+
+The parser sees a stream, so nothing is decided by where a read ends: what a request is, and whether another one follows
+it, is what the parser says. It is given the bytes in pieces that end where a head may end, and the next request only
+when the one before has its answer and the client reads.
+
 Allowed subrequests, the JWKS, and logins that there is no room for are answered here, from memory, as soon as their
 head is read: routes, middleware and a task for each request would take several times as long as the answer itself
 (`gateway.state.QuickAnswer`).
-A connection whose request head is not complete is half open; the oldest of these give way when there are too many.
 """
 
 import asyncio
-import re
 import time
 from typing import Any, cast
 
+import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from gateway.admission import Admission, Caps, file_limits
+from gateway.errors import (
+    AccessTokenInvalid,
+    GatewayError,
+    HeadersTooLarge,
+    MalformedRequest,
+    SubrequestHeadersTooLarge,
+    TooManyConnections,
+)
 from gateway.state import QuickAnswer
+from gateway.web.client_address import peer_key
+from gateway.web.middleware import problem_lines, refuse_quickly
 
-HEAD_DEADLINE_SECONDS = 5.0
-BODY_DEADLINE_SECONDS = 10.0
-SWEEP_SECONDS = 0.5
-MAX_HEAD_BYTES = 16_384
+MAX_HEAD_BYTES = 32_768
 MAX_HEADERS = 100
-MAX_REQUEST_LINE_BYTES = 100
-MAX_HALF_OPEN = 4096
-MAX_OPEN = 20_000
+MAX_PIECE_BYTES = 4096
+MAX_PIECES_OF_A_TURN = 32
+MAX_BEGINNING_BYTES = 100
+DRAIN_BODY_SECONDS = 3.0
 AUTHZ_PREFIX = b"/api/authz/"
+CHUNK_FRAMING_BYTES = len(b"1\r\n\r\n")  # what the smallest chunk needs around each byte of a body
+REQUEST_LINE_BYTES = len(b"  HTTP/1.1\r\n")
+FIELD_BYTES = len(b": \r\n")
 
+_END_OF_HEAD = b"\r\n\r\n"
 _NOT_PLAIN = frozenset({b"transfer-encoding", b"expect"})
-
-# The parser takes what follows an offer to upgrade for another protocol and drops the body; to ignore the offer is
-# allowed (RFC 9110 section 7.8). Both names have seven letters.
-_UPGRADE = re.compile(rb"(?<=\r\n)upgrade(?=[ \t]*:)", re.IGNORECASE)
-_HEAD = (
-    b"content-type: application/problem+json\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n"
-    b"connection: close\r\n"
-)
-_MALFORMED = (
-    b'{"type":"urn:token-gateway:problem:malformed-request","title":"The request cannot be understood","status":400,'
-    b'"detail":"Not HTTP/1.1 as it should be: one Host, at most 100 headers and 16384 bytes of them"}'
-)
-_DENIED = (
-    b'{"type":"urn:token-gateway:problem:access-token-invalid","title":"The access token is not valid","status":401,'
-    b'"detail":"The access token is not valid"}'
-)
-_FULL = (
-    b'{"type":"urn:token-gateway:problem:overloaded","title":"Too many connections","status":503,'
-    b'"detail":"Too many connections"}'
-)
+_NOT_HTTP = "Not HTTP/1.1 as it should be"
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection, with bounds on the head of a request and on the time that head and body may take."""
+    """One connection, with bounds on what comes in, on what goes out, and on the time that each may take."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         shared = vars(self.server_state)
-        self._half_open: dict[BoundedProtocol, float] = shared.setdefault("half_open", {})
-        self._receiving: dict[BoundedProtocol, float] = shared.setdefault("receiving", {})
+        if "admission" not in shared:
+            caps = Caps.for_files(file_limits()[0])
+            shared["admission"] = Admission(self.loop, caps, self.timeout_keep_alive)
+        self.address_key = ""
+        self._admission: Admission = shared["admission"]
         self._quick_answers: dict[bytes, QuickAnswer] = self.app_state.get("quick_answers", {})
-        self._in_head = True
+        self._in_head = False
         self._in_body = False
         self._is_answered = False
-        self._head_bytes = 0
-        self._request_line = b""
-        if not shared.setdefault("is_swept", False):
-            shared["is_swept"] = True
-            self.loop.call_later(SWEEP_SECONDS, _sweep, self.loop, shared)
+        self._is_ended = False
+        self._goes_on_soon = False
+        self._unread_bytes = 0
+        self._begins_with = b""
+        self._unfed = b""
+        self._refusal = b""
+
+    # ------------------------------------------------------------------------------------------------------ connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count the connection as half open."""
-        super().connection_made(_GatheringTransport(transport, self.loop))
-        if len(self.connections) > MAX_OPEN:
-            self._answer(b"503 Service Unavailable", b"retry-after: 1\r\n", _FULL)
-            return
-        self._half_open[self] = time.monotonic()
-        if len(self._half_open) > MAX_HALF_OPEN:
-            next(iter(self._half_open)).transport.close()
+        """Let the connection in, where there is room for it, and count it as half open."""
+        super().connection_made(_GatheringTransport(transport, self))
+        self.flow = _Flow(self.transport, self)
+        gateway = self.app_state.get("gateway")
+        if self.client is not None and gateway is not None:
+            self.address_key = peer_key(self.client[0], gateway.trusted_networks)
+        if not self._admission.admit(self, len(self.connections)):
+            self._is_ended = True
+            status, rest = problem_lines(TooManyConnections())
+            self.transport.write(STATUS_LINE[status] + self._date() + b"connection: close\r\n" + rest)
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self._half_open.pop(self, None)
-        self._receiving.pop(self, None)
+        self._admission.forget(self)
+        self._unfed = b""
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """End an idle connection; one whose request is still arriving has `DRAIN_BODY_SECONDS` for the rest of it."""
+        super().shutdown()
+        if self._in_body:
+            self.loop.call_later(DRAIN_BODY_SECONDS, self._end_in_body)
+
+    def _end_in_body(self) -> None:
+        if self._in_body:
+            self.transport.close()
+
+    def sends_its_last(self) -> None:
+        """Wait for the rest of what was answered to be taken, and not for ever."""
+        self._admission.sending.setdefault(self, time.monotonic())
+
+    def pause_writing(self) -> None:
+        """Read nothing more while what was answered is not taken, and not for ever."""
+        super().pause_writing()
+        self._admission.sending.setdefault(self, time.monotonic())
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on: what was answered is on its way."""
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._admission.sending.pop(self, None)
+            self._go_on()
+
+    @property
+    def is_held(self) -> bool:
+        """Tell whether the client has to wait with more: he does not read, or has more unanswered than one request."""
+        is_lingering = self in self._admission.lingering
+        return not is_lingering and (self.flow.write_paused or bool(self._unfed) or self._is_ended)
+
+    # --------------------------------------------------------------------------------------------------------- reading
+
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; a head that is not complete may not be longer than the limit."""
-        if self.transport.is_closing():
+        """Take what one read brought; a client of whom it is not the turn waits with it."""
+        if self._is_ended or self.transport.is_closing():
+            return
+        if self.is_held:
+            self._unfed += data
+        else:
+            self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        """Give the parser pieces that end where a head may end; hold the rest while an answer is owed."""
+        begin = pieces = 0
+        while begin < len(data):
+            if pieces == MAX_PIECES_OF_A_TURN or (pieces and self._is_owed):
+                self._unfed = data[begin:]
+                self.flow.pause_reading()
+                if not self._is_owed:
+                    self._go_on_soon()
+                return
+            end = data.find(_END_OF_HEAD, begin, begin + MAX_PIECE_BYTES)
+            end = min(len(data), begin + MAX_PIECE_BYTES if end < 0 else end + len(_END_OF_HEAD))
+            self._feed_piece(data[begin:end] if end - begin < len(data) else data)
+            if self._is_ended or self.transport.is_closing():
+                return
+            begin, pieces = end, pieces + 1
+
+    @property
+    def _is_owed(self) -> bool:
+        """Tell whether, between two requests, the client must wait for the answer to the first, or read others."""
+        return not (self._in_head or self._in_body) and (
+            self.flow.write_paused or not getattr(self.cycle, "response_complete", True)
+        )
+
+    def _go_on_soon(self) -> None:
+        """Let others have their turn first."""
+        if not self._goes_on_soon:
+            self._goes_on_soon = True
+            self.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Take up what was held, if nothing is owed any more, or read on."""
+        self._goes_on_soon = False
+        if self.transport.is_closing() or self._is_ended or self._is_owed:
+            return
+        held, self._unfed = self._unfed, b""
+        if held:
+            self._feed(held)
+        self.flow.resume_reading()
+
+    def _feed_piece(self, piece: bytes) -> None:
+        if not self._in_body:
+            self._begins_with = self._begins_with[:MAX_BEGINNING_BYTES] + piece if self._in_head else piece
+        self._unread_bytes += len(piece)
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            self._is_ended = (
+                True  # what follows would be another protocol; `on_headers_complete` has seen to the answer
+            )
+            self.flow.pause_reading()
+            return
+        except httptools.HttpParserError as error:
+            refusal = error.__context__
+            self._refuse(refusal if isinstance(refusal, GatewayError) else MalformedRequest(_NOT_HTTP, str(error)))
             return
         if self._in_head:
-            if not self._head_bytes:
-                self._request_line = data[:MAX_REQUEST_LINE_BYTES]
-            if b"pgrade" in data or b"PGRADE" in data:
-                head, end, body = data.partition(b"\r\n\r\n")
-                data = _UPGRADE.sub(b"Ignored", head) + end + body
-            self._head_bytes += len(data)
-        super().data_received(data)
-        if self.transport.is_closing():
-            return
-        if self._in_head and self._head_bytes:
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self.send_400_response("")
-            elif self not in self._half_open:
-                self._half_open[self] = time.monotonic()
-        elif self._in_body and self not in self._receiving:
-            self._receiving[self] = time.monotonic()
+            if self._unread_bytes > MAX_HEAD_BYTES + MAX_PIECE_BYTES:
+                self._refuse(self._too_large())
+            else:
+                self._admission.wait_for_head(self)
+        elif self._in_body:
+            if self._unread_bytes > MAX_HEAD_BYTES:
+                self._refuse(MalformedRequest(_NOT_HTTP, "more framing and trailers than body"))
+            else:
+                self._admission.receiving.setdefault(self, time.monotonic())
+
+    # ---------------------------------------------------------------------------------------------------------- parser
+
+    def on_message_begin(self) -> None:
+        """Expect the head of a request."""
+        super().on_message_begin()
+        self._in_head = True
+        self._admission.idle.pop(self, None)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header of the head; what comes after the head, a trailer, is none (RFC 9110 section 6.5.1)."""
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Let a request through whose head keeps the limits; an error here becomes a 400 and ends the connection."""
-        self._half_open.pop(self, None)
+        """Let a request through whose head keeps the limits; an error here refuses it and ends the connection."""
+        self._admission.head_arrived(self)
         names = [name for name, _ in self.headers]
-        hosts = names.count(b"host")
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if len(names) > MAX_HEADERS or size > MAX_HEAD_BYTES:
-            raise ValueError("the head is too large")
-        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
-            raise ValueError("not one Host")
-        self._in_head, self._in_body = False, True
+        self._refuse_head(names)
         path, _, query = self.url.partition(b"?")
         method = self.parser.get_method()
         quick_answer = self._quick_answers.get(method + b" " + path)
@@ -126,26 +231,58 @@ class BoundedProtocol(HttpToolsProtocol):
             self._is_answered = self._answer_quickly(quick_answer)
         if not self._is_answered:
             super().on_headers_complete()
+            if self.parser.should_upgrade():
+                self.cycle.keep_alive = False
+        self._in_head, self._in_body, self._unread_bytes = False, True, 0
 
     def on_body(self, body: bytes) -> None:
         """Drop the body of a request that has its answer."""
+        self._unread_bytes = max(0, self._unread_bytes - (CHUNK_FRAMING_BYTES + 1) * len(body))
         if not self._is_answered:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Expect the head of another request."""
-        self._in_head, self._in_body, self._head_bytes = True, False, 0
-        self._receiving.pop(self, None)
+        """Expect another request."""
+        self._in_body, self._unread_bytes = False, 0
+        self._admission.receiving.pop(self, None)
         if self._is_answered:
             self._is_answered = False
             self.on_response_complete()
         else:
             super().on_message_complete()
 
+    def _refuse_head(self, names: list[bytes]) -> None:
+        """Raise why this head is not taken: too large, not one `Host`, or another protocol instead of a body."""
+        size = REQUEST_LINE_BYTES + len(self.url) + sum(len(n) + len(v) + FIELD_BYTES for n, v in self.headers)
+        if len(names) > MAX_HEADERS or size > MAX_HEAD_BYTES:
+            raise self._too_large()
+        hosts = names.count(b"host")
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
+            raise MalformedRequest(_NOT_HTTP + ": one Host", "not one Host")
+        if b"transfer-encoding" in names and self.parser.get_http_version() == "1.0":
+            raise MalformedRequest(_NOT_HTTP, "chunks in HTTP/1.0")  # RFC 9112 section 6.1
+        if self.parser.should_upgrade():
+            # The parser ends the message here, whatever body the head declares: it would be read as the next request.
+            lengths = [value for name, value in self.headers if name == b"content-length"]
+            if b"transfer-encoding" in names or any(length.strip(b"0") for length in lengths):
+                raise MalformedRequest("A request that offers to upgrade has no body here: send it without Upgrade")
+            if self.parser.get_method() == b"CONNECT":
+                raise MalformedRequest("There is no CONNECT here")
+
+    def _too_large(self) -> GatewayError:
+        error = SubrequestHeadersTooLarge if self._is_subrequest else HeadersTooLarge
+        sizes = [(len(self.url), b"the URL"), *((len(name) + len(value), name) for name, value in self.headers)]
+        largest_bytes, largest = max(sizes)
+        what = f"{len(self.headers)} fields, the largest {largest[:100].decode('latin-1')}: {largest_bytes} bytes"
+        return error(f"At most {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} header fields", what)
+
+    # --------------------------------------------------------------------------------------------------------- answers
+
     def _is_plain(self, names: list[bytes]) -> bool:
         """Tell whether nothing is special about it, and its connection stays open and owes no answer."""
         return (
             self.parser.should_keep_alive()
+            and not self.parser.should_upgrade()
             and getattr(self.cycle, "response_complete", True)
             and not self.flow.write_paused
             and not self.transport.is_closing()
@@ -162,24 +299,80 @@ class BoundedProtocol(HttpToolsProtocol):
         if answer is None:
             return False
         status, rest = answer
-        date = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
-        self.transport.write(STATUS_LINE[status] + date + rest)
+        self.transport.write(STATUS_LINE[status] + self._date() + rest)
         return True
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is no request; a subrequest is denied instead, since proxies turn a 400 into a 500."""
-        # The parser tells no URL of a line that it cannot read.
-        target = self._request_line.partition(b" ")[2]
-        if target.startswith(AUTHZ_PREFIX) or getattr(self, "url", b"").startswith(AUTHZ_PREFIX):
-            challenge = b'www-authenticate: Bearer realm="token-gateway", error="invalid_token"\r\n'
-            self._answer(b"401 Unauthorized", challenge, _DENIED)
+    def on_response_complete(self) -> None:
+        """Start what waits for its turn, or be idle until more comes."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal:
+            self._end_with(self._refusal)
         else:
-            self._answer(b"400 Bad Request", b"", _MALFORMED)
+            self._admission.idle[self] = time.monotonic()
+            if self.flow.read_paused:
+                self._go_on_soon()
 
-    def _answer(self, status: bytes, headers: bytes, body: bytes) -> None:
-        head = b"HTTP/1.1 " + status + b"\r\n" + _HEAD + headers
-        self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
-        self.transport.close()
+    @property
+    def _is_subrequest(self) -> bool:
+        # The parser tells no URL of a line that it cannot read to its end.
+        target = self._begins_with.partition(b" ")[2]
+        return self._target.startswith(AUTHZ_PREFIX) or target.startswith(AUTHZ_PREFIX)
+
+    @property
+    def _target(self) -> bytes:
+        """Give what the parser has told of the request's URL."""
+        return self.url if self._in_head or self._in_body else b""
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Answer what is no request, in its turn, and take no more; a subrequest by 401, since proxies know no 400."""
+        self._admission.head_arrived(self)
+        self._admission.receiving.pop(self, None)
+        self._is_ended, self._unfed = True, b""
+        if self._in_body and (self._is_answered or getattr(self.cycle, "response_started", False)):
+            self.transport.close()  # it has an answer, whatever is wrong with the rest of it
+            return
+        if self._in_body and self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self._is_subrequest and isinstance(error, MalformedRequest):
+            error = AccessTokenInvalid(f"malformed-request: {error.cause or error.detail}")
+        scope = {
+            **{"type": "http", "method": "", "path": self._target.partition(b"?")[0].decode("latin-1")},
+            **{"headers": self.headers or [], "client": self.client, "state": self.app_state},
+        }
+        status, rest = refuse_quickly(scope, error)
+        refusal = STATUS_LINE[status] + self._date() + b"connection: close\r\n" + rest
+        if self._in_body or getattr(self.cycle, "response_complete", True):
+            self._end_with(refusal)
+        else:
+            self._refusal = refusal
+
+    def _end_with(self, answer: bytes) -> None:
+        """Send the last answer and wait for the client's end: closing while he still sends would cut it off."""
+        self._admission.idle.pop(self, None)
+        self._admission.lingering[self] = time.monotonic()
+        self.transport.write(answer)
+        self.transport.write_eof()
+        self.flow.resume_reading()
+
+    def _date(self) -> bytes:
+        return b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
+
+
+class _Flow(FlowControl):
+    """Reads on only when nothing holds the client: uvicorn would after each answer, and when a handler reads."""
+
+    def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
+        super().__init__(transport)
+        self._protocol = protocol
+
+    def resume_reading(self) -> None:
+        if not self._protocol.is_held:
+            super().resume_reading()
 
 
 class _GatheringTransport(asyncio.Transport):
@@ -189,19 +382,28 @@ class _GatheringTransport(asyncio.Transport):
     uvicorn writes head and body of an answer apart, which costs a call and wakes the client once more.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
         self._transport = transport
-        self._loop = loop
+        self._protocol = protocol
         self._written: list[bytes | bytearray | memoryview] = []
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._written:
-            self._loop.call_soon(self._flush)
+            self._protocol.loop.call_soon(self._flush)
         self._written.append(data)
+
+    def write_eof(self) -> None:
+        self._flush()
+        if not self._transport.is_closing():
+            self._transport.write_eof()
 
     def close(self) -> None:
         self._flush()
+        self._protocol.sends_its_last()
         self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
 
     def is_closing(self) -> bool:
         return self._transport.is_closing()
@@ -219,21 +421,3 @@ class _GatheringTransport(asyncio.Transport):
         written, self._written = self._written, []
         if written and not self._transport.is_closing():  # the client may have hung up within this turn
             self._transport.write(b"".join(written))
-
-
-def _sweep(loop: asyncio.AbstractEventLoop, shared: dict[str, Any]) -> None:
-    """Close what has taken too long. Both collections are in the order in which the waiting began."""
-    now = time.monotonic()
-    for waiting, deadline_seconds in (
-        (shared["half_open"], HEAD_DEADLINE_SECONDS),
-        (shared["receiving"], BODY_DEADLINE_SECONDS),
-    ):
-        late = []
-        for connection, begun in waiting.items():
-            if now - begun < deadline_seconds:
-                break
-            late.append(connection)
-        for connection in late:
-            waiting.pop(connection, None)
-            connection.transport.close()
-    loop.call_later(SWEEP_SECONDS, _sweep, loop, shared)

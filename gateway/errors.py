@@ -22,9 +22,18 @@ class GatewayError(Exception):
 
 
 class MalformedRequest(GatewayError):
-    """Not JSON, wrong types, unknown or duplicate members, two tokens at once, a token in the query."""
+    """
+    Not HTTP, not JSON, wrong types, unknown or duplicate members, two tokens at once, a token in the query.
+
+    Args:
+        cause: What the parser says, for the log alone.
+    """
 
     status, slug, title = 400, "malformed-request", "The request cannot be understood"
+
+    def __init__(self, detail: str = "", cause: str = "") -> None:
+        super().__init__(detail)
+        self.cause = cause
 
 
 class InvalidCredentials(GatewayError):
@@ -150,6 +159,27 @@ class PayloadTooLarge(GatewayError):
     status, slug, title = 413, "payload-too-large", "The request body is too large"
 
 
+class HeadersTooLarge(GatewayError):
+    """
+    The head of the request is larger than the cap, or has too many fields.
+
+    Args:
+        cause: The largest field, by name and size, for the log alone.
+    """
+
+    status, slug, title = 431, "headers-too-large", "The headers of the request are too large"
+
+    def __init__(self, detail: str, cause: str) -> None:
+        super().__init__(detail)
+        self.cause = cause
+
+
+class SubrequestHeadersTooLarge(HeadersTooLarge):
+    """The same of a subrequest: a proxy knows 401 and 403 alone."""
+
+    status = 403
+
+
 class UnsupportedMediaType(GatewayError):
     """The body is neither JSON nor, where that is taken, an urlencoded form."""
 
@@ -223,6 +253,12 @@ class Overloaded(Unavailable):
     def __init__(self, retry_after_seconds: int) -> None:
         super().__init__()
         self.retry_after_seconds = retry_after_seconds
+
+
+class TooManyConnections(Unavailable):
+    """This process, or this address with it, has as many connections open as it may."""
+
+    slug, title = "overloaded", "Too many connections"
 
 
 class NotReady(Unavailable):

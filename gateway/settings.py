@@ -275,6 +275,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     identity_headers: Annotated[
         Literal["remote", "x-auth-request", "x-forwarded"], _about("Names of the headers that tell who the user is.")
     ] = "remote"
+    keep_alive_seconds: Annotated[
+        int,
+        _about(
+            "How long an idle connection stays open, in seconds; longer than the proxy in front keeps its own.", 5, 3600
+        ),
+    ] = 75
     log_format: Annotated[
         Literal["text", "json"] | None,
         _about("Form of the log.", if_none="text on a terminal, else json", example="json"),

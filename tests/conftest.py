@@ -133,15 +133,15 @@ def make_gateway(redis_server: RedisServer, tmp_path: Path) -> Iterator[Callable
     """
     Give a factory of gateways.
 
-    Keyword arguments are settings (None takes one away); `start=False` leaves it to the test to start it. All of
-    one test share a key prefix, so that they behave as one.
+    Keyword arguments are settings (None takes one away); `start=False` leaves it to the test to start it, and
+    `open_files` is its limit of these. All of one test share a key prefix, so that they behave as one.
     """
     made: list[GatewayProcess] = []
     prefix = f"t{secrets.token_hex(4)}:"
 
-    def make(*arguments: str, start: bool = True, **settings: Any) -> GatewayProcess:
+    def make(*arguments: str, start: bool = True, open_files: int | None = None, **settings: Any) -> GatewayProcess:
         env = quick_environment(**{"redis_url": redis_server.url, "redis_key_prefix": prefix} | settings)
-        process = GatewayProcess(env, tmp_path / f"gateway-{len(made)}.log", arguments)
+        process = GatewayProcess(env, tmp_path / f"gateway-{len(made)}.log", arguments, open_files)
         made.append(process)
         return process.start() if start else process
 

@@ -171,12 +171,22 @@ def settings_of(env: Mapping[str, str]) -> Settings:
     return load_settings({}, {k: v for k, v in env.items() if k.startswith("GATEWAY_")}).settings
 
 
+def command_line(*arguments: str, open_files: int | None = None) -> list[str]:
+    """Give the command line of `gateway ARGUMENTS`, with a limit of open files where there is one."""
+    limited = [] if open_files is None else ["prlimit", f"--nofile={open_files}:{open_files}"]
+    return [*limited, sys.executable, "-m", "gateway", *arguments]
+
+
 def run_command(
-    *arguments: str, env: Mapping[str, str], stdin: str | None = None, timeout: float = 30
+    *arguments: str,
+    env: Mapping[str, str],
+    stdin: str | None = None,
+    timeout: float = 30,
+    open_files: int | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run `gateway ARGUMENTS` without a terminal and give what it printed."""
     return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
+        command_line(*arguments, open_files=open_files),
         env=dict(env),
         input=stdin if stdin is not None else "",
         capture_output=True,
@@ -237,6 +247,7 @@ class GatewayProcess:
     env: dict[str, str]
     log_path: Path
     arguments: tuple[str, ...] = ()
+    open_files: int | None = None
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -253,7 +264,7 @@ class GatewayProcess:
         """Start it, or start it again, and wait until it is ready."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "serve", *self.arguments],
+                command_line("serve", *self.arguments, open_files=self.open_files),
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

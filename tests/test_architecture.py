@@ -49,6 +49,8 @@ PROBLEMS = {
     ("refresh-token-reused", 401),
     ("insufficient-role", 403),
     ("cross-site-request", 403),
+    ("headers-too-large", 431),
+    ("headers-too-large", 403),
     ("not-found", 404),
     ("method-not-allowed", 405),
     ("payload-too-large", 413),

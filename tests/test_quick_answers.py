@@ -128,11 +128,13 @@ def test_what_is_denied_is_denied_and_the_connection_goes_on(gateway: GatewayPro
             assert answers.next()[0] == expected
 
 
-def test_a_connection_of_quick_answers_is_closed_when_it_is_idle(gateway: GatewayProcess, bearer: str) -> None:
-    """F20: five seconds after the last answer."""
-    with connect(gateway) as connection:
+def test_a_connection_of_quick_answers_is_closed_when_it_is_idle(
+    make_gateway: Callable[..., GatewayProcess],
+) -> None:
+    """F20."""
+    with connect(make_gateway(keep_alive_seconds=5)) as connection:
         connection.settimeout(10)
-        connection.sendall(request(PATHS[0], bearer))
+        connection.sendall(request(PATHS[2], ""))
         assert Answers(connection).next()[0] == 200
         begun = time.monotonic()
         assert connection.recv(1) == b""

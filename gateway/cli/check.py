@@ -7,6 +7,7 @@ from collections import Counter
 import click
 import msgspec
 
+from gateway.admission import doubtful_file_limit
 from gateway.cli import settings_for
 from gateway.cli.connection import run_with_checked_gateway
 from gateway.cli.output import json_option, print_json
@@ -28,7 +29,7 @@ def check(ctx: click.Context, as_json: bool) -> None:
     settings = settings_for(ctx).settings
     is_private = settings.redis_url is None
     redis, has_keys, passwords, warnings = run_with_checked_gateway(ctx, functools.partial(_inspect, is_private))
-    warnings = [*doubtful_settings(settings), *warnings]
+    warnings = [*doubtful_settings(settings), *doubtful_file_limit(), *warnings]
     if as_json:
         print_json({"ok": True, "redis": redis, "passwords": passwords, "warnings": warnings})
         return

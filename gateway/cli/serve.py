@@ -19,6 +19,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from gateway import __version__, logs
+from gateway.admission import doubtful_file_limit, raise_file_limit
 from gateway.app import build_app
 from gateway.cli import settings_for
 from gateway.cli.check import doubtful_settings
@@ -30,7 +31,6 @@ from gateway.settings import Settings
 from gateway.web.well_known import jwks_uri
 
 BACKLOG = 2048
-KEEP_ALIVE_SECONDS = 5
 DRAIN_SECONDS = 5
 PR_SET_PDEATHSIG = 1
 
@@ -75,7 +75,7 @@ async def _prepare(settings: Settings) -> tuple[list[str], bool]:
     """Check Redis and open or make the keyring; give warnings, and whether there is any user."""
     async with checked_gateway(settings) as (gateway, doubts):
         await gateway.keyring.open()
-        warnings = [*doubtful_settings(settings), *doubts]
+        warnings = [*doubtful_settings(settings), *doubtful_file_limit(), *doubts]
         async for _ in gateway.users.all():
             return warnings, True
         return warnings, False
@@ -97,7 +97,7 @@ def _tell(settings: Settings, private: PrivateRedis | None, warnings: list[str],
     click.echo("\n".join(lines), err=True)
 
 
-def server_config(app: ASGIApp | Callable[..., ASGIApp], **options: Any) -> uvicorn.Config:
+def server_config(app: ASGIApp | Callable[..., ASGIApp], *, keep_alive_seconds: int, **options: Any) -> uvicorn.Config:
     """Give the configuration of uvicorn: parser and loop named, and what it would tell or believe by itself off."""
     return uvicorn.Config(
         app,
@@ -110,14 +110,20 @@ def server_config(app: ASGIApp | Callable[..., ASGIApp], **options: Any) -> uvic
         proxy_headers=False,
         server_header=False,
         backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=keep_alive_seconds,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         **options,
     )
 
 
 def _run(settings: Settings, listener: socket.socket) -> None:
-    config = server_config(functools.partial(_app_of_process, settings), factory=True, workers=settings.workers)
+    raise_file_limit()
+    config = server_config(
+        functools.partial(_app_of_process, settings),
+        keep_alive_seconds=settings.keep_alive_seconds,
+        factory=True,
+        workers=settings.workers,
+    )
     if settings.workers > 1:
         supervisor = Multiprocess(config, sockets=[listener])
         supervisor.run()

@@ -67,6 +67,12 @@ def _without_port(element: str) -> str:
     return bracketed if bracketed and ":" in bracketed else match[2] or element
 
 
+def peer_key(peer: str, trusted: tuple[Network, ...]) -> str:
+    """Give `rate_key` of a socket's peer; nothing for a trusted one, or one without an address (a Unix socket)."""
+    address = _parse(peer)
+    return "" if address is None or _is_trusted(address, trusted) else rate_key(address)
+
+
 def _parse(text: str) -> Address | None:
     try:
         address = ipaddress.ip_address(text)

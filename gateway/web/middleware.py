@@ -178,9 +178,14 @@ def is_too_large(headers: Headers) -> bool:
 def refuse_quickly(scope: Scope, error: GatewayError) -> tuple[int, bytes]:
     """Give an error as a quick answer (`gateway.state.QuickAnswer`), in its envelope and with its line in the log."""
     scope["gateway.error"], request_id = error, secrets.token_hex(8)
+    _log(scope, error.status, request_id, 0.0)
+    return problem_lines(error, request_id)
+
+
+def problem_lines(error: GatewayError, request_id: str | None = None) -> tuple[int, bytes]:
+    """Give an error as a quick answer in its envelope, without a line in the log."""
     response = problem_response(error)
-    _log(scope, response.status_code, request_id, 0.0)
-    headers = _enveloped([*response.raw_headers, (b"vary", b"Origin")], request_id)
+    headers = _enveloped([*response.raw_headers, (b"vary", b"Origin")], request_id or secrets.token_hex(8))
     return response.status_code, b"".join(b"%s: %s\r\n" % header for header in headers) + b"\r\n" + response.body
 
 

@@ -16,4 +16,6 @@ if __name__ == "__main__":
     settings = settings_of(os.environ)  # noqa: TID251 - given by the test that starts it
     logs.configure(settings.log_format)
     app = build_app(settings, lambda: system_clock() + ahead_seconds)
-    uvicorn.Server(server_config(app, host=settings.host, port=settings.port)).run()
+    uvicorn.Server(
+        server_config(app, keep_alive_seconds=settings.keep_alive_seconds, host=settings.host, port=settings.port)
+    ).run()

@@ -174,7 +174,10 @@ def test_a_check_tells_of_a_limit_of_open_files_that_is_too_low(make_gateway: Ca
     gateway = make_gateway()
     few = run_command("check", env=gateway.env, open_files=1024)
     enough = run_command("check", env=gateway.env, open_files=MAX_OPEN // 2 + RESERVED_FILES)
-    assert "open files are limited to 1024, so that a process takes 896 connections at most, 448 of one address" in few.stdout
+    assert (
+        "open files are limited to 1024, so that a process takes 896 connections at most, 448 of one address"
+        in few.stdout
+    )
     assert "open files" not in enough.stdout
 
 

@@ -108,7 +108,7 @@ class Cors:
 
 
 def _preflight(headers: Headers, methods: str, origin: str) -> Response:
-    """Allow an *origin* these *methods*, and the headers that its preflight asks for (Fetch standard, CORS protocol)."""
+    """Allow an *origin* these *methods* and the headers that its preflight asks for (Fetch standard, CORS protocol)."""
     asked = ",".join(headers.getlist("access-control-request-headers")).split(",")
     names = [name for text in asked if (name := text.strip(" \t")) and _FIELD_NAME.fullmatch(name)]
     return Response(

@@ -84,6 +84,7 @@ def test_nothing_given_gives_the_defaults_of_the_contract() -> None:
         "allowed_origins": [],
         "cookie_samesite": "strict",
         "identity_headers": "remote",
+        "keep_alive_seconds": 75,
         "log_format": None,
     }
 

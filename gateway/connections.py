@@ -124,16 +124,16 @@ class BoundedProtocol(HttpToolsProtocol):
     @property
     def is_held(self) -> bool:
         """Tell whether the client has to wait with more: he does not read, or has more unanswered than one request."""
-        is_lingering = self in self._admission.lingering
-        return not is_lingering and (self.flow.write_paused or bool(self._unfed) or self._is_ended)
+        is_held = self.flow.write_paused or bool(self._unfed) or self._is_ended
+        return is_held and self not in self._admission.lingering
 
     # --------------------------------------------------------------------------------------------------------- reading
 
     def data_received(self, data: bytes) -> None:
-        """Take what one read brought; a client of whom it is not the turn waits with it."""
+        """Take what one read brought; a client whose turn it is not waits with it."""
         if self._is_ended or self.transport.is_closing():
             return
-        if self.is_held:
+        if self._unfed or self.flow.write_paused:
             self._unfed += data
         else:
             self._feed(data)
@@ -141,19 +141,20 @@ class BoundedProtocol(HttpToolsProtocol):
     def _feed(self, data: bytes) -> None:
         """Give the parser pieces that end where a head may end; hold the rest while an answer is owed."""
         begin = pieces = 0
-        while begin < len(data):
-            if pieces == MAX_PIECES_OF_A_TURN or (pieces and self._is_owed):
-                self._unfed = data[begin:]
-                self.flow.pause_reading()
-                if not self._is_owed:
-                    self._go_on_soon()
-                return
+        while True:
             end = data.find(_END_OF_HEAD, begin, begin + MAX_PIECE_BYTES)
             end = min(len(data), begin + MAX_PIECE_BYTES if end < 0 else end + len(_END_OF_HEAD))
             self._feed_piece(data[begin:end] if end - begin < len(data) else data)
-            if self._is_ended or self.transport.is_closing():
-                return
             begin, pieces = end, pieces + 1
+            if begin == len(data) or self._is_ended or self.transport.is_closing():
+                return
+            is_owed = self._is_owed
+            if is_owed or pieces == MAX_PIECES_OF_A_TURN:
+                self._unfed = data[begin:]
+                self.flow.pause_reading()
+                if not is_owed:
+                    self._go_on_soon()
+                return
 
     @property
     def _is_owed(self) -> bool:
@@ -216,7 +217,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header of the head; what comes after the head, a trailer, is none (RFC 9110 section 6.5.1)."""
         if self._in_head:
-            super().on_header(name, value)
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Let a request through whose head keeps the limits; an error here refuses it and ends the connection."""
@@ -256,10 +260,12 @@ class BoundedProtocol(HttpToolsProtocol):
         size = REQUEST_LINE_BYTES + len(self.url) + sum(len(n) + len(v) + FIELD_BYTES for n, v in self.headers)
         if len(names) > MAX_HEADERS or size > MAX_HEAD_BYTES:
             raise self._too_large()
-        hosts = names.count(b"host")
-        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
+        hosts, version = names.count(b"host"), self.parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise MalformedRequest(_NOT_HTTP, f"HTTP/{version}")
+        if hosts > 1 or (hosts == 0 and version == "1.1"):
             raise MalformedRequest(_NOT_HTTP + ": one Host", "not one Host")
-        if b"transfer-encoding" in names and self.parser.get_http_version() == "1.0":
+        if b"transfer-encoding" in names and version == "1.0":
             raise MalformedRequest(_NOT_HTTP, "chunks in HTTP/1.0")  # RFC 9112 section 6.1
         if self.parser.should_upgrade():
             # The parser ends the message here, whatever body the head declares: it would be read as the next request.

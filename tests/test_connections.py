@@ -58,6 +58,7 @@ CORPUS = {
         400,
     ),
     "no version": (b"GET /livez\r\n\r\n", 400),
+    "another version": (b"GET /livez HTTP/2.0\r\nHost: x\r\n\r\n", 400),
     "an unknown method": (b"HACK /livez HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "not HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
     "a path that is not ASCII": (b"GET /liv\xc3\xa9z HTTP/1.1\r\nHost: x\r\n\r\n", 400),

@@ -16,7 +16,7 @@ from gateway.access_tokens import AccessTokenMinter
 from gateway.clock import Clock, system_clock
 from gateway.derived_keys import KeyChain
 from gateway.errors import GatewayError, StartupError, StoreUnavailable
-from gateway.fitness import watch_server
+from gateway.fitness import ServerLook, watch_server
 from gateway.guessing import GuessingThrottle
 from gateway.identity_headers import IdentityHeaders
 from gateway.keyring import Keyring
@@ -81,6 +81,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
             trusted_networks=settings.trusted_networks,
             clock=clock,
             store=store,
+            server_look=ServerLook(store),
             keyring=keyring,
             users=Users(store, clock),
             passwords=passwords,

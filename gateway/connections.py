@@ -234,6 +234,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self.scope |= {"method": method.decode(), "path": path.decode(), "query_string": query}
             self._is_answered = self._answer_quickly(quick_answer)
         if not self._is_answered:
+            # uvicorn hands on nothing of a fragment.
+            cast(dict[str, Any], self.scope)["gateway.has_fragment"] = b"#" in self.url
             super().on_headers_complete()
             if self.parser.should_upgrade():
                 self.cycle.keep_alive = False

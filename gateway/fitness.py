@@ -9,19 +9,21 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from gateway.clock import Clock
 from gateway.confirmations import WAITAOF_SINCE, version_of
 from gateway.errors import StartupError, StoreUnavailable
 from gateway.redis_url import read_url, without_credentials
-from gateway.store import Store
+from gateway.store import REFUSED_BY_BREAKER, Store
 
 OLDEST_VERSION = (6, 2)
 DRY_RUN_SINCE = (7, 0)
 CLOCK_TOLERANCE_SECONDS = 5
 WATCH_SECONDS = 10.0
+LOOK_SECONDS = 1.0
 
 # For each branch the first release without the hole. A branch that is not named is fixed when it is newer than all of
 # these, and else never was.
@@ -170,6 +172,39 @@ async def watch_server(store: Store, clock: Clock, period_seconds: float = WATCH
                 else:
                     logger.info("redis keeps everything again")
         await asyncio.sleep(period_seconds)
+
+
+class ServerLook:
+    """
+    Whether the server is fit to serve, asked at most once in `LOOK_SECONDS` however many ask us.
+
+    A look is shared by all who come within the second after it began, so that who asks a second after Redis came back
+    gets a new one. One that was refused without asking Redis (`gateway.breaker`) is not kept.
+
+    Args:
+        monotonic: Seconds that never go back.
+    """
+
+    def __init__(self, store: Store, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._monotonic = monotonic
+        self._begun_at = 0.0
+        self._look: asyncio.Task[bool] | None = None
+
+    async def is_fit(self) -> bool:
+        """Tell whether the server answers, and would drop nothing when it is full."""
+        now = self._monotonic()
+        if self._look is None or now - self._begun_at >= LOOK_SECONDS:
+            self._begun_at, self._look = now, asyncio.create_task(self._ask())
+        return await asyncio.shield(self._look)  # who goes away does not end it for the others
+
+    async def _ask(self) -> bool:
+        try:
+            return not evicts(await self._store.server_facts())
+        except StoreUnavailable as error:
+            if error.cause == REFUSED_BY_BREAKER:
+                self._look = None
+            return False
 
 
 def evicts(facts: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from starlette.types import Scope
 
 from gateway.access_tokens import AccessTokenMinter
 from gateway.clock import Clock
+from gateway.fitness import ServerLook
 from gateway.guessing import GuessingThrottle
 from gateway.identity_headers import IdentityHeaders
 from gateway.keyring import Keyring
@@ -32,6 +33,7 @@ class Gateway:
     trusted_networks: tuple[Network, ...]
     clock: Clock
     store: Store
+    server_look: ServerLook
     keyring: Keyring
     users: Users
     passwords: Passwords

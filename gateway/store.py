@@ -43,6 +43,7 @@ REQUEST_SECONDS = 1.5
 LOOK_UP_INTERVAL_SECONDS = 0.25
 SCRIPT_LOADS = 20
 MAX_CALLS_UNDER_WAY = 32
+REFUSED_BY_BREAKER = "AWAY"
 
 
 StreamEntry = tuple[str, dict[bytes, bytes]]  # its id, and its fields
@@ -224,7 +225,7 @@ class Store:
                 async with self._under_way[durable]:
                     if breaker.is_open:
                         breaker.refused += 1
-                        raise StoreUnavailable("AWAY")
+                        raise StoreUnavailable(REFUSED_BY_BREAKER)
                     reply = await self._send_to_the_right_one(send)
         except REDIS_FAILURES as error:
             if fault_of(error).is_of_everybody:

@@ -6,8 +6,12 @@ names, and on nothing else. It is 200 with every identity header, or 401, or 403
 memory, Redis up or down.
 """
 
+import difflib
+import functools
 import logging
 import re
+import unicodedata
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
@@ -24,6 +28,11 @@ from gateway.verifier import AccessClaims
 from gateway.web.bearer import find_access_token, verify
 from gateway.web.problems import problem_response
 
+MAX_REMEMBERED_QUERIES = 128
+MAX_NAMES_COMPARED = 16
+MAX_NAME_CHARACTERS = 64
+LIKENESS = 0.75
+_OURS = {"role": "role", "maxauthage": "max_auth_age"}  # by their letters
 _ROLE = re.compile(r"\A[a-z0-9][a-z0-9_.:-]{0,63}\Z")
 _SECONDS = re.compile(r"\A[0-9]{1,10}\Z")
 
@@ -68,24 +77,71 @@ class Authz:
     def _decide(self, scope: Scope) -> AccessClaims:
         gateway: Gateway = scope["state"]["gateway"]
         now = gateway.clock()
+        asked = _read_requirements(scope["query_string"]) if self._reads_query and scope["query_string"] else None
+        if asked:
+            _tell_near_misses(asked, gateway)
         token, _ = find_access_token(scope["headers"], gateway.settings)
         claims = verify(token, gateway, now)
-        if self._reads_query and scope["query_string"]:
-            _check_requirements(claims, scope["query_string"].decode("latin-1"), now)
+        if self._reads_query and scope.get("gateway.has_fragment"):
+            raise InsufficientRole("What follows the # in the URL of the proxy's configuration cannot be read")
+        if asked:
+            _check_requirements(claims, asked, now)
         return claims
 
 
-def _check_requirements(claims: AccessClaims, query: str, now: int) -> None:
-    """Raise `InsufficientRole` or `AuthenticationTooWeak` unless all that the query asks for holds."""
-    asked = parse_qsl(query, keep_blank_values=True)
+class _Requirements(NamedTuple):
+    """
+    What a query asks for.
+
+    `alternatives` holds sets of roles, of each of which the user must have one; `max_auth_age` is in seconds;
+    `near_misses` names of ours by those that are like them.
+    """
+
+    is_readable: bool
+    alternatives: tuple[frozenset[str], ...]
+    max_auth_age: int | None
+    near_misses: dict[str, str]
+
+
+@functools.lru_cache(maxsize=MAX_REMEMBERED_QUERIES)
+def _read_requirements(query: bytes) -> _Requirements:
+    asked = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     ages = [value for name, value in asked if name == "max_auth_age"]
     alternatives = [value.split(",") for name, value in asked if name == "role"]
-    unreadable = [age for age in ages if not _SECONDS.match(age)]
-    unreadable += [role for roles in alternatives for role in roles if not _ROLE.match(role)]
-    if unreadable:
+    is_readable = all(_SECONDS.match(age) for age in ages)
+    is_readable &= all(_ROLE.match(role) for roles in alternatives for role in roles)
+    others = [name for name in dict.fromkeys(name for name, _ in asked) if name not in _OURS.values()]
+    return _Requirements(
+        is_readable,
+        tuple(frozenset(roles) for roles in alternatives),
+        min((int(age) for age in ages), default=None) if is_readable else None,
+        {name: ours for name in others[:MAX_NAMES_COMPARED] if (ours := _nearest(name))},
+    )
+
+
+def _nearest(name: str) -> str | None:
+    """Give the requirement that a name is nearly the name of: another case, another dash, a letter more or less."""
+    letters = re.sub(r"[^a-z0-9]", "", unicodedata.normalize("NFKC", name[:MAX_NAME_CHARACTERS]).casefold())
+    likely = difflib.get_close_matches(letters, _OURS, 1, LIKENESS) or [ours for ours in _OURS if ours in letters]
+    return _OURS[likely[0]] if likely else None
+
+
+def _tell_near_misses(asked: _Requirements, gateway: Gateway) -> None:
+    for name, ours in asked.near_misses.items():
+        gateway.once_a_minute.warn(
+            "a parameter of a subrequest is ignored, and is nearly a requirement",
+            name,
+            parameter=name[:MAX_NAME_CHARACTERS],
+            nearest=ours,
+            mend=f"write {ours}= in the URL of the proxy's configuration",
+        )
+
+
+def _check_requirements(claims: AccessClaims, asked: _Requirements, now: int) -> None:
+    """Raise `InsufficientRole` or `AuthenticationTooWeak` unless all that the query asks for holds."""
+    if not asked.is_readable:
         raise InsufficientRole("A requirement of the proxy's configuration cannot be read")
-    max_age_seconds = min((int(age) for age in ages), default=None)
-    if max_age_seconds is not None and now - claims.auth_time > max_age_seconds:
-        raise AuthenticationTooWeak(max_age_seconds)
-    if any(not set(roles) & set(claims.roles) for roles in alternatives):
+    if asked.max_auth_age is not None and now - claims.auth_time > asked.max_auth_age:
+        raise AuthenticationTooWeak(asked.max_auth_age)
+    if any(roles.isdisjoint(claims.roles) for roles in asked.alternatives):
         raise InsufficientRole

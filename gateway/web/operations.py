@@ -2,8 +2,7 @@
 
 from starlette.responses import Response
 
-from gateway.errors import NotReady, StoreUnavailable
-from gateway.fitness import evicts
+from gateway.errors import NotReady
 from gateway.state import GatewayRequest
 from gateway.web.answers import json_response
 from gateway.web.wire import StatusBody
@@ -18,10 +17,7 @@ async def readyz(request: GatewayRequest) -> Response:
     """Say whether this process should get traffic, or which parts fail."""
     gateway = request.state["gateway"]
     failing = []
-    try:
-        if evicts(await gateway.store.server_facts()):
-            failing.append("redis")
-    except StoreUnavailable:
+    if not await gateway.server_look.is_fit():
         failing.append("redis")
     if not gateway.keyring.is_open:
         failing.append("keyring")

@@ -2,7 +2,8 @@ import random
 import re
 import time
 from collections.abc import Callable
-from urllib.parse import unquote
+from typing import Any
+from urllib.parse import unquote, urlencode
 
 import httpx2
 import pytest
@@ -281,6 +282,74 @@ def test_a_login_that_is_too_old_is_told_from_a_token_that_is_no_good(
     no_good = standing.client.get(f"{path}?{query}", headers={"Authorization": f"Bearer {standing.access_token}x"})
     problem_of(no_good, 401, "access-token-invalid")
     assert no_good.headers["WWW-Authenticate"] == INVALID_TOKEN
+
+
+@pytest.mark.parametrize("tail", ["#", "#role=admin", "?#", "?role=staff#", "?role=staff#&role=admin", "?a=1#b"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", WITH_QUERY)
+def test_a_fragment_in_the_url_is_a_403(path: str, method: str, tail: str, standing: Session) -> None:
+    """What follows it reaches nobody: a requirement may be among it."""
+    bearer = f"Authorization: Bearer {standing.access_token}"
+    answer = send_raw(standing.gateway, f"{method} {path}{tail}", bearer)
+    assert answer.status == 403
+    assert answer.values("Content-Type") == ["application/problem+json"]
+    assert send_raw(standing.gateway, f"{method} {path}{tail}").status == 401
+
+
+def test_a_fragment_behind_the_path_of_envoy_changes_nothing(standing: Session) -> None:
+    bearer = f"Authorization: Bearer {standing.access_token}"
+    assert send_raw(standing.gateway, f"GET {ENVOY}/path#part", bearer).status == 200
+
+
+NEAR_MISSES = {
+    "roles": "role",
+    "Role": "role",
+    "ROLE": "role",
+    "role ": "role",
+    "role[]": "role",
+    "amp;role": "role",
+    "rolle": "role",
+    "user_role": "role",
+    "max-auth-age": "max_auth_age",
+    "maxAuthAge": "max_auth_age",
+    "Max_Auth_Age": "max_auth_age",
+    "max_auth_age ": "max_auth_age",
+    "max_auth_ages": "max_auth_age",
+    "max_age": "max_auth_age",
+    "max.auth.age": "max_auth_age",
+}
+
+
+def test_a_parameter_that_is_nearly_a_requirement_is_ignored_and_told_in_the_log_once_a_minute(
+    make_gateway: Callable[..., GatewayProcess],
+) -> None:
+    gateway = make_gateway()
+    with client_of(gateway) as client:
+        session = log_in(gateway, client)
+        for path in WITH_QUERY:
+            for name in NEAR_MISSES:
+                query = urlencode({name: "admin", "role": "staff"})
+                assert ask(session, f"{path}?{query}").status_code == 200
+    told = near_misses(gateway)
+    assert {line["parameter"]: line["nearest"] for line in told} == NEAR_MISSES
+    assert (len(told), {line["level"] for line in told}) == (len(NEAR_MISSES), {"warning"})
+
+
+def near_misses(gateway: GatewayProcess) -> list[dict[str, Any]]:
+    return [line for line in gateway.log_lines() if "nearly a requirement" in line["message"]]
+
+
+def test_a_parameter_that_is_like_no_requirement_and_a_right_one_are_not_told(
+    make_gateway: Callable[..., GatewayProcess],
+) -> None:
+    gateway = make_gateway()
+    with client_of(gateway) as client:
+        session = log_in(gateway, client)
+        names = "rd", "q", "page", "id", "code", "state", "token", "access_token", "locale", "profile", "maximum", "age"
+        query = urlencode(dict.fromkeys(names, "1") | {"role": "staff", "max_auth_age": "3600"})
+        assert ask(session, f"{WITH_QUERY[0]}?{query}").status_code == 200
+        assert ask(session, f"{ENVOY}/x?roles=admin").status_code == 200
+    assert near_misses(gateway) == []
 
 
 @pytest.mark.parametrize("query", ["role=staff", "role=", "max_auth_age=x"])

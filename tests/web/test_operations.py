@@ -1,4 +1,6 @@
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
@@ -41,7 +43,7 @@ def test_readyz_is_200_again_when_redis_is_back(
     with client_of(gateway) as client:
         session = log_in(gateway, client)
         server.kill()
-        assert client.get("/readyz").status_code == 503
+        wait_until(lambda: client.get("/readyz").status_code == 503, 1.5)
         server.start()
         wait_until(gateway.is_ready, 2)
         assert session.refresh().status_code == 200
@@ -55,7 +57,47 @@ def test_readyz_fails_while_redis_would_evict_sessions_and_the_log_says_how_to_m
     gateway = make_gateway(redis_url=server.url, log_format="json")
     with gateway.client() as client:
         server.command("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")
-        answer = client.get("/readyz")
-        assert (answer.status_code, answer.json()["failing"]) == (503, ["redis"])
+        wait_until(lambda: client.get("/readyz").status_code == 503, 1.1)
+        assert client.get("/readyz").json()["failing"] == ["redis"]
         server.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
-        assert client.get("/readyz").status_code == 200
+        wait_until(lambda: client.get("/readyz").status_code == 200, 1.1)
+
+
+def looks_at(server: RedisServer) -> int:
+    """Give how often a Redis was asked what it is, this time included."""
+    statistics = server.client().info("commandstats")
+    return int(statistics["cmdstat_info"]["calls"]) + 1
+
+
+def test_however_many_ask_readyz_redis_is_looked_at_once_a_second(
+    own_redis: Callable[..., RedisServer], make_gateway: Callable[..., GatewayProcess]
+) -> None:
+    server = own_redis()
+    gateway = make_gateway(redis_url=server.url)
+    with gateway.client() as client, ThreadPoolExecutor(8) as crowd:
+        before, begun = looks_at(server), time.monotonic()
+        rounds = 0
+        while time.monotonic() - begun < 2.5:
+            answers = list(crowd.map(lambda _: client.get("/readyz").status_code, range(20)))
+            assert set(answers) == {200}
+            rounds += 1
+        looks = looks_at(server) - before - 1
+    assert rounds > 5
+    assert 2 <= looks <= 3 + 1  # and one by who watches the policy
+
+
+@pytest.mark.parametrize("seconds_away", [0.3, 1.2, 4.0])
+def test_readyz_is_200_within_a_second_of_the_return_of_redis(
+    seconds_away: float, own_redis: Callable[..., RedisServer], make_gateway: Callable[..., GatewayProcess]
+) -> None:
+    """With a crowd that asks all the time, so that there is always a look that is still remembered."""
+    server = own_redis("--appendfsync", "always")
+    gateway = make_gateway(redis_url=server.url)
+    server.kill()
+    begun = time.monotonic()
+    while time.monotonic() - begun < seconds_away:
+        gateway.is_ready()
+        time.sleep(0.01)
+    assert not gateway.is_ready() or seconds_away < 1
+    server.start()
+    assert wait_until(gateway.is_ready, 3) <= 1.1

@@ -3,6 +3,9 @@
 --
 -- A header may be spelt with letters, digits and hyphens alone: an application behind CGI, WSGI or PHP takes Remote_User
 -- and Remote.User for Remote-User.
+--
+-- What `Connection` names, mod_proxy takes away before it asks the application, and the identity headers that were set
+-- by then with it. So nothing is left there but what is Apache's own to know.
 
 require "apache2"
 
@@ -19,5 +22,20 @@ function take_away(r)
             end
         end
     end
+    -- A WebSocket is the one upgrade that is passed on.
+    if r.method ~= "GET" or (r.headers_in["Upgrade"] or ""):lower() ~= "websocket" then
+        r.headers_in["Upgrade"] = nil
+    end
+    local named = {}
+    for name in (r.headers_in["Connection"] or ""):gmatch("[^,%s]+") do
+        named[name:lower()] = true
+    end
+    local kept = {}
+    for _, name in ipairs({ "close", "keep-alive", "upgrade" }) do
+        if named[name] and (name ~= "upgrade" or r.headers_in["Upgrade"]) then
+            kept[#kept + 1] = name
+        end
+    end
+    r.headers_in["Connection"] = #kept > 0 and table.concat(kept, ", ") or nil
     return apache2.DECLINED
 end

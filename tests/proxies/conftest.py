@@ -159,6 +159,23 @@ def front(
         running.stop()
 
 
+@pytest.fixture(scope="session", params=KINDS, ids=str)
+def tls_front(
+    request: pytest.FixtureRequest,
+    asked: GatewayProcess,
+    application: EchoApplication,
+    certificates: Certificates,
+    place: Path,
+) -> Iterator[Front]:
+    """Give each proxy in turn, the marks of TLS taken away: it speaks HTTP/2; never stop it."""
+    kind = installed(request.param)
+    running = Front(kind, place / f"{kind}-tls", asked.port, application.port, certificates, tls=True)
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
 @pytest.fixture
 def make_front(place: Path, application: EchoApplication, certificates: Certificates) -> Iterator[Callable[..., Front]]:
     """Give a factory of proxies that a test may do with as it likes."""

@@ -13,6 +13,11 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.events
 
 from tests.certificates import SITE, Certificates
 from tests.harness import free_port, wait_until
@@ -136,16 +141,18 @@ class Front:
         """Its address."""
         return f"https://127.0.0.1:{self.tls_port}" if self.is_tls else f"http://127.0.0.1:{self.port}"
 
-    def connect(self) -> socket.socket:
-        """Open a connection to it, the TLS handshake done."""
+    def connect(self, *, protocol: str = "http/1.1") -> socket.socket:
+        """Open a connection to it, the TLS handshake done and the *protocol* agreed."""
         connection = socket.create_connection(("127.0.0.1", self.tls_port if self.is_tls else self.port), timeout=15)
         if self.is_tls:
-            return self._context.wrap_socket(connection, server_hostname=SITE)
+            context = self._contexts.setdefault(protocol, self.certificates.client_context())
+            context.set_alpn_protocols([protocol])
+            return context.wrap_socket(connection, server_hostname=SITE)
         return connection
 
     @functools.cached_property
-    def _context(self) -> ssl.SSLContext:
-        return self.certificates.client_context()
+    def _contexts(self) -> dict[str, ssl.SSLContext]:
+        return {}
 
     def ask(
         self, target: str | bytes = "/", headers: Headers = (), *, method: str = "GET", body: bytes | None = None
@@ -163,10 +170,39 @@ class Front:
             response = http.client.HTTPResponse(connection, method=method)
             response.begin()
             answer = Answer(response.status, response.getheaders(), response.read())
-        if answer.values("X-Echo") and answer.body:
-            seen = json.loads(answer.body)
-            answer.seen = Seen(**seen | {"headers": [(name, value) for name, value in seen["headers"]]})
-        return answer
+        return with_seen(answer)
+
+    def ask_over_http2(
+        self,
+        target: str = "/",
+        headers: Headers = (),
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
+        trailers: Headers = (),
+    ) -> Answer:
+        """
+        Send a request over HTTP/2, with whatever headers and trailers, and give the answer.
+
+        A stream, or a connection, that the proxy ended without an answer has the status 0.
+        """
+        pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
+        ends = list(trailers.items() if isinstance(trailers, Mapping) else trailers)
+        head = [(":method", method), (":scheme", "https"), (":authority", SITE), (":path", target)]
+        config = h2.config.H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False)
+        client = h2.connection.H2Connection(config)
+        client.initiate_connection()
+        client.send_headers(1, head + [(name.lower(), value) for name, value in pairs], end_stream=body is None)
+        with self.connect(protocol="h2") as connection:
+            assert not isinstance(connection, ssl.SSLSocket) or connection.selected_alpn_protocol() == "h2"
+            connection.sendall(client.data_to_send())
+            if body is not None:
+                client.send_data(1, body, end_stream=not ends)
+                if ends:
+                    client.send_headers(1, [(name.lower(), value) for name, value in ends], end_stream=True)
+            with contextlib.suppress(OSError):
+                connection.sendall(client.data_to_send())
+            return with_seen(_read_over_http2(client, connection))
 
     def put_in(self, name: str, substitutions: Mapping[str, str], *, tls: bool) -> Path:
         """
@@ -200,6 +236,38 @@ class Front:
             "/etc/ssl/app.example.com/fullchain.pem": str(self.certificates.chain),
             "/etc/ssl/app.example.com/privkey.pem": str(self.certificates.key),
         }
+
+
+def with_seen(answer: Answer) -> Answer:
+    """Read what the application saw, if it was asked."""
+    if answer.values("X-Echo") and answer.body:
+        answer.seen = seen_in(answer.body)
+    return answer
+
+
+def seen_in(text: bytes) -> Seen:
+    """Give what the application saw from what it said of it."""
+    seen = json.loads(text)
+    return Seen(**seen | {"headers": [(name, value) for name, value in seen["headers"]]})
+
+
+def _read_over_http2(client: h2.connection.H2Connection, connection: socket.socket) -> Answer:
+    answer = Answer(0, [], b"")
+    with contextlib.suppress(OSError):
+        while octets := connection.recv(65536):
+            events: list[Any] = client.receive_data(octets)
+            for event in events:
+                if isinstance(event, h2.events.ResponseReceived):
+                    pairs = [(bytes(name).decode(), bytes(value).decode("latin-1")) for name, value in event.headers]
+                    answer.status = int(dict(pairs)[":status"])
+                    answer.headers = [(name, value) for name, value in pairs if not name.startswith(":")]
+                elif isinstance(event, h2.events.DataReceived):
+                    answer.body += event.data
+                    client.acknowledge_received_data(event.flow_controlled_length, 1)
+                elif isinstance(event, h2.events.StreamEnded | h2.events.StreamReset | h2.events.ConnectionTerminated):
+                    return answer
+            connection.sendall(client.data_to_send())
+    return answer
 
 
 def nginx(front: Front, tls: bool) -> list[str]:

@@ -15,6 +15,7 @@ entryPoints.*.address
 entryPoints.*.http.aliasHeadersStrategy
 entryPoints.*.http.sanitizePath
 entryPoints.*.http.tls
+entryPoints.*.transport.respondingTimeouts.readTimeout
 providers.file.filename
 log.level
 http.routers.*.rule
@@ -29,7 +30,11 @@ http.middlewares.*.forwardAuth.trustForwardHeader
 http.middlewares.*.forwardAuth.authRequestHeaders
 http.middlewares.*.forwardAuth.authResponseHeaders
 http.middlewares.*.forwardAuth.maxResponseBodySize
+http.services.*.loadBalancer.serversTransport
 http.services.*.loadBalancer.servers.url
+http.serversTransports.*.forwardingTimeouts.dialTimeout
+http.serversTransports.*.forwardingTimeouts.responseHeaderTimeout
+http.serversTransports.*.forwardingTimeouts.idleConnTimeout
 tls.certificates.certFile
 tls.certificates.keyFile
 tls.options.*.minVersion

@@ -248,7 +248,7 @@ PATHS = [
 def test_no_path_leads_to_the_application_without_a_token(
     method: str, front: Front, application: EchoApplication
 ) -> None:
-    """T4. What begins with /auth/ or /.well-known/ is the gateway's own to answer, and it has nothing there."""
+    """T4. What begins with /auth/ is the gateway's own to answer, and it has nothing there."""
     before = application.requests
     for path in PATHS:
         answer = front.ask(path, method=method, body=b"a=b" if method == "POST" else None)
@@ -362,4 +362,26 @@ def test_a_user_can_log_in_refresh_and_log_out_through_the_proxy(front: Front, a
         assert keys.headers["Cache-Control"] == "public, max-age=300"
         assert len(keys.json()["keys"]) >= 1
         assert client.get("/.well-known/openid-configuration").json()["issuer"] == "https://app.example.com"
-        assert client.get("/.well-known/nothing").json()["type"].endswith(":not-found")
+
+
+OURS = ("jwks.json", "oauth-authorization-server", "openid-configuration")
+THEIRS = (
+    "", "nothing", "security.txt", "acme-challenge/x", "change-password", "assetlinks.json", "jwks.jsonx", "jwks.json/",
+    "jwks.json/x", "xjwks.json", "openid-configuration/x", "webfinger?resource=x",
+)  # fmt: skip
+
+
+def test_only_three_well_known_paths_are_the_gateway_s_own(
+    front: Front, login: Login, application: EchoApplication
+) -> None:
+    """All others are the application's, and asked about."""
+    for name in OURS:
+        assert front.ask(f"/.well-known/{name}").status == 200
+    before = application.requests
+    for name in THEIRS:
+        assert front.ask(f"/.well-known/{name}").status == 401, name
+    assert application.requests == before
+    for name in THEIRS:
+        answer = front.ask(f"/.well-known/{name}", login.bearer)
+        assert answer.seen, name
+        assert answer.seen.target == f"/.well-known/{name}"

@@ -1,0 +1,173 @@
+"""
+What follows a body, and what `Connection` names, changes nothing of what the application learns.
+
+The application behind takes trailers for headers, as uvicorn with httptools does.
+"""
+
+import http.client
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from tests.harness import GatewayProcess, Login
+from tests.proxies.conftest import log_in
+from tests.proxies.echo import EchoApplication
+from tests.proxies.fronts import Answer, Front, with_seen
+from tests.proxies.test_protection import REMOTE
+
+FORGED = {
+    "Remote-User": "forged@example.com",
+    "Remote-Groups": "forged",
+    "Remote-Sub": "forged",
+    "Remote_User": "forged@example.com",
+    "X-Forwarded-For": "192.0.2.66",
+    "X-Forwarded-Proto": "forged",
+    "Authorization": "Bearer forged",
+    "Cookie": "forged=1",
+    "X-Anything": "forged",
+}
+HEAD = "POST /page HTTP/1.1\r\nHost: app.example.com\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+
+
+def fields(headers: Iterable[tuple[str, str]]) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1") + b"\r\n"
+
+
+def send_chunked(
+    front: Front, headers: Iterable[tuple[str, str]], chunks: bytes, trailers: Iterable[tuple[str, str]]
+) -> Answer:
+    """Send a body in chunks, with trailers; the status is 0 where the proxy ends the connection without an answer."""
+    with front.connect() as connection:
+        try:
+            connection.sendall(HEAD.encode() + fields(headers) + chunks + b"0\r\n" + fields(trailers))
+            response = http.client.HTTPResponse(connection, method="POST")
+            response.begin()
+            return with_seen(Answer(response.status, response.getheaders(), response.read()))
+        except (OSError, http.client.HTTPException):
+            return Answer(0, [], b"")
+
+
+def told(login: Login) -> dict[str, list[str]]:
+    """Give what the application has to learn, and nothing besides."""
+    return {
+        "Remote-User": [login.user.email],
+        "Remote-Groups": ["demo,staff"],
+        "Remote-Email": [login.user.email],
+        "Remote-Sub": [login.user.user_id],
+    }
+
+
+def check_unforged(answer: Answer, login: Login, application: EchoApplication, requests_before: int) -> None:
+    """Check that whatever the application was asked since then told it the truth."""
+    assert answer.status in (0, 200, 400, 411), answer.status
+    assert answer.seen or answer.status != 200
+    for seen in application.seen[requests_before:]:
+        assert {name: seen.values(name) for name in told(login)} == told(login)
+        assert not [pair for pair in seen.headers if "forged" in pair[1] or "192.0.2.66" in pair[1]]
+
+
+ANNOUNCEMENTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
+    "announced": lambda: [("Trailer", ", ".join(FORGED))],
+    "announced one by one": lambda: [("trailer", name) for name in FORGED],
+    "another announced": lambda: [("Trailer", "X-Checksum")],
+    "not announced": list,
+}
+
+
+@pytest.mark.parametrize("announcement", ANNOUNCEMENTS)
+@pytest.mark.parametrize("chunks", [b"", b"3\r\nabc\r\n", b"9c40\r\n" + b"x" * 40_000 + b"\r\n"], ids=len)
+def test_no_trailer_reaches_the_application(
+    chunks: bytes, announcement: str, tls_front: Front, login: Login, application: EchoApplication
+) -> None:
+    upgrade = [("Upgrade", "websocket"), ("Connection", "upgrade")]
+    named = [("Connection", "TE, Remote-User, Remote-Groups"), ("TE", "trailers")]
+    for headers in ([], [("TE", "trailers")], named, upgrade):
+        before = len(application.seen)
+        sent = [*login.bearer.items(), *ANNOUNCEMENTS[announcement](), *headers]
+        answer = send_chunked(tls_front, sent, chunks, FORGED.items())
+        check_unforged(answer, login, application, before)
+
+
+@pytest.mark.parametrize("announcement", ANNOUNCEMENTS)
+@pytest.mark.parametrize("body", [b"", b"abc"], ids=len)
+@pytest.mark.parametrize("length", ["with a length", "without one"])
+def test_no_trailer_reaches_the_application_over_http2(
+    length: str, body: bytes, announcement: str, tls_front: Front, login: Login, application: EchoApplication
+) -> None:
+    before = len(application.seen)
+    sent = [*login.bearer.items(), *ANNOUNCEMENTS[announcement](), ("te", "trailers")]
+    if length == "with a length":
+        sent.append(("content-length", str(len(body))))
+    answer = tls_front.ask_over_http2("/page", sent, method="POST", body=body, trailers=FORGED)
+    check_unforged(answer, login, application, before)
+
+
+def test_no_trailer_logs_anybody_in(tls_front: Front, login: Login, application: EchoApplication) -> None:
+    """Neither at the proxy's question nor at the gateway itself."""
+    before = application.requests
+    good = list(login.bearer.items())
+    for announcement in ([("Trailer", "Authorization")], []):
+        assert send_chunked(tls_front, announcement, b"3\r\nabc\r\n", good).status in (0, 400, 401, 411)
+        answer = tls_front.ask_over_http2("/page", announcement, method="POST", body=b"abc", trailers=good)
+        assert answer.status in (0, 400, 401, 411)
+    assert application.requests == before
+
+
+def test_http2_in_front_brings_the_body_and_who_it_is(tls_front: Front, login: Login) -> None:
+    """A browser may send each cookie in a field of its own (RFC 9113, section 8.2.3)."""
+    cookies = [("cookie", "a=b"), ("cookie", f"__Secure-access_token={login.access_token}"), ("cookie", "c=d")]
+    headers = list(login.bearer.items()) if tls_front.kind.name == "apache" else cookies
+    answer = tls_front.ask_over_http2("/page", [*headers, ("content-length", "3")], method="POST", body=b"abc")
+    assert answer.status == 200
+    assert answer.seen
+    assert (answer.seen.method, answer.seen.body) == ("POST", "abc")
+    assert {name: answer.seen.values(name) for name in told(login)} == told(login)
+    assert tls_front.ask_over_http2("/page").status == 401
+
+
+NAMED = [
+    *REMOTE,
+    "remote-user",
+    "REMOTE-USER",
+    "reMote-Groups",
+    ", ".join(REMOTE),
+    ",".join(name.lower() for name in REMOTE),
+    "Upgrade, Remote-User",
+    "keep-alive, remote-user",
+    "close,Remote-User",
+    " ,, Remote-User ,\tRemote-Sub\t,",
+    "Remote_User, Remote.User, Remote-User",
+    "X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host",
+    "Authorization, Remote-Email",
+    "Host, Remote-User, Content-Length",
+]
+REFUSED_BY_ENVOY = NAMED[-3:]
+
+
+@pytest.mark.parametrize("named", [[name] for name in NAMED] + [list(REMOTE), ["close", *REMOTE]], ids="|".join)
+def test_whatever_connection_names_the_application_learns_who_it_is(
+    named: list[str], front: Front, login: Login
+) -> None:
+    """Not only is nothing forged: what the gateway says arrives. Envoy refuses what it cannot obey."""
+    for forged in ([], [(name, "forged") for name in REMOTE]):
+        headers = [*login.bearer.items(), *forged, *(("Connection", names) for names in named)]
+        answer = front.ask("/page", headers)
+        if front.kind.name == "envoy" and named[0] in REFUSED_BY_ENVOY:
+            assert answer.status in (400, 401)
+            continue
+        assert answer.seen, answer.status
+        assert {name: answer.seen.values(name) for name in told(login)} == told(login)
+        (address,) = answer.seen.values("X-Forwarded-For")
+        assert address == "127.0.0.1" or front.kind.name == "envoy"
+        names = {name.strip().lower() for value in answer.seen.values("Connection") for name in value.split(",")}
+        assert names <= {"close", "keep-alive", "upgrade", ""}, "the application could obey what Connection names"
+
+
+def test_a_user_without_a_name_has_the_other_headers(front: Front, asked: GatewayProcess) -> None:
+    """What the gateway has nothing to say about is empty or missing, whatever Connection names."""
+    nameless = log_in(asked, name="", roles=("demo",))
+    seen = front.ask("/page", [*nameless.bearer.items(), ("Connection", ", ".join(REMOTE))]).seen
+    assert seen
+    assert seen.values("Remote-Name") in ([], [""])
+    assert seen.values("Remote-User") == [nameless.user.email]
+    assert seen.values("Remote-Groups") == ["demo"]

@@ -35,6 +35,10 @@ _OTHER_SERVICE_LINKS = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_[0
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _WINDOW_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 _DEFAULT_PORTS = {"http:": "80", "https:": "443"}
+_ORDERED_LIFETIMES = (
+    ("access_token_ttl_seconds", "refresh_idle_ttl_seconds", "an access token does not outlive its session"),
+    ("refresh_idle_ttl_seconds", "refresh_absolute_ttl_seconds", "no session is idle for longer than it lives"),
+)
 _MAPPED_IPV4 = ipaddress.IPv6Network("::ffff:0:0/96")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -408,6 +412,11 @@ def load_settings(flags: Mapping[str, object], environ: Mapping[str, str]) -> Lo
     if settings.cookie_samesite == "none" and not settings.is_https:
         reason = f"allowed is strict or lax, because the issuer {settings.issuer} is not https"
         raise _refusal("cookie_samesite", "none", origins["cookie_samesite"], reason)
+    for shorter, longer, reason in _ORDERED_LIFETIMES:
+        least, most = getattr(settings, shorter), getattr(settings, longer)
+        if least > most:
+            allowed = f"allowed is at most {longer} = {most} ({origins[longer]}): {reason}"
+            raise _refusal(shorter, least, origins[shorter], allowed)
     return LoadedSettings(settings, origins)
 
 

@@ -261,6 +261,18 @@ def test_a_secret_file_that_cannot_be_used_is_named(tmp_path: Path, content: byt
     assert reason in message
 
 
+LIFETIMES = ("access_token_ttl_seconds", "refresh_idle_ttl_seconds", "refresh_absolute_ttl_seconds")
+
+
+def lifetimes_for(name: str, value: int) -> dict[str, str]:
+    """Give what the other lifetimes have to be in the environment, so that they go with this one."""
+    if name not in LIFETIMES:
+        return {}
+    place = LIFETIMES.index(name)
+    shorter = {other: min(value, 3600) for other in LIFETIMES[:place]}
+    return {f"GATEWAY_{other.upper()}": str(shorter.get(other, value)) for other in LIFETIMES if other != name}
+
+
 @pytest.mark.parametrize(
     ("name", "least", "most"),
     [
@@ -281,8 +293,9 @@ def test_a_number_is_kept_within_its_range(tmp_path: Path, name: str, least: int
     """Both ends are allowed; one beyond either is refused with key, value, origin and range."""
     variable = f"GATEWAY_{name.upper()}"
     for value in (least, most):
-        assert getattr(load({variable: str(value)}).settings, name) == value
-        assert getattr(load(toml=written(tmp_path, f"{name} = {value}")).settings, name) == value
+        fitting = lifetimes_for(name, value)
+        assert getattr(load(fitting | {variable: str(value)}).settings, name) == value
+        assert getattr(load(fitting, toml=written(tmp_path, f"{name} = {value}")).settings, name) == value
     for value in (least - 1, most + 1, -1):
         allowed = f"allowed is {least} to {most}"
         assert refusal({variable: str(value)}) == f"{name} = {value} (environment {variable}): {allowed}"
@@ -302,7 +315,7 @@ def test_a_number_is_kept_within_its_range(tmp_path: Path, name: str, least: int
 def test_test_settings_lower_the_least_and_nothing_else(name: str, least: int) -> None:
     """`insecure_test_settings` may stand anywhere; the greatest value stays as it is."""
     variable, relaxed = f"GATEWAY_{name.upper()}", {"GATEWAY_INSECURE_TEST_SETTINGS": "true"}
-    assert getattr(load(relaxed | {variable: str(least)}).settings, name) == least
+    assert getattr(load(relaxed | lifetimes_for(name, least) | {variable: str(least)}).settings, name) == least
     assert f"allowed is {least} to " in refusal(relaxed | {variable: str(least - 1)})
     assert "allowed is" in refusal(relaxed | {variable: "999999999"})
     assert "allowed is" in refusal({"GATEWAY_INSECURE_TEST_SETTINGS": "false", variable: str(least)})
@@ -329,6 +342,36 @@ def test_a_value_of_another_type_in_the_file_is_refused(tmp_path: Path, line: st
     message = refusal(toml=toml)
     assert message.startswith(line.partition(" ")[0] + " = ")
     assert f"(file {toml}): allowed is " in message
+
+
+@pytest.mark.parametrize("relaxed", ["true", "false"])
+@pytest.mark.parametrize(
+    ("shorter", "longer"),
+    [
+        ("access_token_ttl_seconds", "refresh_idle_ttl_seconds"),
+        ("refresh_idle_ttl_seconds", "refresh_absolute_ttl_seconds"),
+    ],
+)
+def test_lifetimes_that_contradict_each_other_are_refused_by_name_and_value(
+    tmp_path: Path, shorter: str, longer: str, relaxed: str
+) -> None:
+    """Equal ones are allowed. Settings for tests excuse nothing."""
+    env = {"GATEWAY_INSECURE_TEST_SETTINGS": relaxed} | lifetimes_for(shorter, 300)
+    assert getattr(load(env | {f"GATEWAY_{shorter.upper()}": "300"}).settings, shorter) == 300
+    toml = written(tmp_path, f"{shorter} = 301")
+    message = refusal(env, toml=toml)
+    assert message.startswith(
+        f"{shorter} = 301 (file {toml}): allowed is at most {longer} = 300 (environment GATEWAY_{longer.upper()}): "
+    )
+    assert "\n" not in message
+
+
+def test_a_lifetime_that_contradicts_a_default_is_refused_too() -> None:
+    message = refusal({"GATEWAY_REFRESH_ABSOLUTE_TTL_SECONDS": "86400"})
+    assert message.startswith(
+        "refresh_idle_ttl_seconds = 1209600 (default): allowed is at most refresh_absolute_ttl_seconds = 86400 "
+        "(environment GATEWAY_REFRESH_ABSOLUTE_TTL_SECONDS): "
+    )
 
 
 def test_a_flag_out_of_range_is_named() -> None:

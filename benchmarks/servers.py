@@ -96,6 +96,7 @@ def mint(gateway: GatewayProcess, count: int, role: str = "demo") -> list[str]:
                 email=f"user{number:07d}@example.com",
                 name=f"User {number}",
                 now=opened.clock(),
+                session_seconds_left=3600,
             )
             for number in range(count)
         ]

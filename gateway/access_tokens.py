@@ -38,7 +38,7 @@ class AccessTokenMinter:
         issuer: Value of `iss`, byte for byte.
         audience: Value of `aud`.
         client_id: Value of `client_id`.
-        ttl_seconds: From `iat` to `exp`.
+        ttl_seconds: From `iat` to `exp`, where the session lives for so long.
         personal_claims: Which of `email` and `name` go into the token.
     """
 
@@ -57,7 +57,7 @@ class AccessTokenMinter:
         self._issuer = issuer
         self._audience = audience
         self._client_id = client_id
-        self.ttl_seconds = ttl_seconds
+        self._ttl_seconds = ttl_seconds
         self._personal_claims = personal_claims
         self._new_id = new_id
         self._thread = ThreadPoolExecutor(1, "sign")
@@ -66,8 +66,21 @@ class AccessTokenMinter:
         """Let the thread end."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
+    def lifetime_seconds(self, session_seconds_left: int) -> int:
+        """Give the seconds from `iat` to `exp`: a token does not outlive its session."""
+        return min(self._ttl_seconds, session_seconds_left)
+
     async def mint(
-        self, *, subject: str, family_id: str, auth_time: int, roles: tuple[str, ...], email: str, name: str, now: int
+        self,
+        *,
+        subject: str,
+        family_id: str,
+        auth_time: int,
+        roles: tuple[str, ...],
+        email: str,
+        name: str,
+        now: int,
+        session_seconds_left: int,
     ) -> str:
         """
         Give a signed token for one session (RFC 9068 section 2.2).
@@ -76,6 +89,8 @@ class AccessTokenMinter:
             family_id: Value of `sid`.
             auth_time: When the password was given, in seconds since the epoch.
             now: Value of `iat`, in seconds since the epoch.
+            session_seconds_left: For how long the session can still live unused, by the clock of Redis: a span, since
+                that clock and the one of *now* may differ.
 
         Raises:
             StoreUnavailable: This process has never seen the keyring.
@@ -87,7 +102,7 @@ class AccessTokenMinter:
             "aud": self._audience,
             "client_id": self._client_id,
             "iat": now,
-            "exp": now + self.ttl_seconds,
+            "exp": now + self.lifetime_seconds(session_seconds_left),
             "jti": self._new_id(),
             "sid": family_id,
             "auth_time": auth_time,

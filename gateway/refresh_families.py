@@ -70,7 +70,7 @@ class RefreshToken:
 
 @dataclass(frozen=True)
 class Opened:
-    """A new family. Times are Redis's, in whole seconds since the epoch."""
+    """A new family. Times are Redis's, in whole seconds since the epoch; `unannounced` is as in `mark`."""
 
     refresh_token: str
     family_id: str
@@ -84,8 +84,8 @@ class Rotation:
     """
     A presented token's successor, and what minting an access token needs: the user as stored now.
 
-    `outcome` is `rotated`, `replayed` or `healed`; `max_age_seconds` is how long the successor can still live
-    unused; `auth_time` is the time of the login, in seconds since the epoch.
+    `outcome` is `rotated`, `replayed` or `healed`; `max_age_seconds` is how long the session can still live
+    unused; `auth_time` is the time of the login, in seconds since the epoch; `unannounced` is as in `mark`.
     """
 
     outcome: str
@@ -97,6 +97,7 @@ class Rotation:
     email: str
     name: str
     roles: tuple[str, ...]
+    unannounced: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,7 @@ class RefreshFamilies:
         self._open = Script.load("family_open")
         self._rotate = Script.load("family_rotate")
         self._list = Script.load("family_list")
+        self._mark = Script.load("family_mark")
         self._revoke = Script.load("family_revoke")
 
     def parse(self, text: str) -> RefreshToken:
@@ -161,10 +163,11 @@ class RefreshFamilies:
             device: A short label; cut to 22 bytes.
 
         Returns:
-            The first refresh token, and the families that gave way and must be announced and then revoked.
+            The first refresh token, and the families that gave way and must be ended.
 
         Raises:
             InvalidCredentials: The user is disabled, gone, or has another password by now.
+            StoreUnavailable: Redis did not answer, or the family was ended before it did.
         """
         reply = await self._store.run(
             self._open,
@@ -176,16 +179,18 @@ class RefreshFamilies:
             self._max_per_user,
             _pack_tail(address, device),
         )
+        if reply[0] == b"ended":
+            raise StoreUnavailable("ended")
         if reply[0] != b"opened":
             raise InvalidCredentials
         _check_echo(reply[1], family_id)
-        now_ms, end_ms = reply[2], reply[3]
+        now_ms, created_ms, end_ms = reply[2:5]
         return Opened(
             refresh_token=RefreshToken(user_id, family_id, 0).format(self._keychain.current),
             family_id=family_id,
-            auth_time=now_ms // 1000,
+            auth_time=created_ms // 1000,
             max_age_seconds=(end_ms - now_ms) // 1000,
-            unannounced=tuple(field.decode() for field in reply[4:]),
+            unannounced=_texts(reply[5:]),
         )
 
     async def rotate(self, presented: RefreshToken) -> Rotation:
@@ -224,7 +229,7 @@ class RefreshFamilies:
         if outcome in ("unknown", "expired"):
             raise RefreshTokenInvalid(outcome)
         generation, now_ms, created_ms, end_ms = reply[2:6]
-        email, name, roles = (value.decode() for value in reply[6:9])
+        email, name, roles, cut_off = _texts(reply[6:10])
         successor = RefreshToken(presented.user_id, presented.family_id, generation)
         return Rotation(
             outcome=outcome,
@@ -236,6 +241,7 @@ class RefreshFamilies:
             email=email,
             name=name,
             roles=tuple(roles.split(",")) if roles else (),
+            unannounced=(cut_off,) if cut_off else (),
         )
 
     async def list(self, user_id: str) -> list[Family]:
@@ -248,23 +254,40 @@ class RefreshFamilies:
         ]
         return families
 
-    async def marked(self, user_id: str) -> tuple[str, ...]:
-        """Give the families of a user that are marked as ended, and whose revocation may not have been announced."""
-        families = await self._store.fields(self._keys(user_id)[0])
-        return tuple(family_id.decode() for family_id, packed in families.items() if packed[0] == 1)
+    async def mark(self, user_id: str, family_ids: tuple[str, ...]) -> tuple[str, ...]:
+        """
+        Mark families as ended: from here on they never work again, whatever becomes of the rest. Works at `maxmemory`.
+
+        Returns:
+            What is to be announced and then revoked, see `gateway.revocations`: those of the families that are there,
+            marked before or now, and the cut-off of the user where that has not been announced yet.
+        """
+        return (await self._mark_some(user_id, "", family_ids))[1]
+
+    async def mark_all(self, user_id: str) -> tuple[int, tuple[str, ...]]:
+        """Mark all families of a user likewise, and cut off those that Redis has lost; give how many lived, too."""
+        return await self._mark_some(user_id, "all", ())
+
+    async def _mark_some(self, user_id: str, which: str, family_ids: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+        nonce = self._new_nonce()
+        living, *revocations = await self._store.run(
+            self._mark, self._keys(user_id), which, self._idle_ttl_seconds, nonce, *family_ids, durable=True
+        )
+        return living, _texts(revocations)
 
     async def exists(self, user_id: str, family_id: str) -> bool:
         """Tell whether Redis has this family, alive or as a mark."""
         return bool(await self._store.execute("HEXISTS", self._keys(user_id)[0], family_id))
 
-    async def revoke(self, user_id: str, family_ids: tuple[str, ...]) -> int:
-        """Delete families whose revocation has been announced, and give how many there were. Works at `maxmemory`."""
-        if not family_ids:
+    async def revoke(self, user_id: str, announced: tuple[str, ...]) -> int:
+        """
+        Delete families whose revocation has been announced, and give how many there were. Works at `maxmemory`.
+
+        Nobody waits for a confirmation: where the deletion is lost the mark is not.
+        """
+        if not announced:
             return 0
-        families_key, _ = self._keys(user_id)
-        count: int = await self._store.run(
-            self._revoke, [families_key], self._idle_ttl_seconds, *family_ids, durable=True
-        )
+        count: int = await self._store.run(self._revoke, self._keys(user_id), self._idle_ttl_seconds, *announced)
         return count
 
     def _keys(self, user_id: str) -> tuple[str, str]:
@@ -295,6 +318,10 @@ def _pack_tail(address: str, device: str) -> bytes:
 def _unpack_tail(tail: bytes) -> tuple[str, str]:
     octets, label = tail[1 : 1 + tail[0]], tail[1 + tail[0] :]
     return (str(ipaddress.ip_address(octets)) if octets else ""), label.decode("ascii")
+
+
+def _texts(words: list[bytes]) -> tuple[str, ...]:
+    return tuple(word.decode() for word in words)
 
 
 def _check_echo(echo: bytes, family_id: str) -> None:

@@ -3,12 +3,18 @@ Revoked sessions whose access tokens are still out: announced through a Redis st
 
 Every gateway process follows the stream and keeps a view of it, so that verifying a token never asks Redis. The
 process that announces a revocation applies it to its own view first.
+
+A revocation is a text: the `sid` of a session, the `jti` of a token, or a cut-off, "<user id> <second> <sid or
+nothing>". A cut-off ends all sessions of a user whose `auth_time` is that second or an earlier one, those too that
+Redis has lost, but for the one session that is kept. The second is of Redis's clock, as `auth_time` is, and no session
+that is opened later has such an `auth_time` (docs/decisions/0010-cut-offs.md).
 """
 
 import asyncio
 import contextlib
 import logging
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -28,6 +34,7 @@ PAGE_ENTRIES_WHILE_SERVING = 50
 ANNOUNCED_AGAIN_WITHIN_SECONDS = 1.0
 MAX_ANNOUNCED_AGAIN = 1000
 BEGINNING: StreamEntry = ("0-0", {})
+_CUT_OFF = re.compile(r"(\S+) ([0-9]{1,16}) (\S*)")
 
 logger = logging.getLogger("gateway.revocations")
 
@@ -37,6 +44,13 @@ class _Entry(NamedTuple):
 
     forget_at: int
     added_ms: int | None
+
+
+class _CutOff(NamedTuple):
+    """The last second of logins that are ended, and the session that is not."""
+
+    second: int
+    kept: str
 
 
 class Revocations:
@@ -69,6 +83,7 @@ class Revocations:
         self._announce = Script.load("revocation_announce")
         self._stream = store.key("revocations")
         self._entries: dict[str, _Entry] = {}
+        self._cut_offs: dict[str, _CutOff] = {}
         self._next_pruning = 0
         self._heard_at = 0.0
         self._last_read = BEGINNING
@@ -81,6 +96,12 @@ class Revocations:
     def __contains__(self, session_or_token_id: str) -> bool:
         """Tell whether this `sid` or `jti` was revoked."""
         return session_or_token_id in self._entries
+
+    def has_ended(self, subject: str, family_id: str, auth_time: int) -> bool:
+        """Tell whether a session was revoked, alone or with all those of its user."""
+        cut_off = self._cut_offs.get(subject)
+        is_cut_off = cut_off is not None and auth_time <= cut_off.second and family_id != cut_off.kept
+        return is_cut_off or family_id in self._entries
 
     @property
     def was_read(self) -> bool:
@@ -102,18 +123,21 @@ class Revocations:
         """Tell whether verdicts may go by this view: it was read, and it is not older than it may be."""
         return self._was_read.is_set() and (not self._max_lag_seconds or self.lag_seconds <= self._max_lag_seconds)
 
-    async def announce(self, family_ids: tuple[str, ...]) -> None:
+    async def announce(self, revocations: tuple[str, ...]) -> None:
         """
         Refuse these sessions here at once, and tell every other gateway.
+
+        Args:
+            revocations: Each as described above.
 
         Raises:
             StoreUnavailable: The others do not know yet; the caller should try again. Here they stay refused.
         """
-        if not family_ids:
+        if not revocations:
             return
-        for family_id in family_ids:
-            self._remember(family_id)
-        await self._add(family_ids, durable=True)
+        for revocation in revocations:
+            self._remember(revocation)
+        await self._add(revocations, durable=True)
 
     async def follow(self) -> None:
         """
@@ -142,9 +166,9 @@ class Revocations:
             page = PAGE_ENTRIES_WHILE_SERVING if self.was_read else PAGE_ENTRIES
             entries = await self._store.read_stream(self._stream, last[0], page, wait=caught_up)
             for entry in entries:
-                family_ids = self._learn(entry)
+                revocations = self._learn(entry)
                 if not caught_up:
-                    shown.update(family_ids)
+                    shown.update(revocations)
             if not await self._goes_on(last, entries[0][0] if entries else None):
                 return
             last = entries[-1] if entries else last
@@ -177,25 +201,38 @@ class Revocations:
         self._heard_at = self._monotonic()
         self._was_read.set()
 
-    async def _add(self, family_ids: tuple[str, ...], *, durable: bool) -> None:
+    async def _add(self, revocations: tuple[str, ...], *, durable: bool) -> None:
         retention_ms = (LONGEST_ACCESS_TOKEN_LIFE_SECONDS + MARGIN_SECONDS) * 1000
-        await self._store.run(self._announce, [self._stream], retention_ms, *family_ids, durable=durable)
+        await self._store.run(self._announce, [self._stream], retention_ms, *revocations, durable=durable)
 
     def _learn(self, entry: StreamEntry) -> list[str]:
         """Remember what an entry says, and give it; one that was read before is no news and lives no longer for it."""
-        family_ids = [value.decode(errors="replace") for value in entry[1].values()]
+        revocations = [value.decode(errors="replace") for value in entry[1].values()]
         is_new = _order(entry) > self._heard_up_to
         self._heard_up_to = max(self._heard_up_to, _order(entry))
-        for family_id in family_ids:
-            self._lost.discard(family_id)
-            known = self._entries.get(family_id)
+        for revocation in revocations:
+            self._lost.discard(revocation)
+            known = self._entries.get(revocation)
             if is_new or known is None or known.added_ms is None:
-                self._remember(family_id, _order(entry)[0])
-        return family_ids
+                self._remember(revocation, _order(entry)[0])
+        return revocations
 
-    def _remember(self, family_id: str, added_ms: int | None = None) -> None:
+    def _remember(self, revocation: str, added_ms: int | None = None) -> None:
         forget_at = self._clock() + LONGEST_ACCESS_TOKEN_LIFE_SECONDS + MARGIN_SECONDS
-        self._entries[family_id] = _Entry(forget_at, added_ms)
+        self._entries[revocation] = _Entry(forget_at, added_ms)
+        self._cut_off(revocation)
+
+    def _cut_off(self, revocation: str) -> None:
+        """Heed a revocation if it is a cut-off. The latest says all that those before it said."""
+        match = _CUT_OFF.fullmatch(revocation)
+        if match is None:
+            return
+        subject, second, kept = match[1], int(match[2]), match[3]
+        known = self._cut_offs.get(subject)
+        if known is None or second > known.second:
+            self._cut_offs[subject] = _CutOff(second, kept)
+        elif second == known.second and kept != known.kept:
+            self._cut_offs[subject] = _CutOff(second, "")  # each has ended what the other one kept
 
     def _note_lost(self, shown: set[str], *, is_whole: bool) -> None:
         """
@@ -206,9 +243,9 @@ class Revocations:
         """
         oldest_ms = self._heard_up_to[0] - LONGEST_ACCESS_TOKEN_LIFE_SECONDS * 1000 if is_whole else float("inf")
         lost = [
-            family_id
-            for family_id, entry in self._entries.items()
-            if family_id not in shown and (entry.added_ms is None or entry.added_ms > oldest_ms)
+            revocation
+            for revocation, entry in self._entries.items()
+            if revocation not in shown and (entry.added_ms is None or entry.added_ms > oldest_ms)
         ]
         self._lost = set(lost[-MAX_ANNOUNCED_AGAIN:]) | (set() if is_whole else self._lost)
         self._announce_lost_soon()
@@ -233,7 +270,10 @@ class Revocations:
         if now < self._next_pruning:
             return
         self._next_pruning = now + MARGIN_SECONDS
-        self._entries = {family_id: entry for family_id, entry in self._entries.items() if entry.forget_at > now}
+        self._entries = {revocation: entry for revocation, entry in self._entries.items() if entry.forget_at > now}
+        self._cut_offs.clear()
+        for revocation in self._entries:
+            self._cut_off(revocation)
 
 
 def _order(entry: StreamEntry) -> tuple[int, ...]:

@@ -55,20 +55,31 @@ class Gateway:
 
     async def end_families(self, user_id: str, family_ids: tuple[str, ...]) -> int:
         """
-        End sessions for good: announce first, delete second, and give how many were there to delete.
+        End sessions for good, and give how many of them were there: mark them first, announce second, delete third.
 
-        A crash in between leaves dead access tokens and a family whose next use, or next ending, makes it good.
+        From the mark on they never work again. What a crash, or an error, leaves half done is completed by the next
+        use of such a session, or the next ending.
 
         Raises:
-            StoreUnavailable: Not everybody knows; the caller should try again. This process refuses them already.
+            StoreUnavailable: Not everybody knows; the caller should try again.
         """
-        await self.revocations.announce(family_ids)
-        return await self.families.revoke(user_id, family_ids)
+        return await self.finish_ending(user_id, await self.families.mark(user_id, family_ids)) if family_ids else 0
 
     async def end_all_families(self, user_id: str) -> int:
-        """End all sessions of a user likewise, those too that a crash left half ended; these are not counted."""
-        await self.end_families(user_id, await self.families.marked(user_id))
-        return await self.end_families(user_id, tuple(one.family_id for one in await self.families.list(user_id)))
+        """End all sessions of a user likewise, also those that Redis has lost; give how many lived until now."""
+        living, revocations = await self.families.mark_all(user_id)
+        await self.finish_ending(user_id, revocations)
+        return living
+
+    async def finish_ending(self, user_id: str, revocations: tuple[str, ...]) -> int:
+        """
+        Announce and delete what has been marked, and give how many sessions there were.
+
+        Raises:
+            StoreUnavailable: As above. This process refuses them already.
+        """
+        await self.revocations.announce(revocations)
+        return await self.families.revoke(user_id, revocations)
 
 
 QuickAnswer = Callable[[Scope], tuple[int, bytes] | None]

@@ -118,8 +118,8 @@ class Users:
     """
     All users.
 
-    Methods that change what a session stands on mark the user's families as ended in the same script and give
-    their ids: the caller announces these and then revokes them.
+    Methods that change what a session stands on mark the user's families as ended in the same script, cut off those
+    that Redis has lost, and give what the caller is to announce and then to revoke (`gateway.revocations`).
     """
 
     def __init__(self, store: Store, clock: Clock, new_id: Callable[[], str] = new_user_id) -> None:
@@ -128,6 +128,7 @@ class Users:
         self._new_id = new_id
         self._create = Script.load("user_create")
         self._change = Script.load("user_change")
+        self._remove = Script.load("user_remove")
         self._claim = Script.load("email_claim")
         self._release = Script.load("email_release")
 
@@ -206,7 +207,7 @@ class Users:
                 yield user
 
     async def set_active(self, user_id: str, is_active: bool) -> tuple[str, ...]:
-        """Enable or disable a user; disabling gives the families that it ended. Raises `UnknownUser`."""
+        """Enable or disable a user; disabling gives the revocations that it makes. Raises `UnknownUser`."""
         return await self._apply(user_id, {"is_active": "1" if is_active else "0"}, end_sessions=not is_active)
 
     async def set_roles(self, user_id: str, roles: tuple[str, ...]) -> None:
@@ -217,7 +218,8 @@ class Users:
         self, user_id: str, password_hash: str, *, expected_version: int | None = None, keep_family: str = ""
     ) -> tuple[str, ...]:
         """
-        Store the hash of a new password and give the families that it ended: all, or all but *keep_family*.
+        Store the hash of a new password and give the revocations that it makes: of all families, or of all but
+        *keep_family*, if that lives.
 
         Raises:
             UnknownUser: There is no such user.
@@ -232,10 +234,16 @@ class Users:
         """Store another hash of the very same password. Raises `UnknownUser` and `UserChanged`."""
         await self._apply(user_id, {"password_hash": password_hash}, expected_version, durable=False)
 
-    async def remove(self, user_id: str, email: str) -> None:
-        """Delete a user whose sessions have been ended and announced (by `set_active`)."""
-        await self._store.execute("DEL", self._key(user_id), self._store.key(f"families:{{{user_id}}}"), durable=True)
+    async def remove(self, user_id: str, email: str) -> tuple[str, ...]:
+        """
+        Delete a user whose sessions have been ended and announced (by `set_active`), and give the revocations that are
+        left to make: of who has logged in since, if somebody has enabled the user meanwhile.
+        """
+        reply = await self._store.run(
+            self._remove, [self._key(user_id), self._store.key(f"families:{{{user_id}}}")], durable=True
+        )
         await self._store.run(self._release, [self._email_key(email)], user_id, durable=True)
+        return tuple(revocation.decode() for revocation in reply)
 
     async def _apply(
         self,
@@ -262,7 +270,7 @@ class Users:
             raise UnknownUser(f"there is no user {user_id}")
         if reply[0] == b"conflict":
             raise UserChanged(f"the password of {user_id} was changed in the meantime: try again")
-        return tuple(family_id.decode() for family_id in reply[1:])
+        return tuple(revocation.decode() for revocation in reply[1:])
 
     async def _is_there(self, user_id: str, fields: dict[str, str], *, durable: bool) -> bool:
         """Write a user, or without *fields* settle that one who is not there never will be."""

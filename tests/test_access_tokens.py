@@ -65,6 +65,7 @@ async def mint(tokens: AccessTokenMinter, **changes: Any) -> str:
         "email": "zoë@example.com",
         "name": "Zoë 漢字",
         "now": NOW,
+        "session_seconds_left": TTL_SECONDS,
     }
     return await tokens.mint(**facts | changes)
 

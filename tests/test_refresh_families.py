@@ -595,19 +595,20 @@ class TestOpening:
 
         somebody_is_in = asyncio.Event()
 
+        auth_times: dict[str, int] = {}
+
         async def login() -> RefreshToken:
-            opened = await open_family(families, user_id)
+            opened = await families.open(user_id, 1, new_family_id(), "192.0.2.7", "Firefox on Linux")
+            auth_times[opened.family_id] = opened.auth_time
             somebody_is_in.set()
-            return opened
+            return families.parse(opened.refresh_token)
 
         async def end() -> tuple[str, ...]:
             await somebody_is_in.wait()
             if change == "set_password":
                 return await users.set_password(user_id, "another hash")
             ended = await users.set_active(user_id, False)
-            if change == "remove":
-                await users.remove(user_id, user.email)
-            return ended
+            return await users.remove(user_id, user.email) if change == "remove" else ended
 
         logins = (login() for _ in range(40))
         refreshes = (families.rotate(token) for _ in range(40))
@@ -618,14 +619,145 @@ class TestOpening:
         }  # fmt: skip
         assert not unexpected
         assert await families.list(user_id) == []
+        # Nor does an access token that was made of any of these answers.
+        (revocations,) = [answer for answer in answers if isinstance(answer, tuple)]
+        view = Revocations(store, lambda: 0)
+        await view.announce((revocations[-1],))
+        auth_times |= {answer.family_id: answer.auth_time for answer in answers if isinstance(answer, Rotation)}
+        assert auth_times
+        assert all(view.has_ended(user_id, *session) for session in auth_times.items())
         with pytest.raises(InvalidCredentials):
             await open_family(families, user_id)
         if change != "remove":
             assert (await record_of(store, token)).ended == 1
 
 
+class TestCuttingOff:
+    """Ending all sessions of a user, those too that Redis has lost."""
+
+    async def test_it_names_the_families_and_the_second_up_to_which_logins_have_ended(self, store: Store) -> None:
+        families, users = make_families(store), Users(store, lambda: 0)
+        user_id = await add_user(store)
+        tokens = [await open_family(families, user_id) for _ in range(3)]
+        now = (await store.execute("TIME"))[0]
+        *ended, cut_off = await users.set_password(user_id, "another hash", keep_family=tokens[1].family_id)
+        assert set(ended) == {tokens[0].family_id, tokens[2].family_id}
+        subject, second, kept = cut_off.split(" ")
+        assert (subject, kept) == (user_id, tokens[1].family_id)
+        assert int(now) <= int(second) <= int(now) + 1
+        assert [family.family_id for family in await families.list(user_id)] == [tokens[1].family_id]
+
+    async def test_a_family_that_does_not_live_is_not_kept(self, store: Store) -> None:
+        families, users = make_families(store), Users(store, lambda: 0)
+        user_id = await add_user(store)
+        token = await open_family(families, user_id)
+        await families.mark(user_id, (token.family_id,))
+        for family_id in (token.family_id, new_family_id()):
+            ended = await users.set_password(user_id, secrets.token_hex(8), keep_family=family_id)
+            assert ended[0] == token.family_id
+            assert ended[-1].endswith(" ")
+
+    async def test_a_login_in_the_second_of_a_cut_off_counts_as_one_of_the_next(self, store: Store) -> None:
+        """Also where Redis's clock has gone back since; its session does not live longer for that."""
+        families = make_families(store, idle_ttl_seconds=ABSOLUTE_SECONDS)
+        user_id = await add_user(store)
+        now = int((await store.execute("TIME"))[0])
+        _, (cut_off,) = await families.mark_all(user_id)
+        assert int(cut_off.split(" ")[1]) >= now
+        for ahead in (0, 1, 100):
+            second = now + ahead
+            await store.execute("HSET", store.key(f"user:{{{user_id}}}"), "cut_off", str(second))
+            opened = await families.open(user_id, 1, new_family_id(), "", "")
+            assert opened.auth_time > second
+            assert ABSOLUTE_SECONDS - 2 <= opened.max_age_seconds <= ABSOLUTE_SECONDS
+            await store.execute("DEL", families_key(store, user_id))  # lost, and cut off all the same
+            _, (cut_off,) = await families.mark_all(user_id)
+            assert int(cut_off.split(" ")[1]) >= opened.auth_time
+
+    async def test_a_second_never_goes_back(self, store: Store) -> None:
+        families, user_id = make_families(store), await add_user(store)
+        later = int((await store.execute("TIME"))[0]) + 50
+        await store.execute("HSET", store.key(f"user:{{{user_id}}}"), "cut_off", str(later))
+        assert (await families.mark_all(user_id))[1][-1] == f"{user_id} {later} "
+
+    async def test_it_is_told_until_it_was_announced(self, store: Store) -> None:
+        """By every login, refresh and ending: whoever was to announce it may have crashed."""
+        families, users = make_families(store), Users(store, lambda: 0)
+        user_id = await add_user(store)
+        token = await open_family(families, user_id)
+        (cut_off,) = await users.set_password(user_id, "another hash", keep_family=token.family_id)
+        rotation = await families.rotate(token)
+        opened = await families.open(user_id, 2, new_family_id(), "", "")
+        assert rotation.unannounced == opened.unannounced == (cut_off,)
+        assert await families.mark(user_id, (opened.family_id,)) == (opened.family_id, cut_off)
+        assert await families.revoke(user_id, (opened.family_id, cut_off)) == 1
+        assert (await families.rotate(token)).unannounced == ()
+        assert (await families.open(user_id, 2, new_family_id(), "", "")).unannounced == ()
+
+    async def test_one_that_was_made_since_is_not_taken_for_announced(self, store: Store) -> None:
+        families, user_id = make_families(store), await add_user(store)
+        _, first = await families.mark_all(user_id)
+        await store.execute("HSET", store.key(f"user:{{{user_id}}}"), "cut_off", "9999999999")
+        _, second = await families.mark_all(user_id)
+        await families.revoke(user_id, first)
+        assert await families.mark(user_id, (new_family_id(),)) == second
+
+    async def test_of_a_user_who_is_gone_nothing_is_kept(self, store: Store) -> None:
+        families, users = make_families(store), Users(store, lambda: 0)
+        user_id = await add_user(store)
+        user = await users.get(user_id)
+        assert user is not None
+        token = await open_family(families, user_id)
+        first = await users.remove(user_id, user.email)
+        again = await users.remove(user_id, user.email)
+        assert first[:-1] == again[:-1] == (token.family_id,)
+        assert first[-1].startswith(f"{user_id} ")
+        assert (await families.mark_all(user_id))[1][0] == token.family_id
+        assert await store.execute("EXISTS", store.key(f"user:{{{user_id}}}")) == 0
+
+
 class TestRevoking:
     """Ending families for good."""
+
+    async def test_a_marked_family_never_works_again(self, store: Store) -> None:
+        """Nor does marking it once more, which lets the mark live on, give it another life."""
+        families = make_families(store)
+        user_id = await add_user(store)
+        first, second = [await open_family(families, user_id) for _ in range(2)]
+        assert await families.mark(user_id, (first.family_id, new_family_id())) == (first.family_id,)
+        before = await age(store, first, rotated=100)
+        assert await families.mark(user_id, (first.family_id,)) == (first.family_id,)
+        after = await record_of(store, first)
+        assert (after.ended, after.nonce) == (1, before.nonce)
+        assert after.rotated - before.rotated >= 100_000
+        for token in (first, dataclasses.replace(first, generation=9)):
+            refused = await refused_as(RefreshTokenInvalid, families.rotate(token))
+            assert refused.unannounced == (first.family_id,)
+        assert [family.family_id for family in await families.list(user_id)] == [second.family_id]
+
+    async def test_all_are_counted_that_lived_and_named_that_are_there(self, store: Store) -> None:
+        """Also when the command is sent again, since its answer was lost on the way."""
+        families = make_families(store, new_nonce=lambda: 77)
+        user_id = await add_user(store)
+        tokens = [await open_family(families, user_id) for _ in range(4)]
+        await make_families(store).mark(user_id, (tokens[0].family_id,))
+        await age(store, tokens[1], rotated=IDLE_SECONDS)
+        for _ in range(2):
+            living, named = await families.mark_all(user_id)
+            assert living == 2
+            assert set(named[:-1]) == {token.family_id for token in tokens}
+
+    async def test_a_login_whose_family_was_ended_before_it_heard_of_it_does_not_open_it_again(
+        self, store: Store
+    ) -> None:
+        """The command is sent again when a connection breaks."""
+        families = make_families(store)
+        user_id, family_id = await add_user(store), new_family_id()
+        await families.open(user_id, 1, family_id, "", "")
+        await families.mark(user_id, (family_id,))
+        with pytest.raises(StoreUnavailable):
+            await families.open(user_id, 1, family_id, "", "")
+        assert await families.list(user_id) == []
 
     async def test_a_revoked_family_is_gone_and_the_others_stay(self, store: Store) -> None:
         families = make_families(store)
@@ -684,11 +816,16 @@ class TestRevoking:
         with pytest.raises(StoreUnavailable):
             await families.rotate(current)
         await refused_as(RefreshTokenReused, families.rotate(reused))
-        await revocations.announce((reused.family_id, mine.family_id))
-        assert await families.revoke(ann, (reused.family_id, mine.family_id)) == 2
-        assert await users.set_active(ben, False) == (theirs.family_id,)
-        assert await users.set_password(ann, "another hash") == (current.family_id,)
+        both = (reused.family_id, mine.family_id)
+        assert await families.mark(ann, both) == both
+        await revocations.announce(both)
+        assert await families.revoke(ann, both) == 2
+        assert (await users.set_active(ben, False))[:-1] == (theirs.family_id,)
+        assert (await users.set_password(ann, "another hash"))[:-1] == (current.family_id,)
         assert await store.execute("XLEN", store.key("revocations")) == 2
+
+        assert (await families.mark_all(ann))[0] == 0
+        assert (await users.remove(ben, "ben@example.com"))[0] == theirs.family_id
 
         server.command("CONFIG", "SET", "maxmemory", "0")
         for token in (reused, mine, current, theirs):

@@ -562,3 +562,94 @@ async def test_a_view_may_be_asked_for_so_long_and_no_longer_when_there_is_a_lim
         server.start()
         assert await until(lambda: limited.may_be_asked) < 1.0
     await store.close()
+
+
+USER = "usr_" + "A" * 22
+
+
+def cut_off(second: int, kept: str = "", subject: str = USER) -> str:
+    return f"{subject} {second} {kept}"
+
+
+async def test_a_cut_off_ends_the_sessions_up_to_its_second_but_for_the_one_that_is_kept(store: Store) -> None:
+    """Here at once, elsewhere within a second, and at a gateway that starts later."""
+    announcer = Revocations(store, FakeClock())
+    async with following(Revocations(store, FakeClock())) as view:
+        assert await view.wait_until_read(2)
+        await announcer.announce(("a-family", cut_off(1000, "kept")))
+        seconds = await until(lambda: view.has_ended(USER, "another", 1000))
+        assert seconds < 1.0
+        async with following(Revocations(store, FakeClock())) as late:
+            assert await late.wait_until_read(2)
+            for each in (announcer, view, late):
+                assert each.has_ended(USER, "a-family", 1001)
+                assert each.has_ended(USER, "another", 0)
+                assert each.has_ended(USER, "another", 1000)
+                assert not each.has_ended(USER, "another", 1001)
+                assert not each.has_ended(USER, "kept", 1000)
+                assert not each.has_ended("usr_" + "B" * 22, "another", 1000)
+    entries = await store.read_stream(store.key("revocations"), "0-0", 9, wait=False)
+    assert [fields for _, fields in entries] == [{b"sid": b"a-family"}, {b"sub": cut_off(1000, "kept").encode()}]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "ended", "alive"),
+    [
+        ((1000, "a"), (1001, ""), [("a", 1001), ("b", 1001)], [("a", 1002)]),
+        ((1000, "a"), (1001, "b"), [("a", 1001)], [("b", 1001), ("b", 1000)]),
+        ((1000, "a"), (1000, "a"), [("b", 1000)], [("a", 1000)]),
+        ((1000, "a"), (1000, "b"), [("a", 1000), ("b", 1000)], [("b", 1001)]),
+        ((1000, "a"), (1000, ""), [("a", 1000)], [("a", 1001)]),
+    ],
+)
+@pytest.mark.parametrize("is_turned", [False, True])
+async def test_of_several_cut_offs_each_holds(
+    first: tuple[int, str],
+    second: tuple[int, str],
+    ended: list[tuple[str, int]],
+    alive: list[tuple[str, int]],
+    is_turned: bool,
+    store: Store,
+) -> None:
+    """In whatever order they are heard."""
+    view = Revocations(store, FakeClock())
+    for one in (second, first) if is_turned else (first, second):
+        await view.announce((cut_off(*one),))
+    assert all(view.has_ended(USER, *session) for session in ended)
+    assert not any(view.has_ended(USER, *session) for session in alive)
+
+
+async def test_a_cut_off_is_forgotten_when_no_access_token_can_be_left_and_never_before(store: Store) -> None:
+    clock = FakeClock()
+    async with following(Revocations(store, clock)) as view:
+        announcer = Revocations(store, clock)
+        await announcer.announce((cut_off(1000, "kept"),))
+        await until(lambda: view.has_ended(USER, "another", 1000))
+        for seconds in (FORGOTTEN_AFTER_SECONDS - 1, 1 + 60):
+            clock.now += seconds
+            await announcer.announce((cut_off(5, subject="usr_" + "B" * 22),))
+            await heard_by(view, announcer)
+            assert view.has_ended(USER, "another", 1000) is (seconds > 61)
+        assert view.has_ended("usr_" + "B" * 22, "another", 5)
+
+
+async def test_a_cut_off_that_redis_has_lost_is_announced_again(store: Store, breaking: BreakingStore) -> None:
+    stream = store.key("revocations")
+    await Revocations(store, FakeClock()).announce((cut_off(1000, "kept"), "last"))
+    async with following(Revocations(breaking, FakeClock())) as view:
+        await until(lambda: "last" in view)
+        async with breaking.broken():
+            await store.execute("DEL", stream)
+        await until(lambda: view.counters["announced_again"] == 2)
+        async with following(Revocations(store, FakeClock())) as late:
+            await until(lambda: late.has_ended(USER, "another", 1000))
+            assert not late.has_ended(USER, "kept", 1000)
+
+
+@pytest.mark.parametrize("text", [USER, f"{USER} x ", f"{USER} 1", f"{USER} -1 ", f"{USER} 1 a b", f" 1 {USER}", "  "])
+async def test_what_is_no_cut_off_ends_nothing(text: str, store: Store) -> None:
+    """Somebody else wrote it."""
+    await store.execute("XADD", store.key("revocations"), "*", "sub", text)
+    async with following(Revocations(store, FakeClock())) as view:
+        assert await view.wait_until_read(2)
+        assert not view.has_ended(USER, "a-family", 0)

@@ -190,8 +190,7 @@ def remove(ctx: click.Context, email: str) -> None:
     async def work(gateway: Gateway) -> int:
         user = await _find(gateway, email)
         ended = await _end(gateway, user, await gateway.users.set_active(user.user_id, False))
-        await gateway.users.remove(user.user_id, user.email)
-        return ended
+        return ended + await _end(gateway, user, await gateway.users.remove(user.user_id, user.email))
 
     click.echo(f"removed; sessions ended: {run_with_gateway(ctx, work)}")
 
@@ -203,8 +202,8 @@ async def _find(gateway: Gateway, email: str) -> User:
     return user
 
 
-async def _end(gateway: Gateway, user: User, family_ids: tuple[str, ...]) -> int:
-    return await gateway.end_families(user.user_id, family_ids)
+async def _end(gateway: Gateway, user: User, revocations: tuple[str, ...]) -> int:
+    return await gateway.finish_ending(user.user_id, revocations)
 
 
 def _read_password(from_stdin: bool, generate: bool) -> str:

@@ -61,15 +61,46 @@ local function mark_family(key, id, family, now, nonce)
   extend_families(key, now, family_end(family))
 end
 
--- Marks every family of the hash but `keep` as ended and gives their ids.
-local function mark_families(key, keep, now)
-  local fields, marked = redis.call('HGETALL', key), {}
+-- The last second of logins whose families have all been ended, those too that Redis has lost; -1 for none.
+local function cut_off_at(user_key)
+  return tonumber(redis.call('HGET', user_key, 'cut_off') or -1)
+end
+
+-- When a login counts as having been, in milliseconds: access tokens tell its second alone, so that one in the second of
+-- a cut-off counts as one of the next second. The user remembers the last one that was put off so.
+local function put_behind_cut_off(user_key, now)
+  local second = cut_off_at(user_key) + 1
+  if now >= second * 1000 then return now end
+  redis.call('HSET', user_key, 'put_off', string.format('%.0f', second))
+  return second * 1000
+end
+
+-- What every gateway has yet to be told of a user: "<user id> <second> <family that is kept, or nothing>", or "".
+local function unannounced_cut_off(user_key)
+  return redis.call('HGET', user_key, 'unannounced') or ''
+end
+
+-- Ends all families of a user but `keep`: marks those that are there, and cuts off all that were opened until now. Gives
+-- what is to be announced: family ids, and the cut-off.
+local function end_families(families_key, user_key, keep, now)
+  local fields, revocations, last, kept = redis.call('HGETALL', families_key), {}, now, ''
   for i = 1, #fields, 2 do
-    if fields[i] ~= keep then
-      local family = unpack_family(fields[i + 1])
-      if family.ended == 0 then mark_family(key, fields[i], family, now) end
-      marked[#marked + 1] = fields[i]
+    local id, family = fields[i], unpack_family(fields[i + 1])
+    last = math.max(last, family.created)
+    if id == keep and family.ended == 0 then
+      kept = id
+    else
+      if family.ended == 0 then mark_family(families_key, id, family, now) end
+      revocations[#revocations + 1] = id
     end
   end
-  return marked
+  -- Never earlier than before, though Redis's clock may have gone back, nor than a login that was put off.
+  local put_off = tonumber(redis.call('HGET', user_key, 'put_off') or -1)
+  local second = string.format('%.0f', math.max(math.floor(last / 1000), cut_off_at(user_key), put_off))
+  local cut_off = string.match(user_key, '{(.*)}') .. ' ' .. second .. ' ' .. kept
+  if redis.call('HEXISTS', user_key, 'email') == 1 then
+    redis.call('HSET', user_key, 'cut_off', second, 'unannounced', cut_off)
+  end
+  revocations[#revocations + 1] = cut_off
+  return revocations
 end

@@ -1,14 +1,14 @@
 -- family_rotate: judge one presented refresh token and advance, repeat, heal or end its family.
 -- INCLUDES family_record
 -- KEYS[1]  <prefix>families:{<user id>}    hash: family id -> packed record
--- KEYS[2]  <prefix>user:{<user id>}        hash: email, name, roles, is_active, created_at
+-- KEYS[2]  <prefix>user:{<user id>}        hash: email, name, roles, is_active, created_at, unannounced
 -- ARGV[1]  family id                       22 characters
 -- ARGV[2]  presented generation            integer >= 0
 -- ARGV[3]  idle lifetime                   seconds, > 0
 -- ARGV[4]  replay window                   seconds, 0 to 300
 -- ARGV[5]  nonce of this request           integer, 1 to 2^32 - 1; a command that is sent again keeps it
--- RETURNS  {outcome, family id, generation, now, created, end, email, name, roles, user created_at}
---            outcome "rotated" | "replayed" | "healed"; times in milliseconds but created_at
+-- RETURNS  {outcome, family id, generation, now, created, end, email, name, roles, cut-off to be announced or ""}
+--            outcome "rotated" | "replayed" | "healed"; times in milliseconds
 --          {"reused", family id}      the family is now marked as ended
 --          {"revoked", family id}     it was marked as ended before, its revocation may not have been announced
 --          {"user_disabled", family id}  the user is disabled or gone; the family is marked as ended
@@ -25,7 +25,7 @@ if now >= family_end(family, idle) then
   return {'expired', ARGV[1]}
 end
 
-local user = redis.call('HMGET', KEYS[2], 'is_active', 'email', 'name', 'roles', 'created_at')
+local user = redis.call('HMGET', KEYS[2], 'is_active', 'email', 'name', 'roles', 'unannounced')
 local presented, window, nonce = tonumber(ARGV[2]), tonumber(ARGV[4]) * 1000, tonumber(ARGV[5])
 if family.ended == 1 then
   if family.nonce ~= nonce then return {'revoked', ARGV[1]} end
@@ -62,4 +62,4 @@ if family.generation <= presented then
   extend_families(KEYS[1], now, family_end(family, idle))
 end
 return {outcome, ARGV[1], family.generation, now, family.created, family_end(family, idle), user[2], user[3], user[4],
-  user[5]}
+  user[5] or ''}

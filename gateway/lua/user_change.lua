@@ -6,9 +6,9 @@
 -- ARGV[1]  expected password version, or "" for any
 -- ARGV[2]  "new-password" to step the password version, or ""
 -- ARGV[3]  "end-sessions" to mark the families as ended, or ""
--- ARGV[4]  family id that lives on, or ""
+-- ARGV[4]  id of the family that lives on, if it lives; or ""
 -- ARGV[5+] field, value, ...; the first is password_hash when the password is new
--- RETURNS  {"changed", marked family ids...}
+-- RETURNS  {"changed", what is to be announced...}: where sessions end, ids of the marked families, and the cut-off
 --          {"unknown"} no such user | {"conflict"} another password version
 -- CLOCK    Redis TIME, milliseconds        COST  O(families of the user), two keys, one slot
 -- CALLER   gateway/users.py: Users._apply
@@ -25,6 +25,6 @@ end
 local reply = {'changed'}
 if ARGV[3] ~= '' then
   write_at_maxmemory(KEYS[2])
-  for _, id in ipairs(mark_families(KEYS[2], ARGV[4], now_milliseconds())) do reply[#reply + 1] = id end
+  for _, one in ipairs(end_families(KEYS[2], KEYS[1], ARGV[4], now_milliseconds())) do reply[#reply + 1] = one end
 end
 return reply

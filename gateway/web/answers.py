@@ -30,7 +30,7 @@ def token_response(
     response = json_response(
         TokenBody(
             access_token=access_token,
-            expires_in=gateway.access_tokens.ttl_seconds,
+            expires_in=gateway.access_tokens.lifetime_seconds(max_age_seconds),
             user=user_body(user) if user else None,
             refresh_token=None if as_cookie else refresh_token,
             device_token=device_token,

@@ -50,7 +50,8 @@ def verify(token: str, gateway: Gateway, now: int) -> AccessClaims:
         claims = gateway.verified_tokens.verify(token, gateway.keyring.keys.verification, now=now)
     except AccessTokenError as error:
         raise AccessTokenInvalid(error.code) from error
-    if claims.sid in gateway.revocations or claims.jti in gateway.revocations:
+    revocations = gateway.revocations
+    if revocations.has_ended(claims.sub, claims.sid, claims.auth_time) or claims.jti in revocations:
         raise AccessTokenInvalid("revoked")
     return claims
 

@@ -45,6 +45,6 @@ async def change_password(request: GatewayRequest) -> Response:
         )
     except (UserChanged, UnknownUser) as error:
         raise WrongCurrentPassword from error
-    await gateway.end_families(user.user_id, ended)
-    audit("password_changed", request, sub=user.user_id, revoked_sessions=len(ended))
+    count = await gateway.finish_ending(user.user_id, ended)
+    audit("password_changed", request, sub=user.user_id, revoked_sessions=count)
     return Response(status_code=204)

@@ -53,6 +53,7 @@ async def login(request: GatewayRequest) -> Response:
         email=user.email,
         name=user.name,
         now=gateway.clock(),
+        session_seconds_left=opened.max_age_seconds,
     )
     as_cookie = body.delivery == "cookie"
     device_token = gateway.guessing.remember_device(user.user_id, user.password_version, device_id)

@@ -25,11 +25,14 @@ async def logout(request: GatewayRequest) -> Response:
     if await gateway.families.exists(token.user_id, token.family_id):
         await gateway.end_families(token.user_id, (token.family_id,))
         audit("logout", request, sub=token.user_id, sid=token.family_id)
+    elif token.family_id not in gateway.revocations:
+        # Redis has lost it, or it is over; in the first case access tokens of it may still be good.
+        await gateway.revocations.announce((token.family_id,))
     return response
 
 
 async def logout_all(request: GatewayRequest) -> Response:
-    """End every session of the caller, his own counted."""
+    """End every session of the caller, his own counted, and refuse every access token that he was given before."""
     gateway = request.state["gateway"]
     claims = require_access_token(request)
     count = await gateway.end_all_families(claims.sub)

@@ -47,6 +47,11 @@ async def _rotate(request: GatewayRequest, presented: Presented) -> Response:
             error.cause = "revoked" if token.family_id in gateway.revocations else "expired"
         await gateway.end_families(token.user_id, error.unannounced)
         raise
+    await gateway.end_families(token.user_id, rotation.unannounced)
+    if gateway.revocations.has_ended(token.user_id, token.family_id, rotation.auth_time):
+        # Redis has lost that all sessions were ended, or it happened this very moment.
+        await gateway.end_families(token.user_id, (token.family_id,))
+        raise RefreshTokenInvalid("revoked")
     gateway.refresh_verdicts[rotation.outcome] += 1
     request.scope["gateway.outcome"] = rotation.outcome
 
@@ -58,6 +63,7 @@ async def _rotate(request: GatewayRequest, presented: Presented) -> Response:
         email=rotation.email,
         name=rotation.name,
         now=gateway.clock(),
+        session_seconds_left=rotation.max_age_seconds,
     )
     return token_response(
         gateway,

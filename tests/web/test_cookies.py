@@ -94,7 +94,7 @@ def test_the_cookie_lives_as_long_as_the_session_can_live_unused(session: Sessio
 
 
 def test_the_cookie_does_not_outlive_the_session(gateway_with: Callable[..., GatewayProcess]) -> None:
-    gateway = gateway_with(refresh_absolute_ttl_seconds=100)
+    gateway = gateway_with(access_token_ttl_seconds=100, refresh_idle_ttl_seconds=100, refresh_absolute_ttl_seconds=100)
     with client_of(gateway) as client:
         answer = login(gateway, client)
         token, max_age, _ = refresh_cookie(answer, "refresh_token")

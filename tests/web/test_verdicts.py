@@ -33,7 +33,7 @@ def disable(gateway: GatewayProcess, user: TestUser) -> None:
 
 
 def test_each_verdict_is_told_by_its_cause_and_counted(make_gateway: Callable[..., GatewayProcess]) -> None:
-    gateway = make_gateway(refresh_idle_ttl_seconds=2)
+    gateway = make_gateway(access_token_ttl_seconds=2, refresh_idle_ttl_seconds=2)
     keychain = KeyChain.of(SECRET)
     with gateway.client() as client:
 

@@ -20,6 +20,7 @@ from gateway.errors import InvalidCredentials, RefreshTokenInvalid, RefreshToken
 from gateway.store import Script, Store
 
 FORMAT_VERSION = 1
+KEPT_SECONDS = 30
 MAX_DEVICE_BYTES = 22
 _FIELDS = struct.Struct(">B16s16sI")
 _TOKEN = re.compile(r"\A[A-Za-z0-9_-]{92}\Z")
@@ -84,7 +85,7 @@ class Rotation:
     """
     A presented token's successor, and what minting an access token needs: the user as stored now.
 
-    `outcome` is `rotated`, `replayed` or `healed`; `max_age_seconds` is how long the session can still live
+    `outcome` is `rotated`, `kept`, `replayed` or `healed`; `max_age_seconds` is how long the session can still live
     unused; `auth_time` is the time of the login, in seconds since the epoch; `unannounced` is as in `mark`.
     """
 
@@ -193,7 +194,7 @@ class RefreshFamilies:
             unannounced=_texts(reply[5:]),
         )
 
-    async def rotate(self, presented: RefreshToken) -> Rotation:
+    async def rotate(self, presented: RefreshToken, *, is_cookie: bool = False) -> Rotation:
         """
         Exchange *presented* for the next generation of its family, atomically.
 
@@ -203,6 +204,8 @@ class RefreshFamilies:
 
         Args:
             presented: Parsed token; its MAC has been checked, its generation has not.
+            is_cookie: Whether it came out of a cookie jar, which several tabs share: then the current generation is
+                given again for `KEPT_SECONDS` after the rotation that made it, unless there is no replay window.
 
         Raises:
             RefreshTokenInvalid: No such family, its time is over, or its user is disabled or gone.
@@ -219,6 +222,7 @@ class RefreshFamilies:
             self._idle_ttl_seconds,
             self._replay_window_seconds,
             self._new_nonce(),
+            KEPT_SECONDS if is_cookie and self._replay_window_seconds else 0,
         )
         outcome = reply[0].decode()
         _check_echo(reply[1], presented.family_id)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from gateway.derived_keys import DerivedKeys, KeyChain
 from gateway.errors import InvalidCredentials, RefreshTokenInvalid, RefreshTokenReused, StoreUnavailable
-from gateway.refresh_families import RefreshFamilies, RefreshToken, Rotation, new_family_id
+from gateway.refresh_families import KEPT_SECONDS, RefreshFamilies, RefreshToken, Rotation, new_family_id
 from gateway.revocations import LONGEST_ACCESS_TOKEN_LIFE_SECONDS, Revocations
 from gateway.store import Store
 from gateway.users import Users
@@ -611,7 +611,7 @@ class TestOpening:
             return await users.remove(user_id, user.email) if change == "remove" else ended
 
         logins = (login() for _ in range(40))
-        refreshes = (families.rotate(token) for _ in range(40))
+        refreshes = (families.rotate(token, is_cookie=bool(number % 2)) for number in range(40))
         works = [work for pair in zip(logins, refreshes, strict=True) for work in pair]
         answers = await asyncio.gather(*works[:40], end(), *works[40:], return_exceptions=True)
         unexpected = {type(answer) for answer in answers} - {
@@ -630,6 +630,93 @@ class TestOpening:
             await open_family(families, user_id)
         if change != "remove":
             assert (await record_of(store, token)).ended == 1
+
+
+class TestKept:
+    """d = 0 by cookie, within 30 s of the last rotation: tabs that share a jar get the same token again."""
+
+    @pytest.mark.parametrize("seconds", [0, 15, KEPT_SECONDS - 1])
+    async def test_the_very_same_token_comes_back_and_nothing_moves(self, store: Store, seconds: int) -> None:
+        families = make_families(store)
+        first = await open_family(families, await add_user(store))
+        rotation = await families.rotate(first, is_cookie=True)
+        assert rotation.outcome == "rotated"  # a login is no rotation
+        second = families.parse(rotation.refresh_token)
+        before = await age(store, first, rotated=seconds)
+        expires_at = await store.execute("PEXPIRETIME", families_key(store, first.user_id))
+        for _ in range(3):
+            kept = await families.rotate(second, is_cookie=True)
+            assert kept.outcome == "kept"
+            assert kept.refresh_token == rotation.refresh_token
+            assert await record_of(store, first) == before
+            assert 0 <= IDLE_SECONDS - seconds - kept.max_age_seconds <= 2
+        assert await store.execute("PEXPIRETIME", families_key(store, first.user_id)) == expires_at
+        # What was kept was not used: neither its parent is reused by that, nor its own next rotation replayed.
+        assert (await families.rotate(first, is_cookie=True)).refresh_token == rotation.refresh_token
+        await age(store, first, rotated=KEPT_SECONDS)
+        assert (await families.rotate(second, is_cookie=True)).outcome == "rotated"
+
+    @pytest.mark.parametrize("seconds", [KEPT_SECONDS + 1, WINDOW_SECONDS + 1])
+    async def test_later_it_is_rotated(self, store: Store, seconds: int) -> None:
+        families = make_families(store)
+        second = await successor(families, await open_family(families, await add_user(store)))
+        await age(store, second, rotated=seconds)
+        assert (await families.rotate(second, is_cookie=True)).outcome == "rotated"
+
+    async def test_in_the_body_it_is_rotated(self, store: Store) -> None:
+        """Only tabs share a jar."""
+        families = make_families(store)
+        second = await successor(families, await open_family(families, await add_user(store)))
+        assert (await families.rotate(second)).outcome == "rotated"
+
+    async def test_without_a_replay_window_it_is_rotated(self, store: Store) -> None:
+        families = make_families(store, replay_window_seconds=0)
+        second = await successor(families, await open_family(families, await add_user(store)))
+        assert (await families.rotate(second, is_cookie=True)).outcome == "rotated"
+
+    async def test_a_short_replay_window_does_not_shorten_it(self, store: Store) -> None:
+        families = make_families(store, replay_window_seconds=1)
+        second = await successor(families, await open_family(families, await add_user(store)))
+        await age(store, second, rotated=KEPT_SECONDS - 1)
+        assert (await families.rotate(second, is_cookie=True)).outcome == "kept"
+
+    async def test_after_healing_it_is_kept_too(self, store: Store) -> None:
+        families = make_families(store)
+        first = await open_family(families, await add_user(store))
+        healed = await families.rotate(dataclasses.replace(first, generation=7), is_cookie=True)
+        assert healed.outcome == "healed"
+        assert (await families.rotate(families.parse(healed.refresh_token), is_cookie=True)).outcome == "kept"
+
+    async def test_superseded_tokens_are_judged_as_ever(self, store: Store) -> None:
+        families = make_families(store)
+        first = await open_family(families, await add_user(store))
+        second = await successor(families, first)
+        await age(store, first, rotated=KEPT_SECONDS + 1)
+        third = await successor(families, second)
+        assert (await families.rotate(third, is_cookie=True)).outcome == "kept"
+        assert (await families.rotate(second, is_cookie=True)).outcome == "replayed"
+        await refused_as(RefreshTokenReused, families.rotate(first, is_cookie=True))
+        await refused_as(RefreshTokenInvalid, families.rotate(third, is_cookie=True))
+
+    async def test_of_a_user_who_is_disabled_nothing_is_kept(self, store: Store) -> None:
+        families = make_families(store)
+        second = await successor(families, await open_family(families, await add_user(store)))
+        await store.execute("HSET", store.key(f"user:{{{second.user_id}}}"), "is_active", "0")
+        await refused_as(RefreshTokenInvalid, families.rotate(second, is_cookie=True))
+
+    async def test_our_own_command_sent_again_is_told_what_it_did(self, store: Store) -> None:
+        """A rotation stays one though the token that it made would be kept; what was kept is kept, or rotated late."""
+        families = make_families(store, new_nonce=lambda: 77)
+        first = await open_family(families, await add_user(store))
+        rotations = [await families.rotate(first, is_cookie=True) for _ in range(2)]
+        assert [rotation.outcome for rotation in rotations] == ["rotated", "rotated"]
+        second = families.parse(rotations[0].refresh_token)
+        kept = [await families.rotate(second, is_cookie=True) for _ in range(2)]
+        await age(store, first, rotated=KEPT_SECONDS + 1)
+        late = [await families.rotate(second, is_cookie=True) for _ in range(2)]
+        assert [rotation.outcome for rotation in (*kept, *late)] == ["kept", "kept", "rotated", "rotated"]
+        assert {rotation.refresh_token for rotation in kept} == {rotations[0].refresh_token}
+        assert {families.parse(rotation.refresh_token).generation for rotation in late} == {2}
 
 
 class TestCuttingOff:

@@ -1,4 +1,4 @@
--- family_rotate: judge one presented refresh token and advance, repeat, heal or end its family.
+-- family_rotate: judge one presented refresh token and advance, keep, repeat, heal or end its family.
 -- INCLUDES family_record
 -- KEYS[1]  <prefix>families:{<user id>}    hash: family id -> packed record
 -- KEYS[2]  <prefix>user:{<user id>}        hash: email, name, roles, is_active, created_at, unannounced
@@ -7,8 +7,9 @@
 -- ARGV[3]  idle lifetime                   seconds, > 0
 -- ARGV[4]  replay window                   seconds, 0 to 300
 -- ARGV[5]  nonce of this request           integer, 1 to 2^32 - 1; a command that is sent again keeps it
+-- ARGV[6]  how long a token is kept        seconds since the last rotation; 0 for never
 -- RETURNS  {outcome, family id, generation, now, created, end, email, name, roles, cut-off to be announced or ""}
---            outcome "rotated" | "replayed" | "healed"; times in milliseconds
+--            outcome "rotated" | "kept" | "replayed" | "healed"; times in milliseconds
 --          {"reused", family id}      the family is now marked as ended
 --          {"revoked", family id}     it was marked as ended before, its revocation may not have been announced
 --          {"user_disabled", family id}  the user is disabled or gone; the family is marked as ended
@@ -27,6 +28,7 @@ end
 
 local user = redis.call('HMGET', KEYS[2], 'is_active', 'email', 'name', 'roles', 'unannounced')
 local presented, window, nonce = tonumber(ARGV[2]), tonumber(ARGV[4]) * 1000, tonumber(ARGV[5])
+local kept = tonumber(ARGV[6]) * 1000
 if family.ended == 1 then
   if family.nonce ~= nonce then return {'revoked', ARGV[1]} end
   -- Our own mark: the command was sent again after its answer was lost on the way.
@@ -43,7 +45,10 @@ if user[1] ~= '1' then return refuse('user_disabled') end
 
 local distance = family.generation - presented
 local outcome
-if distance == 0 then
+-- The first generation is that of the login, which is no rotation.
+if distance == 0 and family.generation > 0 and kept > 0 and now - family.rotated <= kept then
+  outcome = 'kept'
+elseif distance == 0 then
   outcome = 'rotated'
 elseif distance == 1 and family.nonce == nonce then
   -- Our own command, sent again after its answer was lost on the way: not a second use of the token.
@@ -56,7 +61,7 @@ else
   outcome = 'healed'
 end
 
-if family.generation <= presented then
+if outcome ~= 'kept' and family.generation <= presented then
   family.generation, family.rotated, family.nonce = presented + 1, now, nonce
   redis.call('HSET', KEYS[1], ARGV[1], pack_family(family))
   extend_families(KEYS[1], now, family_end(family, idle))

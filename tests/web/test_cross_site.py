@@ -182,8 +182,6 @@ def test_a_login_without_any_cookie_is_protected_too(shop: Session) -> None:
         (HTTPS_ISSUER, HTTPS_ISSUER, 200),
         (HTTPS_ISSUER, "http://auth.example.test", 403),
         (HTTPS_ISSUER, "https://auth.example.test:443", 403),
-        ("https://example.test/tenant", "https://example.test", 200),
-        ("https://example.test/tenant", "https://example.test/tenant", 403),
         ("https://Auth.Example.Test:443", HTTPS_ISSUER, 200),
     ],
 )

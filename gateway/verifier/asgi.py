@@ -21,6 +21,7 @@ import msgspec
 from gateway.verifier.claims import AccessClaims
 from gateway.verifier.errors import AccessTokenError, AccessTokenMissing, InsufficientRole, KeysUnavailable
 from gateway.verifier.jwks import AccessTokenVerifier
+from gateway.verifier.presented import SentTwice, find_access_token
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -37,19 +38,20 @@ class _Connection(Protocol):
     def scope(self) -> MutableMapping[str, Any]: ...
 
 
-class _TokenSentTwice(Exception):
-    pass
-
-
 class AccessTokenMiddleware:
     """
     Lets requests with a good access token through, with its claims in the request's state.
 
-    The token is taken from `Authorization: Bearer` alone. Answers, as RFC 6750 section 3 has them: 401 without
-    `error` when there is no token, 401 `invalid_token` when it is not good, 400 `invalid_request` when there are two
-    `Authorization` headers, 403 `insufficient_scope` when `require` says so, and 503 with `Retry-After` when the
-    issuer's keys can't be read. An `AccessTokenError` that the application raises is answered likewise. A WebSocket
-    is closed with 1008 instead. Put it inside CORS middleware, since preflight requests carry no token.
+    The token is taken from where the gateway takes it, so that whom the proxy lets in is known here too: from
+    `Authorization: Bearer`, or from the cookie `access_token`, which under an https issuer is called
+    `__Secure-access_token`. A cookie comes along with what other sites send, too: where requests change something the
+    application refuses those that come from elsewhere (`SameSite`, `Origin`), which is not done here.
+
+    Answers, as RFC 6750 section 3 has them: 401 without `error` when there is no token, 401 `invalid_token` when it
+    is not good, 400 `invalid_request` when there are two or the cookie was sent twice, 403 `insufficient_scope` when
+    `require` says so, and 503 with `Retry-After` when the issuer's keys can't be read. An `AccessTokenError` that the
+    application raises is answered likewise. A WebSocket is closed with 1008 instead. Put it inside CORS middleware,
+    since preflight requests carry no token.
 
     Args:
         app: The application behind.
@@ -82,15 +84,15 @@ class AccessTokenMiddleware:
         try:
             scope.setdefault("state", {})["claims"] = await self._claims(scope)
             await self._app(scope, receive, watched_send)
-        except (AccessTokenError, _TokenSentTwice) as error:
+        except (AccessTokenError, SentTwice) as error:
             if started:
                 raise
             await self._refuse(error, scope, send)
 
     async def _claims(self, scope: Scope) -> AccessClaims | None:
-        token = _bearer_token(scope)
-        if token is not None:
-            return await self._verifier.verify_async(token)
+        found = find_access_token(scope["headers"], is_https=self._verifier.issuer.startswith("https:"))
+        if found is not None:
+            return await self._verifier.verify_async(found[0])
         if self._optional:
             return None
         raise AccessTokenMissing("no access token was sent")
@@ -181,19 +183,10 @@ def _request_parameter(handler: Callable[..., Any]) -> tuple[int, str]:
     raise TypeError(f"{handler!r} has no parameter called request or websocket")
 
 
-def _bearer_token(scope: Scope) -> str | None:
-    """Give what follows `Bearer`; None when there is no such header, or another scheme."""
-    sent = [value for name, value in scope["headers"] if name == b"authorization"]
-    if len(sent) > 1:
-        raise _TokenSentTwice
-    scheme, _, token = (sent[0] if sent else b"").partition(b" ")
-    return token.strip(b" ").decode("latin-1") if scheme.lower() == b"bearer" else None
-
-
 def _answer_to(error: Exception) -> tuple[int, str | None, str]:
     match error:
-        case _TokenSentTwice():
-            return 400, "invalid_request", "Two Authorization headers were sent"
+        case SentTwice():
+            return 400, "invalid_request", "Two access tokens were sent"
         case AccessTokenMissing():
             return 401, None, "An access token is needed"
         case InsufficientRole():

@@ -185,6 +185,7 @@ class AccessTokenVerifier:
         clock: Callable[[], int] | None = None,
         max_remembered_tokens: int = 4096,
     ) -> None:
+        self.issuer = issuer
         self._clock = clock or _wall_clock
         self._keys = RemoteKeys(issuer, jwks_uri=jwks_uri, fetch=fetch, clock=self._clock)
         self._tokens = VerifiedTokens(issuer=issuer, audience=audience, max_tokens=max_remembered_tokens)

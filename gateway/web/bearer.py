@@ -4,8 +4,7 @@ from gateway.errors import AccessTokenInvalid, AccessTokenMissing, MalformedRequ
 from gateway.identity_headers import RawHeaders
 from gateway.settings import Settings
 from gateway.state import Gateway, GatewayRequest
-from gateway.verifier import AccessClaims, AccessTokenError
-from gateway.web.cookies import ACCESS_TOKEN, cookie_name, read_cookie
+from gateway.verifier import AccessClaims, AccessTokenError, presented
 from gateway.web.cross_site import refuse_cross_site
 
 SAFE_METHODS = ("GET", "HEAD")
@@ -20,19 +19,13 @@ def find_access_token(headers: RawHeaders, settings: Settings) -> tuple[str, boo
         AccessTokenMissing: There is none.
         MalformedRequest: There are two, or the cookie was sent twice.
     """
-    authorizations = [value for name, value in headers if name == b"authorization"]
-    if len(authorizations) > 1:
-        raise MalformedRequest("Two Authorization headers")
-    cookie = read_cookie(headers, cookie_name(settings, ACCESS_TOKEN))
-    scheme, _, credentials = authorizations[0].strip(b" \t").partition(b" ") if authorizations else (b"", b"", b"")
-    is_bearer = scheme.lower() == b"bearer"
-    if is_bearer and cookie is not None:
-        raise MalformedRequest("Two access tokens: one in Authorization, one as a cookie")
-    if is_bearer:
-        return credentials.strip(b" ").decode("latin-1"), False
-    if cookie is not None:
-        return cookie, True
-    raise AccessTokenMissing
+    try:
+        found = presented.find_access_token(headers, is_https=settings.is_https)
+    except presented.SentTwice as error:
+        raise MalformedRequest(str(error)) from error
+    if found is None:
+        raise AccessTokenMissing
+    return found
 
 
 def verify(token: str, gateway: Gateway, now: int) -> AccessClaims:

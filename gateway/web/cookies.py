@@ -5,17 +5,17 @@ from starlette.responses import Response
 from gateway.errors import MalformedRequest
 from gateway.identity_headers import RawHeaders
 from gateway.settings import Settings
+from gateway.verifier import presented
 
 REFRESH_TOKEN = "refresh_token"  # noqa: S105 - the name of a cookie
-ACCESS_TOKEN = "access_token"  # noqa: S105 - the name of a cookie
 KNOWN_DEVICE = "known_device"
 PATH = "/auth"
 LOGIN_PATH = "/auth/login"
 
 
 def cookie_name(settings: Settings, name: str) -> str:
-    """Give the full name: under an https issuer the plain one means nothing (RFC 6265bis section 4.1.3.1)."""
-    return f"__Secure-{name}" if settings.is_https else name
+    """Give the full name, which says what the issuer is."""
+    return presented.full_cookie_name(name, is_https=settings.is_https)
 
 
 def read_cookie(headers: RawHeaders, name: str) -> str | None:
@@ -25,16 +25,10 @@ def read_cookie(headers: RawHeaders, name: str) -> str | None:
     Raises:
         MalformedRequest: It was sent twice. A sibling subdomain can plant a second one, so neither is believed.
     """
-    values = []
-    for header_name, header in headers:
-        if header_name == b"cookie":
-            for pair in header.decode("latin-1").split(";"):
-                found, separator, value = pair.partition("=")
-                if separator and found.strip(" \t") == name:
-                    values.append(value.strip(" \t"))
-    if len(values) > 1:
-        raise MalformedRequest(f"The cookie {name} was sent twice")
-    return values[0] if values else None
+    try:
+        return presented.read_cookie(headers, name)
+    except presented.SentTwice as error:
+        raise MalformedRequest(str(error)) from error
 
 
 def set_refresh_cookie(response: Response, settings: Settings, refresh_token: str, max_age_seconds: int) -> None:

@@ -163,6 +163,52 @@ def test_a_token_elsewhere_is_no_token() -> None:
     assert answer.status_code == 401
 
 
+COOKIE = "__Secure-access_token"
+
+
+@pytest.mark.parametrize("cookies", ["{}", "a=b; {}", "{};c=d", " \t{}\t ; ", "access_token=x; {}", "access_token; {}"])
+def test_the_cookie_that_the_gateway_takes_is_taken(cookies: str) -> None:
+    """Whom the proxy lets in is known here too."""
+    headers = {"Cookie": cookies.format(f"{COOKIE}={token()}")}
+    assert client().get("/", headers=headers).text == claims()["sub"]
+    assert client().get("/", headers=headers | {"Authorization": "Basic YTpi"}).text == claims()["sub"]
+    with client().websocket_connect("/echo", headers=headers) as websocket:
+        assert websocket.receive_text() == claims()["sub"]
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_two_tokens_at_once_are_an_invalid_request(optional: bool) -> None:
+    """As at the subrequest, neither is believed: a sibling subdomain can plant a cookie."""
+    cookie = f"{COOKIE}={token()}"
+    for headers in (
+        [*bearer().items(), ("Cookie", cookie)],
+        [*bearer("bad").items(), ("Cookie", cookie)],
+        [*bearer().items(), ("Cookie", f"{COOKIE}=")],
+        [("Cookie", f"{cookie}; {cookie}")],
+        [("Cookie", f"{cookie}; a=b; {COOKIE}=bad")],
+        [("Cookie", cookie), ("Cookie", cookie)],
+    ):
+        answer = client(optional=optional).get("/public", headers=headers)
+        assert answer.status_code == 400
+        assert answer.headers["WWW-Authenticate"] == 'Bearer realm="token-gateway", error="invalid_request"'
+
+
+@pytest.mark.parametrize("value", ["", '"{}"', "{}x", "bad"])
+@pytest.mark.parametrize("optional", [False, True])
+def test_a_bad_cookie_is_an_invalid_token(value: str, optional: bool) -> None:
+    headers = {"Cookie": f"{COOKIE}={value.format(token())}"}
+    assert client(optional=optional).get("/public", headers=headers).status_code == 401
+
+
+def test_under_an_http_issuer_the_cookie_has_its_plain_name() -> None:
+    issuer = "http://127.0.0.1:8000"
+    verifier = AccessTokenVerifier(issuer=issuer, audience=AUDIENCE, jwks_uri=JWKS_URI, fetch=jwks, clock=lambda: NOW)
+    routes = Starlette(routes=ROUTES, middleware=[Middleware(AccessTokenMiddleware, verifier=verifier)])
+    good = token(iss=issuer)
+    assert TestClient(routes).get("/", headers={"Cookie": f"access_token={good}"}).text == claims()["sub"]
+    assert TestClient(routes).get("/", headers={"Cookie": f"{COOKIE}={good}"}).status_code == 401
+
+
 def test_a_required_role_lets_through_whom_has_it_and_nobody_else() -> None:
     assert client().get("/staff", headers=bearer()).text == "staff"
     assert client().get("/orders", headers=bearer()).json() == ["staff"]

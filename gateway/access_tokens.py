@@ -1,6 +1,7 @@
 """Access tokens: RS256 (or PS256, ES256, Ed25519, EdDSA) JWTs in the profile of RFC 9068."""
 
 import asyncio
+import json
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,8 @@ import jwt
 import msgspec
 from jwt.algorithms import OKPAlgorithm
 
-from gateway.keyring import Keyring
+from gateway.keyring import Keyring, SigningKey
+from gateway.verifier.verify import MAX_TOKEN_CHARACTERS
 
 
 def _signer() -> jwt.PyJWS:
@@ -22,6 +24,12 @@ def _signer() -> jwt.PyJWS:
 
 
 _JWS = _signer()
+
+
+def token_characters(payload_bytes: int, algorithm: str, kid: str, signature_bytes: int) -> int:
+    """Give how long a token is, in its compact serialisation."""
+    header = json.dumps({"alg": algorithm, "kid": kid, "typ": "at+jwt"}, separators=(",", ":"))
+    return sum(-(-4 * part_bytes // 3) for part_bytes in (len(header), payload_bytes, signature_bytes)) + len("..")
 
 
 def new_token_id() -> str:
@@ -92,11 +100,13 @@ class AccessTokenMinter:
             session_seconds_left: For how long the session can still live unused, by the clock of Redis: a span, since
                 that clock and the one of *now* may differ.
 
+        A user of an earlier version, or of other settings, may have more than fits into a token that verifiers take:
+        the name is left out then, and if that is not enough the address. `gateway check` names such users.
+
         Raises:
             StoreUnavailable: This process has never seen the keyring.
         """
-        personal = {"email": email, "name": name}
-        claims = {
+        claims: dict[str, object] = {
             "iss": self._issuer,
             "sub": subject,
             "aud": self._audience,
@@ -108,14 +118,22 @@ class AccessTokenMinter:
             "auth_time": auth_time,
             "amr": ["pwd"],
             "roles": roles,
-            **{claim: personal[claim] for claim in self._personal_claims},
         }
         key = self._keyring.signing_key
         sign = partial(
             _JWS.encode,
-            msgspec.json.encode(claims),
+            self._payload(claims, {"email": email, "name": name}, key),
             key.private_key,
             algorithm=key.algorithm,
             headers={"typ": "at+jwt", "kid": key.kid},
         )
         return await asyncio.get_running_loop().run_in_executor(self._thread, sign)
+
+    def _payload(self, claims: dict[str, object], personal: dict[str, str], key: SigningKey) -> bytes:
+        for left_out in ((), ("name",), ("name", "email")):
+            said = {claim: personal[claim] for claim in self._personal_claims if claim not in left_out}
+            payload = msgspec.json.encode(claims | said)
+            characters = token_characters(len(payload), key.algorithm, key.kid, key.signature_bytes)
+            if characters <= MAX_TOKEN_CHARACTERS:
+                break
+        return payload

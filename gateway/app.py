@@ -25,6 +25,7 @@ from gateway.rate_limits import RateLimiter
 from gateway.refresh_families import RefreshFamilies
 from gateway.revocations import Revocations
 from gateway.settings import Settings
+from gateway.size_bounds import SizeBounds
 from gateway.state import Gateway, State
 from gateway.store import Store
 from gateway.tasks import end_tasks
@@ -83,7 +84,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
             store=store,
             server_look=ServerLook(store),
             keyring=keyring,
-            users=Users(store, clock),
+            users=Users(store, clock, check_size=SizeBounds(settings).check),
             passwords=passwords,
             families=RefreshFamilies(
                 store,

@@ -178,8 +178,8 @@ class ServerLook:
     """
     Whether the server is fit to serve, asked at most once in `LOOK_SECONDS` however many ask us.
 
-    A look is shared by all who come within the second after it began, so that who asks a second after Redis came back
-    gets a new one. One that was refused without asking Redis (`gateway.breaker`) is not kept.
+    A look is shared by all who come within the second after it began, unless what follows the stream of revocations
+    has lost Redis, or found it again, in between. One that was refused without asking (`gateway.breaker`) is not kept.
 
     Args:
         monotonic: Seconds that never go back.
@@ -189,13 +189,15 @@ class ServerLook:
         self._store = store
         self._monotonic = monotonic
         self._begun_at = 0.0
+        self._was_heard = False
         self._look: asyncio.Task[bool] | None = None
 
     async def is_fit(self) -> bool:
         """Tell whether the server answers, and would drop nothing when it is full."""
         now = self._monotonic()
-        if self._look is None or now - self._begun_at >= LOOK_SECONDS:
-            self._begun_at, self._look = now, asyncio.create_task(self._ask())
+        is_heard = self._store.stream_is_heard
+        if self._look is None or now - self._begun_at >= LOOK_SECONDS or is_heard != self._was_heard:
+            self._begun_at, self._was_heard, self._look = now, is_heard, asyncio.create_task(self._ask())
         return await asyncio.shield(self._look)  # who goes away does not end it for the others
 
     async def _ask(self) -> bool:

@@ -1,5 +1,6 @@
 """The headers by which a reverse proxy tells the app behind it who is asking."""
 
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from gateway.verifier import AccessClaims
@@ -16,6 +17,8 @@ NAMES = {
 }
 VISIBLE_ASCII_BUT_PERCENT = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 MAX_REMEMBERED = 16_384
+MAX_IDENTITY_HEADERS_BYTES = 3500
+"""All of them together, names and line ends included: more than that, and proxies refuse the whole answer."""
 
 
 class IdentityHeaders:
@@ -46,8 +49,12 @@ class IdentityHeaders:
         made = self._made.get(claims.jti)
         if made is not None and made[0] is claims:
             return made
-        said = (claims.email or claims.sub, ",".join(claims.roles), claims.name or "", claims.email or "", claims.sub)
-        values = [quote(value, safe=VISIBLE_ASCII_BUT_PERCENT).encode() for value in said]
+        values = _values(claims.email, claims.name, claims)
+        # Users of an earlier version, or of other settings, may have more than fits. What they may do comes first.
+        if lines_bytes(self._names, values) > MAX_IDENTITY_HEADERS_BYTES:
+            values = _values(claims.email, None, claims)
+        if lines_bytes(self._names, values) > MAX_IDENTITY_HEADERS_BYTES:
+            values = _values(None, None, claims)
         headers = [
             *zip(self._names, values, strict=True),
             (b"cache-control", b"no-store"),
@@ -58,3 +65,18 @@ class IdentityHeaders:
         if len(self._made) > MAX_REMEMBERED:
             del self._made[next(iter(self._made))]
         return made
+
+
+def encode_value(text: str) -> bytes:
+    """Give a value as it is sent: visible ASCII and the space; anything else, and `%`, percent-encoded UTF-8."""
+    return quote(text, safe=VISIBLE_ASCII_BUT_PERCENT).encode()
+
+
+def lines_bytes(names: Sequence[bytes], values: Sequence[bytes]) -> int:
+    """Give how long the lines of these headers are."""
+    return sum(len(name) + len(value) + len(": \r\n") for name, value in zip(names, values, strict=True))
+
+
+def _values(email: str | None, name: str | None, claims: AccessClaims) -> list[bytes]:
+    said = (email or claims.sub, ",".join(claims.roles), name or "", email or "", claims.sub)
+    return [encode_value(value) for value in said]

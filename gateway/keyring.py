@@ -63,6 +63,11 @@ class SigningKey:
         return "retiring" if self.leaves_at else "current" if self.signs_since else "next"
 
     @property
+    def signature_bytes(self) -> int:
+        """Give how long its signatures are."""
+        return self.private_key.key_size // 8 if isinstance(self.private_key, rsa.RSAPrivateKey) else 64
+
+    @property
     def verification_key(self) -> VerificationKey:
         """Give the public half."""
         return VerificationKey(self.kid, self.algorithm, self.private_key.public_key())

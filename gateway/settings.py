@@ -126,8 +126,9 @@ _KEY_PREFIX = _Form(
 _PATH = _Form("an absolute path, ~/..., or a path relative to the working directory", r"([^~\0]|~(/|\Z))[^\0]*")
 _SECRET = _Form(f"at least {MIN_SECRET_BYTES} bytes; `openssl rand -base64 48` makes one", r"(?s:.*)", _check_secret)
 _ISSUER = _Form(
-    "an http:// or https:// URL with a host and without user, path, query, fragment and trailing slash",
-    rf"https?://{_HOST}({_PORT})?",
+    "an http:// or https:// URL of at most 255 characters with a host and without user, path, query, fragment and "
+    "trailing slash",
+    rf"(?=.{{1,255}}\Z)https?://{_HOST}({_PORT})?",
     _check_issuer,
 )
 _PRINTABLE = _Form("1 to 255 printable ASCII characters", r"[ -~]{1,255}")

@@ -101,6 +101,9 @@ class Store:
     Args:
         waits_for_confirmation: Whether durable writes wait; False answers them as all others.
         monotonic: Seconds that never go back, for deadlines and what is remembered of the server.
+
+    Attributes:
+        stream_is_heard: Whether the last reading of a stream had an answer; one waits for entries all the time.
     """
 
     def __init__(
@@ -124,6 +127,7 @@ class Store:
         self._probing: set[asyncio.Task[Any]] = set()
         self._confirmations = Confirmations(monotonic)
         self._looked_up_at = 0.0
+        self.stream_is_heard = False
 
     def key(self, name: str) -> str:
         """Give the full name of a key. The part in braces, if any, is its hash tag."""
@@ -285,7 +289,9 @@ class Store:
         try:
             reply = await send_together(self._clients.stream, key, command)
         except REDIS_FAILURES as error:
+            self.stream_is_heard = False
             raise self._unavailable(str(command[0]), error) from error
+        self.stream_is_heard = True
         _heed_cancellation()
         return reply
 

@@ -11,12 +11,16 @@ from gateway.clock import Clock
 from gateway.errors import CommandError
 from gateway.store import Script, Store
 
+CheckSize = Callable[[str, str, tuple[str, ...]], None]
+
 MAX_EMAIL_CHARACTERS = 254
 MAX_NAME_CHARACTERS = 200
 MAX_ROLES = 50
 MAX_ROLES_CHARACTERS = 1000
 REFUSAL_KEPT_SECONDS = 3600
 NOBODY = "usr_" + "0" * 22
+INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+JOINERS = "\u200c\u200d"
 _EMAIL = re.compile(r"\A[^\s@]+@[^\s@]+\Z")
 _ROLE = re.compile(r"\A[a-z0-9][a-z0-9_.:-]{0,63}\Z")
 
@@ -82,14 +86,24 @@ def check_email(text: str) -> str:
 
 def check_name(text: str) -> str:
     """
-    Give a display name without surrounding white space.
+    Give a display name without surrounding blanks. A blank of another script or width becomes the ordinary one.
 
     Raises:
-        CommandError: A control character within, or more than 200 characters.
+        CommandError: More than 200 characters, or one that shows nothing and changes what others show: a control
+            character, a line separator, a mark of direction, half a surrogate pair. Joiners are let through: Persian
+            and emoji are written with them.
     """
-    name = unicodedata.normalize("NFC", text).strip()
-    if not name.isprintable() or len(name) > MAX_NAME_CHARACTERS:
-        raise CommandError(f"a name has at most {MAX_NAME_CHARACTERS} printable characters")
+    for character in text:
+        if unicodedata.category(character) in INVISIBLE and character not in JOINERS:
+            known_as = unicodedata.name(character, "a control character")
+            raise CommandError(
+                f"a name has at most {MAX_NAME_CHARACTERS} printable characters, and U+{ord(character):04X} "
+                f"({known_as}) is none: take it out"
+            )
+    name = unicodedata.normalize("NFC", text)
+    name = "".join(" " if unicodedata.category(character) == "Zs" else character for character in name).strip(" ")
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise CommandError(f"a name has at most {MAX_NAME_CHARACTERS} printable characters, and this has {len(name)}")
     return name
 
 
@@ -118,11 +132,21 @@ class Users:
     """
     All users.
 
+    Args:
+        check_size: Raises `CommandError` for a user who is too large to be served (`gateway.size_bounds`).
+
     Methods that change what a session stands on mark the user's families as ended in the same script, cut off those
     that Redis has lost, and give what the caller is to announce and then to revoke (`gateway.revocations`).
     """
 
-    def __init__(self, store: Store, clock: Clock, new_id: Callable[[], str] = new_user_id) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        new_id: Callable[[], str] = new_user_id,
+        check_size: CheckSize = lambda email, name, roles: None,
+    ) -> None:
+        self._check_size = check_size
         self._store = store
         self._clock = clock
         self._new_id = new_id
@@ -158,6 +182,7 @@ class Users:
             self._new_id(), check_email(email), check_name(name), check_roles(roles), is_active, self._clock(),
             password_hash, 1,
         )  # fmt: skip
+        self._check_size(user.email, user.name, user.roles)
         email_key = self._email_key(user.email)
         holder = await self._claim_email(email_key, user.user_id, stale_id="", durable=durable)
         if holder != user.user_id and not await self._is_there(holder, {}, durable=durable):
@@ -212,7 +237,11 @@ class Users:
 
     async def set_roles(self, user_id: str, roles: tuple[str, ...]) -> None:
         """Replace the roles; sessions take them over at their next refresh. Raises `UnknownUser`, `CommandError`."""
-        await self._apply(user_id, {"roles": ",".join(check_roles(roles))})
+        unique = check_roles(roles)
+        user = await self.get(user_id)
+        if user is not None:
+            self._check_size(user.email, user.name, unique)
+        await self._apply(user_id, {"roles": ",".join(unique)})
 
     async def set_password(
         self, user_id: str, password_hash: str, *, expected_version: int | None = None, keep_family: str = ""

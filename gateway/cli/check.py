@@ -15,9 +15,11 @@ from gateway.derived_keys import KeyChain
 from gateway.errors import CommandError
 from gateway.fitness import doubtful_url, examine_server
 from gateway.settings import Settings
+from gateway.size_bounds import SizeBounds
 from gateway.state import Gateway
 
 HEALTHCHECK_TIMEOUT_SECONDS = 3
+MAX_NAMED_USERS = 20
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is listened on, not a new listener
 
 
@@ -92,7 +94,7 @@ async def _inspect(is_private: bool, gateway: Gateway, warnings: list[str]) -> t
         assert gateway.settings.redis_url is not None  # noqa: S101 - it is the operator's
         warnings = [*warnings, *await examine_server(gateway.store, gateway.settings.redis_url, facts)]
     passwords = await _count_passwords(gateway)
-    warnings = [*warnings, *_behind(gateway.settings, passwords)]
+    warnings = [*warnings, *_behind(gateway.settings, passwords), *await _too_large(gateway)]
     name = "Valkey " + str(facts["valkey_version"]) if "valkey_version" in facts else "Redis " + facts["redis_version"]
     return name, gateway.keyring.is_open, passwords, warnings
 
@@ -107,6 +109,18 @@ async def _count_passwords(gateway: Gateway) -> _Passwords:
         else:
             foreign += 1
     return _Passwords(_keychain(gateway.settings).current.key_id, dict(peppers), foreign)
+
+
+async def _too_large(gateway: Gateway) -> list[str]:
+    """Name the users of whom not all fits into a token and headers: made by an earlier version, or other settings."""
+    keys = gateway.keyring.keys.keys if gateway.keyring.is_open else ()
+    bounds = SizeBounds(gateway.settings, max((key.signature_bytes for key in keys), default=0))
+    told = []
+    async for user in gateway.users.all():
+        if problem := bounds.problem(user.email, user.name, user.roles):
+            told.append(f"{user.email} is served without name or e-mail address: {problem}")
+    more = [f"and {len(told) - MAX_NAMED_USERS} more users likewise"] if len(told) > MAX_NAMED_USERS else []
+    return sorted(told)[:MAX_NAMED_USERS] + more
 
 
 def _behind(settings: Settings, passwords: _Passwords) -> list[str]:

@@ -12,6 +12,7 @@ from gateway.cli.connection import run_with_gateway
 from gateway.cli.output import json_option, print_json
 from gateway.errors import CommandError
 from gateway.foreign_hashes import KeycloakCredential, read_foreign_hash, spelling_of_keycloak
+from gateway.size_bounds import SizeBounds
 from gateway.state import Gateway
 from gateway.users import EmailTaken, check_email, check_name, check_roles
 
@@ -48,9 +49,9 @@ def import_users(ctx: click.Context, file: pathlib.Path, as_json: bool) -> None:
     Every line is checked first; with one that is wrong nothing is changed. Users who are there already are left alone
     and named, so that the same file may be imported again.
     """
-    settings_for(ctx)  # a wrong one is told before a wrong line
+    bounds = SizeBounds(settings_for(ctx).settings)  # a wrong one is told before a wrong line
     report = _Report()
-    lines = _read(file, report)
+    lines = _read(file, bounds, report)
     if not report.rejected:
         run_with_gateway(ctx, lambda gateway: _add(gateway, lines, report))
     _print(report, as_json)
@@ -61,7 +62,7 @@ def import_users(ctx: click.Context, file: pathlib.Path, as_json: bool) -> None:
         raise CommandError(f"{len(report.existing)} users were left as they are: their addresses are there already")
 
 
-def _read(file: pathlib.Path, report: _Report) -> list[_Line]:
+def _read(file: pathlib.Path, bounds: SizeBounds, report: _Report) -> list[_Line]:
     """Give the users that can be imported, in the spellings that are stored, and report the lines that cannot."""
     try:
         content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
@@ -73,6 +74,7 @@ def _read(file: pathlib.Path, report: _Report) -> list[_Line]:
             continue
         try:
             line = _checked(text)
+            bounds.check(line.email, line.name, line.roles)
             if line.email in found:
                 raise CommandError(f"{line.email} is on line {found[line.email][0]} too: keep one of them")
             found[line.email] = (number, line)

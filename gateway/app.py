@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from gateway.access_tokens import AccessTokenMinter
+from gateway.audit import AuditTrail
 from gateway.clock import Clock, system_clock
 from gateway.derived_keys import KeyChain
 from gateway.errors import GatewayError, StartupError, StoreUnavailable
@@ -76,6 +77,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
         personal_claims=settings.access_token_claims,
     )
     guessing = GuessingThrottle(store, keychain, clock, is_on=settings.account_throttle == "on")
+    audit = AuditTrail(store, keychain, clock)
     try:
         yield Gateway(
             settings=settings,
@@ -109,11 +111,13 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
                 issuer=settings.issuer, audience=settings.audience, max_tokens=MAX_REMEMBERED_TOKENS
             ),
             identity_headers=IdentityHeaders(settings.identity_headers),
+            audit=audit,
         )
     finally:
         passwords.close()
         access_tokens.close()
         await guessing.close()
+        await audit.close()
         await store.close()
 
 

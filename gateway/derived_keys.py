@@ -22,6 +22,7 @@ class DerivedKeys:
     key_sealing: bytes
     password_pepper: bytes
     known_device_mac: bytes
+    account_mac: bytes
 
     @classmethod
     def of(cls, secret: str) -> "DerivedKeys":
@@ -37,6 +38,7 @@ class DerivedKeys:
             key_sealing=derive("key-sealing"),
             password_pepper=derive("password-pepper"),
             known_device_mac=derive("known-device-mac"),
+            account_mac=derive("account-mac"),
         )
 
 

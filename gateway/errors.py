@@ -2,8 +2,9 @@
 Everything that can go wrong, one type for each thing that a caller or an operator treats differently.
 
 The leaves of `GatewayError` are the table of problems in the HTTP contract: each carries its `status`, `slug`
-and `title`. The message of an instance is for the log and for the `detail` of answers below 500; it never
-holds a token, a password or a key. The leaves of `CommandError` end a command with their `exit_status`.
+and `title`. The message of an instance is for the log and for the `detail` of answers below 500; its `facts` are
+for the line of the request in the log alone. Neither ever holds a token, a password or a key. The leaves of
+`CommandError` end a command with their `exit_status`.
 """
 
 from typing import ClassVar
@@ -19,6 +20,7 @@ class GatewayError(Exception):
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or self.title)
         self.detail = detail or self.title
+        self.facts: dict[str, str] = {}
 
 
 class MalformedRequest(GatewayError):
@@ -37,9 +39,18 @@ class MalformedRequest(GatewayError):
 
 
 class InvalidCredentials(GatewayError):
-    """Unknown user, wrong password or disabled user at login: the same answer for all three."""
+    """
+    Unknown user, wrong password or disabled user at login: the same answer for all three.
+
+    Args:
+        cause: Which of these, for the log alone.
+    """
 
     status, slug, title = 401, "invalid-credentials", "The e-mail address or the password is wrong"
+
+    def __init__(self, cause: str = "wrong-password") -> None:
+        super().__init__()
+        self.cause = cause
 
 
 class WrongCurrentPassword(GatewayError):
@@ -60,13 +71,15 @@ class AccessTokenInvalid(GatewayError):
 
     Args:
         cause: Why, in a word, for the log alone.
+        facts: What else the log should tell of it.
     """
 
     status, slug, title = 401, "access-token-invalid", "The access token is not valid"
 
-    def __init__(self, cause: str) -> None:
+    def __init__(self, cause: str, **facts: str) -> None:
         super().__init__()
         self.cause = cause
+        self.facts = facts
 
 
 class AuthenticationTooWeak(GatewayError):
@@ -127,9 +140,18 @@ class InsufficientRole(GatewayError):
 
 
 class CrossSiteRequest(GatewayError):
-    """A browser sent the request from a site that is not allowed to."""
+    """
+    A browser sent the request from a site that is not allowed to.
+
+    Args:
+        origin: What it said of that site, for the log alone.
+    """
 
     status, slug, title = 403, "cross-site-request", "The request comes from another site"
+
+    def __init__(self, origin: str) -> None:
+        super().__init__()
+        self.facts = {"origin": origin, "mend": "if this site is yours, put it into allowed_origins"}
 
 
 class NotFound(GatewayError):
@@ -209,6 +231,9 @@ class RateLimited(GatewayError):
         retry_after_seconds: At least 1.
         policy: Value of `RateLimit-Policy`, empty where the limit has no public policy.
         state: Value of `RateLimit`, empty likewise.
+
+    Attributes:
+        limit: Its name, `account` where it has no public policy.
     """
 
     status, slug, title = 429, "rate-limited", "Too many attempts"
@@ -216,6 +241,7 @@ class RateLimited(GatewayError):
     def __init__(self, retry_after_seconds: int, policy: str = "", state: str = "") -> None:
         super().__init__(f"Try again in {retry_after_seconds} s")
         self.retry_after_seconds = retry_after_seconds
+        self.limit = policy.partition(";")[0].strip('"') or "account"
         self.policy = policy
         self.state = state
 

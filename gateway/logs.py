@@ -2,12 +2,14 @@
 Log lines: one JSON object each, or one readable line on a terminal.
 
 A message says what happened; its facts travel as `extra={"fields": {...}}`. No token, cookie or password is ever
-among them. Security events go to the logger `gateway.audit` and carry a member `event`.
+among them. Security events go to the logger `gateway.audit`; their message is `audit`, and `event` says which.
 """
 
 import datetime
+import json
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +18,7 @@ import msgspec
 
 TOLD_AGAIN_SECONDS = 60
 MAX_KINDS_TOLD = 64
+AUDIT_LOGGER = "gateway.audit"
 _EMPTY: dict[str, Any] = {}
 
 
@@ -23,29 +26,35 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: time (UTC), level, logger, message, and the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the line without its end."""
-        fields = getattr(record, "fields", _EMPTY)
+        """Give the line without its end, in ASCII: some readers end a line at a letter that is no line feed."""
         line = {
-            "time": _utc(record.created),
+            "time": utc(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **fields,
+            **getattr(record, "fields", _EMPTY),
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        try:
+            text = msgspec.json.encode(line, enc_hook=str).decode()
+        except UnicodeEncodeError:  # half a surrogate pair, as in the name of a file that is not UTF-8
+            return json.dumps(line, default=str)
+        return text if text.isascii() else json.dumps(json.loads(text))
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, message and the fields as name=value."""
+    """Time, level, message and the fields as name=value; a traceback follows indented, so that no line is forged."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the line without its end."""
         fields = getattr(record, "fields", _EMPTY)
         facts = "".join(f" {name}={_plain(value)}" for name, value in fields.items())
-        line = f"{_utc(record.created)} {record.levelname.lower():7} {record.getMessage()}{facts}"
-        return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
+        line = f"{utc(record.created)} {record.levelname.lower():7} {_printable(record.getMessage())}{facts}"
+        if record.exc_info:
+            traceback = self.formatException(record.exc_info).split("\n")
+            line += "".join(f"\n  {_printable(text)}" for text in traceback)
+        return line
 
 
 class OnceAMinute:
@@ -70,26 +79,61 @@ class OnceAMinute:
             self._logger.warning(message, extra={"fields": fields})
 
 
+def is_json(log_format: str | None) -> bool:
+    """Tell whether the log is JSON: *log_format* is `text`, `json`, or None for text on a terminal and else JSON."""
+    return log_format == "json" or (log_format is None and not sys.stderr.isatty())
+
+
+def json_line(message: str) -> str:
+    """Give the line of JSON that tells an error which has no logger yet."""
+    record = logging.LogRecord("gateway", logging.ERROR, "", 0, message, None, None)
+    return JsonFormatter().format(record)
+
+
 def configure(log_format: str | None) -> None:
-    """Send every line to stderr; *log_format* is `text`, `json`, or None for text on a terminal and else JSON."""
-    text = log_format == "text" or (log_format is None and sys.stderr.isatty())
-    handler = logging.StreamHandler()
-    handler.setFormatter(TextFormatter() if text else JsonFormatter())
+    """Send every line to stderr, in the form of `is_json`."""
     # No line says where in the code it was written, or by which thread: finding that out is a third of its cost.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    logging.basicConfig(handlers=[_handler(log_format)], level=logging.INFO, force=True)
 
 
-def _utc(seconds: float) -> str:
+def configure_for_commands(log_format: str | None) -> None:
+    """
+    Keep quiet but for security events, in the form of `is_json`: a command tells what went wrong in its own one line.
+    """
+    logging.basicConfig(handlers=[_handler(log_format)], level=logging.CRITICAL, force=True)
+    logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
+
+
+def log_what_python_tells() -> None:
+    """Send to the log, too, what the interpreter would write to stderr itself: warnings, and errors nobody caught."""
+    logger = logging.getLogger("gateway")
+
+    def tell(error_type: type[BaseException], error: BaseException | None, traceback: Any) -> None:
+        logger.critical("an error that nobody caught", exc_info=(error_type, error or error_type(), traceback))
+
+    logging.captureWarnings(True)
+    sys.excepthook = tell
+    sys.unraisablehook = lambda told: tell(told.exc_type, told.exc_value, told.exc_traceback)
+    threading.excepthook = lambda told: tell(told.exc_type, told.exc_value, told.exc_traceback)
+
+
+def utc(seconds: float) -> str:
+    """Give a time as RFC 3339 has it, in UTC, with milliseconds."""
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def _handler(log_format: str | None) -> logging.Handler:
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if is_json(log_format) else TextFormatter())
+    return handler
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _plain(value: object) -> str:
     text = str(value)
     return text if text and text.isprintable() and " " not in text else repr(text)
-
-
-def configure_for_commands() -> None:
-    """Keep quiet but for errors: a command tells what went wrong in its own one line."""
-    logging.basicConfig(level=logging.CRITICAL, force=True)

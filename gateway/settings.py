@@ -15,6 +15,7 @@ import re
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
@@ -457,15 +458,29 @@ def settings_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def chosen_log_format(flags: Mapping[str, object], environ: Mapping[str, str]) -> object:
+    """Give `log_format` as it is set, None where it is not; that the settings are wrong is told in this form, too."""
+    if (chosen := environ.get("GATEWAY_LOG_FORMAT")) is not None:
+        return chosen
+    with suppress(OSError, ValueError, RecursionError):
+        path = _path_of_file(flags, environ)[0]
+        return path and tomllib.loads(Path(path).read_text("utf-8-sig")).get("log_format")
+    return None
+
+
+def _path_of_file(flags: Mapping[str, object], environ: Mapping[str, str]) -> tuple[str | None, str]:
+    if (path := flags.get("config")) is not None:
+        return str(path), "flag --config"
+    return environ.get("GATEWAY_CONFIG"), "environment GATEWAY_CONFIG"
+
+
 def _from_file(flags: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, tuple[object, str]]:
-    path, origin = flags.get("config"), "flag --config"
-    if path is None:
-        path, origin = environ.get("GATEWAY_CONFIG"), "environment GATEWAY_CONFIG"
+    path, origin = _path_of_file(flags, environ)
     if path is None:
         return {}
-    subject = f"config = {json.dumps(str(path))} ({origin})"
+    subject = f"config = {json.dumps(path)} ({origin})"
     try:
-        table = tomllib.loads(_read_text(str(path), subject).removeprefix(BYTE_ORDER_MARK))
+        table = tomllib.loads(_read_text(path, subject).removeprefix(BYTE_ORDER_MARK))
     except (ValueError, RecursionError) as error:
         raise StartupError(f"{subject}: it is not valid TOML: {error}") from error
     for key in table:

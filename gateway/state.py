@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from gateway.access_tokens import AccessTokenMinter
+from gateway.audit import AuditTrail
 from gateway.clock import Clock
 from gateway.fitness import ServerLook
 from gateway.guessing import GuessingThrottle
@@ -44,6 +45,7 @@ class Gateway:
     access_tokens: AccessTokenMinter
     verified_tokens: VerifiedTokens
     identity_headers: IdentityHeaders
+    audit: AuditTrail
     refresh_verdicts: Counter[str] = field(default_factory=Counter)
     once_a_minute: OnceAMinute = field(default_factory=OnceAMinute)
 

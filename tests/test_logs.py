@@ -118,7 +118,7 @@ def test_on_a_terminal_it_is_text(
 
 
 def test_commands_tell_nothing_but_their_own_line(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
-    logs.configure_for_commands()
+    logs.configure_for_commands(None)
     logging.getLogger("gateway.store").error("redis does not serve")
     assert capsys.readouterr().err == ""
 

@@ -2,20 +2,22 @@
 The command `gateway`.
 
 Exit status: 0 done, 1 it failed, 2 usage, 3 could not start (settings, Redis, keys). An error is one line on
-stderr that says how to mend it.
+stderr that says how to mend it; of `serve`, whose stderr is the log, with `log_format = json` a JSON object.
 """
 
 import importlib
 import io
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from gateway import __version__
+from gateway import __version__, logs
 from gateway.errors import CommandError, Overloaded, StoreUnavailable
-from gateway.settings import LoadedSettings, load_settings
+from gateway.settings import LoadedSettings, chosen_log_format, load_settings
 
 SUBCOMMANDS = {
     "serve": "gateway.cli.serve:serve",
@@ -28,8 +30,28 @@ SUBCOMMANDS = {
 }
 
 
+@dataclass
+class Invocation:
+    """
+    What all parts of one run of the command share.
+
+    Attributes:
+        config: The file that the option `--config` names.
+        logs_json: Whether what goes wrong is told as JSON: by `serve`, whose stderr is the log.
+    """
+
+    config: str | None = None
+    logs_json: bool = False
+
+
 class _LazyGroup(click.Group):
     """Imports a subcommand when it is asked for, so that each starts quickly."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None  # click itself would write an empty line first
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(SUBCOMMANDS)
@@ -48,42 +70,56 @@ class _LazyGroup(click.Group):
 @click.pass_context
 def cli(ctx: click.Context, config_file: str | None) -> None:
     """Log people in, rotate refresh tokens, and let everybody verify access tokens offline."""
-    ctx.obj = {"config": config_file} if config_file else {}
+    ctx.obj.config = config_file
 
 
 def settings_for(ctx: click.Context, **flags: Any) -> LoadedSettings:
     """Load the settings for a command. Raises `StartupError` when one of them is wrong."""
     given = {name: value for name, value in flags.items() if value is not None}
-    return load_settings({**ctx.obj, **given}, os.environ)  # noqa: TID251 - the one place that reads it
+    ctx.obj.config = given.get("config", ctx.obj.config)
+    return load_settings(given if ctx.obj.config is None else {**given, "config": ctx.obj.config}, _environ())
+
+
+def json_is_chosen(ctx: click.Context, config: str | None) -> bool:
+    """Tell whether `log_format` is set to `json`, also where the settings are wrong otherwise."""
+    return chosen_log_format({"config": config or ctx.obj.config}, _environ()) == "json"
 
 
 def main() -> None:
     """Run the command line."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name may have letters that the terminal has not
+    invocation = Invocation()
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(standalone_mode=False, obj=invocation)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(2)
     except click.UsageError as error:
         hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
-        _fail(" ".join(error.format_message().split()) + hint, 2)
+        _fail(invocation, " ".join(error.format_message().split()) + hint, 2)
     except click.exceptions.Abort:
-        _fail("interrupted", 1)
+        _fail(invocation, "interrupted", 1)
     except CommandError as error:
-        _fail(str(error), error.exit_status)
+        _fail(invocation, str(error), error.exit_status)
     except StoreUnavailable as error:
         cause = error.__cause__
-        _fail(f"Redis does not serve ({type(cause).__name__}: {cause}): try again, and see `gateway check`", 1)
+        _fail(
+            invocation, f"Redis does not serve ({type(cause).__name__}: {cause}): try again, and see `gateway check`", 1
+        )
     except Overloaded:
-        _fail("too many passwords are being hashed: try again", 1)
+        _fail(invocation, "too many passwords are being hashed: try again", 1)
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else what could not be written fails once more at the end
-        _fail(str(error), 1)
+        _fail(invocation, str(error), 1)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _fail(message: str, exit_status: int) -> None:
-    click.echo(f"gateway: {' '.join(message.split())}", err=True)
+def _fail(invocation: Invocation, message: str, exit_status: int) -> None:
+    text = " ".join(message.split())
+    click.echo(logs.json_line(text) if invocation.logs_json else f"gateway: {text}", err=True)
     sys.exit(exit_status)
+
+
+def _environ() -> Mapping[str, str]:
+    return os.environ  # noqa: TID251 - the one place that reads it

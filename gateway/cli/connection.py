@@ -1,6 +1,7 @@
 """How a command reaches Redis: the server that `redis_url` names, or the private one, running already or not."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -55,13 +56,29 @@ def run_with_gateway(ctx: click.Context, work: Callable[[Gateway], Coroutine[Any
 
 
 def run_with_checked_gateway(ctx: click.Context, work: Callable[[Gateway, list[str]], Coroutine[Any, Any, Any]]) -> Any:
-    """Run *work* with a gateway on the configured Redis and the warnings about that, and give its result."""
+    """
+    Run *work* with a gateway on the configured Redis and the warnings about that, and give its result.
+
+    Raises:
+        KeyboardInterrupt: INT or TERM came first.
+    """
     settings = settings_for(ctx).settings
-    logs.configure_for_commands()
+    logs.configure_for_commands(settings.log_format)
 
     async def run(ready: Settings) -> Any:
         async with checked_gateway(ready) as (gateway, warnings):
             return await work(gateway, warnings)
 
     with with_redis(settings, for_serving=False) as (ready, _):
-        return asyncio.run(run(ready))
+        try:
+            return asyncio.run(_until_told_to_end(run(ready)))
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+
+
+async def _until_told_to_end(work: Coroutine[Any, Any, Any]) -> Any:
+    """Do *work*; TERM is as Ctrl-C then, so that what was done is told and the private Redis is closed."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - this is one
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work

@@ -9,8 +9,8 @@ import msgspec
 
 from gateway.cli import settings_for
 from gateway.cli.connection import run_with_gateway
-from gateway.cli.output import json_option, print_json
-from gateway.errors import CommandError
+from gateway.cli.output import Progress, json_option, print_json
+from gateway.errors import CommandError, StoreUnavailable
 from gateway.foreign_hashes import KeycloakCredential, read_foreign_hash, spelling_of_keycloak
 from gateway.size_bounds import SizeBounds
 from gateway.state import Gateway
@@ -52,9 +52,20 @@ def import_users(ctx: click.Context, file: pathlib.Path, as_json: bool) -> None:
     bounds = SizeBounds(settings_for(ctx).settings)  # a wrong one is told before a wrong line
     report = _Report()
     lines = _read(file, bounds, report)
+    cut_off_by = ""
     if not report.rejected:
-        run_with_gateway(ctx, lambda gateway: _add(gateway, lines, report))
+        try:
+            run_with_gateway(ctx, lambda gateway: _add(gateway, lines, report))
+        except KeyboardInterrupt:
+            cut_off_by = "interrupted"
+        except StoreUnavailable as error:
+            cut_off_by = f"Redis does not serve ({type(error.__cause__).__name__}: {error.__cause__})"
     _print(report, as_json)
+    if cut_off_by:
+        raise CommandError(
+            f"{cut_off_by}: {report.imported} of {len(lines)} users were imported; for the others import the same "
+            "file again, which leaves alone who is there already"
+        )
     if report.rejected:
         of = len(lines) + len(report.rejected)
         raise CommandError(f"nothing was changed: {len(report.rejected)} of {of} users cannot be imported as they are")
@@ -98,21 +109,25 @@ def _checked(text: bytes) -> _Line:
 
 async def _add(gateway: Gateway, lines: list[_Line], report: _Report) -> None:
     new = []
+    looked_up, imported = (Progress(f"{verb} {{}} of {len(lines)} users") for verb in ("looked for", "imported"))
     for line in lines:
         if await gateway.users.find(line.email):
             report.existing.append(line.email)
         else:
             new.append(line)
+        looked_up.step()
     for number, line in enumerate(new, start=1):
         assert isinstance(line.password_hash, str)  # noqa: S101 - `_checked` has seen to it
         try:
             # Each write could wait for its confirmation, a second on some disks; the last one confirms them all.
-            await gateway.users.add(
+            added = await gateway.users.add(
                 line.email, line.name, line.roles, line.password_hash,
                 is_active=line.is_active, durable=number == len(new),
             )  # fmt: skip
             await gateway.guessing.unlock(line.email, durable=False)  # nobody's failures are not the new user's
             report.imported += 1
+            gateway.audit.tell("user_added", sub=added.user_id, reason="imported")
+            imported.step()
         except EmailTaken:
             report.existing.append(line.email)
 

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gateway.cli.connection import run_with_gateway
 from gateway.cli.output import json_option, print_json, print_table
 from gateway.errors import CommandError
-from gateway.keyring import Keys, load_private_key
+from gateway.keyring import Keys, SigningKey, load_private_key
 from gateway.state import Gateway
 from gateway.web.wire import rfc3339
 
@@ -49,7 +49,14 @@ def rotate(ctx: click.Context, force: bool, compromised: bool) -> None:
     """Let the next key sign, and publish a new next one."""
     if force and compromised:
         raise click.UsageError("take --force or --compromised, not both")
-    rotated = run_with_gateway(ctx, lambda gateway: gateway.keyring.rotate(force=force, compromised=compromised))
+
+    async def work(gateway: Gateway) -> Keys:
+        rotated = await gateway.keyring.rotate(force=force, compromised=compromised)
+        reason = "compromised" if compromised else "forced" if force else "by-command"
+        gateway.audit.tell("key_rotated", kid=rotated.current.kid, reason=reason)
+        return rotated
+
+    rotated = run_with_gateway(ctx, work)
     click.echo(f"signing now: {rotated.current.kid}")
     if compromised:
         click.echo(
@@ -69,10 +76,16 @@ def import_key(ctx: click.Context, file: pathlib.Path) -> None:
         private_key = load_private_key(file.read_bytes())
     except OSError as error:
         raise CommandError(f"{file} cannot be read: {error.strerror}") from error
-    before = run_with_gateway(ctx, lambda gateway: gateway.keyring.add(private_key))
-    for key in before.keys:
-        if key.private_key.public_key() == private_key.public_key():
-            click.echo(f"{key.state} key: {key.kid}")
+
+    async def work(gateway: Gateway) -> list[SigningKey]:
+        keys = await gateway.keyring.add(private_key)
+        added = [key for key in keys.keys if key.private_key.public_key() == private_key.public_key()]
+        for key in added:
+            gateway.audit.tell("key_imported", kid=key.kid)
+        return added
+
+    for key in run_with_gateway(ctx, work):
+        click.echo(f"{key.state} key: {key.kid}")
 
 
 @keys.command()

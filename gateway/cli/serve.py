@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import functools
+import logging
 import multiprocessing
 import os
 import signal
@@ -21,7 +22,7 @@ from uvicorn.supervisors import Multiprocess
 from gateway import __version__, logs
 from gateway.admission import doubtful_file_limit, raise_file_limit
 from gateway.app import build_app
-from gateway.cli import settings_for
+from gateway.cli import json_is_chosen, settings_for
 from gateway.cli.check import doubtful_settings
 from gateway.cli.connection import checked_gateway, with_redis
 from gateway.connections import BoundedProtocol
@@ -34,6 +35,8 @@ BACKLOG = 2048
 DRAIN_SECONDS = 5
 PR_SET_PDEATHSIG = 1
 
+logger = logging.getLogger("gateway")
+
 
 @click.command()
 @click.option("--host", help="Address to listen on. [default: 127.0.0.1]")
@@ -43,15 +46,19 @@ PR_SET_PDEATHSIG = 1
 @click.pass_context
 def serve(ctx: click.Context, host: str | None, port: int | None, workers: int | None, config: str | None) -> None:
     """Serve HTTP until told to stop."""
+    ctx.obj.logs_json = json_is_chosen(ctx, config)
     settings = settings_for(ctx, host=host, port=port, workers=workers, config=config).settings
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     listener = _listen(settings)
-    logs.configure_for_commands()  # until it serves, what is wrong is told in one line
+    logs.configure_for_commands(settings.log_format)  # until it serves, what is wrong is told in one line
     with with_redis(settings, for_serving=True) as (ready, private):
         warnings, has_users = asyncio.run(_prepare(ready))
+        ctx.obj.logs_json = logs.is_json(ready.log_format)
         logs.configure(ready.log_format)
-        _tell(ready, private, warnings, has_users)
+        logs.log_what_python_tells()
+        facts = _facts(ready, listener, private, has_users)
+        (_log_start if ctx.obj.logs_json else _print_start)(facts, warnings)
         _run(ready, listener)
 
 
@@ -81,20 +88,36 @@ async def _prepare(settings: Settings) -> tuple[list[str], bool]:
         return warnings, False
 
 
-def _tell(settings: Settings, private: PrivateRedis | None, warnings: list[str], has_users: bool) -> None:
-    redis = f"{private.engine}, private, from {private.origin}" if private else "as redis_url says"
-    data = f"{settings.data_dir} (append-only file, on disk before an answer is given)"
-    lines = [
-        f"token gateway {__version__}",
-        f"  Redis    {redis}",
-        *([f"  Data     {data}"] if private else []),
-        f"  Issuer   {settings.issuer}",
-        f"  JWKS     {jwks_uri(settings)}",
-        *([] if has_users else ["  Users    none yet: gateway users add EMAIL --generate"]),
-        *(["  Scale    for several gateways set GATEWAY_REDIS_URL and GATEWAY_SECRET"] if private else []),
-        *(f"  Warning  {warning}" for warning in warnings),
-    ]
-    click.echo("\n".join(lines), err=True)
+def _facts(
+    settings: Settings, listener: socket.socket, private: PrivateRedis | None, has_users: bool
+) -> dict[str, str | int]:
+    """Give what is told at the start, by name, in its order."""
+    host, port = listener.getsockname()[:2]
+    facts: dict[str, str | int] = {
+        "Listen": f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
+        "Workers": settings.workers,
+        "Redis": f"{private.engine}, private, from {private.origin}" if private else "as redis_url says",
+    }
+    if private:
+        facts["Data"] = f"{settings.data_dir} (append-only file, on disk before an answer is given)"
+    facts |= {"Issuer": settings.issuer, "JWKS": jwks_uri(settings)}
+    if not has_users:
+        facts["Users"] = "none yet: gateway users add EMAIL --generate"
+    if private:
+        facts["Scale"] = "for several gateways set GATEWAY_REDIS_URL and GATEWAY_SECRET"
+    return facts
+
+
+def _print_start(facts: dict[str, str | int], warnings: list[str]) -> None:
+    lines = [*facts.items(), *(("Warning", warning) for warning in warnings)]
+    click.echo(f"token gateway {__version__}\n" + "\n".join(f"  {name:8} {text}" for name, text in lines), err=True)
+
+
+def _log_start(facts: dict[str, str | int], warnings: list[str]) -> None:
+    named = {"version": __version__, **{name.lower(): value for name, value in facts.items()}}
+    logger.info("token gateway starts", extra={"fields": named})
+    for warning in warnings:
+        logger.warning(warning)
 
 
 def server_config(app: ASGIApp | Callable[..., ASGIApp], *, keep_alive_seconds: int, **options: Any) -> uvicorn.Config:
@@ -139,6 +162,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
 def _app_of_process(settings: Settings) -> ASGIApp:
     """Build the application in the process that serves it; a worker ends with the process that started it."""
     logs.configure(settings.log_format)
+    logs.log_what_python_tells()
     parent = multiprocessing.parent_process()
     if parent is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of us; the parent ends its workers by TERM

@@ -63,10 +63,14 @@ def revoke(ctx: click.Context, email: str, session_id: str | None, revoke_all: b
     async def work(gateway: Gateway) -> int:
         user_id = await _user_id(gateway, email)
         if session_id is None:
-            return await gateway.end_all_families(user_id)
+            ended = await gateway.end_all_families(user_id)
+            gateway.audit.tell("sessions_revoked", sub=user_id, reason="all-by-command")
+            return ended
         if not session_id.isascii() or not await gateway.families.exists(user_id, session_id):
             raise CommandError(f"{email} has no session {session_id}: see `gateway sessions list {email}`")
-        return await gateway.end_families(user_id, (session_id,))
+        ended = await gateway.end_families(user_id, (session_id,))
+        gateway.audit.tell("sessions_revoked", sub=user_id, sid=session_id, reason="by-command")
+        return ended
 
     click.echo(f"sessions ended: {run_with_gateway(ctx, work)}")
 

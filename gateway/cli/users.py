@@ -68,6 +68,7 @@ def add(
         _check_password(password, address, gateway)
         user = await gateway.users.add(address, name, roles, await gateway.passwords.hash(password))
         await gateway.guessing.unlock(address)  # nobody's failures are not the new user's
+        gateway.audit.tell("user_added", sub=user.user_id)
         return user
 
     user = run_with_gateway(ctx, work)
@@ -112,7 +113,9 @@ def disable(ctx: click.Context, email: str) -> None:
 
     async def work(gateway: Gateway) -> int:
         user = await _find(gateway, email)
-        return await _end(gateway, user, await gateway.users.set_active(user.user_id, False))
+        ended = await _end(gateway, user, await gateway.users.set_active(user.user_id, False))
+        gateway.audit.tell("user_changed", sub=user.user_id, reason="disabled")
+        return ended
 
     click.echo(f"disabled; sessions ended: {run_with_gateway(ctx, work)}")
 
@@ -126,6 +129,7 @@ def enable(ctx: click.Context, email: str) -> None:
     async def work(gateway: Gateway) -> None:
         user = await _find(gateway, email)
         await gateway.users.set_active(user.user_id, True)
+        gateway.audit.tell("user_changed", sub=user.user_id, reason="enabled")
 
     run_with_gateway(ctx, work)
     click.echo("enabled")
@@ -146,6 +150,7 @@ def set_password(ctx: click.Context, email: str, password_stdin: bool, generate:
         ended = await gateway.users.set_password(user.user_id, await gateway.passwords.hash(password))
         await _end(gateway, user, ended)
         await gateway.guessing.unlock(user.email)
+        gateway.audit.tell("password_changed", sub=user.user_id, reason="set-by-command")
         return user
 
     user = run_with_gateway(ctx, work)
@@ -160,7 +165,10 @@ def unlock(ctx: click.Context, email: str) -> None:
 
     async def work(gateway: Gateway) -> bool:
         user = await _find(gateway, email)
-        return await gateway.guessing.unlock(user.email)
+        unlocked = await gateway.guessing.unlock(user.email)
+        if unlocked:
+            gateway.audit.tell("user_changed", sub=user.user_id, reason="unlocked")
+        return unlocked
 
     click.echo("unlocked" if run_with_gateway(ctx, work) else "there was nothing to unlock")
 
@@ -175,6 +183,7 @@ def roles(ctx: click.Context, email: str, new_roles: tuple[str, ...]) -> None:
     async def work(gateway: Gateway) -> None:
         user = await _find(gateway, email)
         await gateway.users.set_roles(user.user_id, new_roles)
+        gateway.audit.tell("user_changed", sub=user.user_id, reason="roles")
 
     check_roles(new_roles)
     run_with_gateway(ctx, work)
@@ -190,7 +199,9 @@ def remove(ctx: click.Context, email: str) -> None:
     async def work(gateway: Gateway) -> int:
         user = await _find(gateway, email)
         ended = await _end(gateway, user, await gateway.users.set_active(user.user_id, False))
-        return ended + await _end(gateway, user, await gateway.users.remove(user.user_id, user.email))
+        ended += await _end(gateway, user, await gateway.users.remove(user.user_id, user.email))
+        gateway.audit.tell("user_removed", sub=user.user_id)
+        return ended
 
     click.echo(f"removed; sessions ended: {run_with_gateway(ctx, work)}")
 

@@ -49,13 +49,15 @@ class ClaimsRejected(AccessTokenError):
 
     Attributes:
         claim: The name of the claim.
+        value: What it says, where it is a single word or number of a token that a known key has signed.
     """
 
     code = "claims_rejected"
 
-    def __init__(self, claim: str, reason: str) -> None:
+    def __init__(self, claim: str, reason: str, value: str | int = "") -> None:
         super().__init__(f"claim {claim}: {reason}")
         self.claim = claim
+        self.value = value
 
 
 class InsufficientRole(AccessTokenError):

@@ -73,15 +73,15 @@ def verify_access_token(
         raise UntrustedToken("bad signature")
     claims = _read_claims(octets)
     if claims.iss != issuer:
-        raise ClaimsRejected("iss", "another issuer")
+        raise ClaimsRejected("iss", "another issuer", claims.iss)
     if claims.aud != audience:
-        raise ClaimsRejected("aud", "another audience")
+        raise ClaimsRejected("aud", "another audience", claims.aud)
     if claims.exp <= now:
         raise ExpiredToken(f"expired {now - claims.exp} s ago")
     if claims.iat > now + CLOCK_LEEWAY_SECONDS:
-        raise ClaimsRejected("iat", "lies in the future")
+        raise ClaimsRejected("iat", "lies in the future", claims.iat)
     if claims.nbf is not None and claims.nbf > now + CLOCK_LEEWAY_SECONDS:
-        raise ClaimsRejected("nbf", "lies in the future")
+        raise ClaimsRejected("nbf", "lies in the future", claims.nbf)
     return claims
 
 

@@ -1,14 +1,26 @@
-"""Security events: one line each, with who and from where, never with a token or a password."""
-
-import logging
+"""Security events of requests: with who is asking, from where, and the request id of the answer."""
 
 from gateway.state import GatewayRequest
 from gateway.web.client_address import client_address
 
-logger = logging.getLogger("gateway.audit")
 
+def audit(
+    event: str, request: GatewayRequest, *, failed: bool = False, reason: str = "", sub: str = "", sid: str = ""
+) -> None:
+    """
+    Tell a security event (`gateway.audit.AuditTrail`).
 
-def audit(event: str, request: GatewayRequest, **facts: object) -> None:
-    """Log a security event (such as `refresh_token_reused`) with the client's address and *facts*."""
-    address = str(client_address(request, request.state["gateway"].trusted_networks))
-    logger.info(event, extra={"fields": {"event": event, **facts, "address": address}})
+    Args:
+        sub: The user. Without it the one whom this request is known to be of, else the account that it names.
+    """
+    gateway, scope = request.state["gateway"], request.scope
+    gateway.audit.tell(
+        event,
+        failed=failed,
+        reason=reason,
+        sub=sub or scope.get("gateway.sub", ""),
+        email=scope.get("gateway.email", ""),
+        sid=sid,
+        address=str(client_address(request, gateway.trusted_networks)),
+        request_id=scope["gateway.request_id"],
+    )

@@ -57,7 +57,7 @@ class Authz:
         except (AccessTokenMissing, AccessTokenInvalid, AuthenticationTooWeak, InsufficientRole) as error:
             denial: GatewayError = error
         except GatewayError as error:
-            denial = AccessTokenInvalid(getattr(error, "cause", "") or error.slug)
+            denial = AccessTokenInvalid(getattr(error, "cause", "") or error.slug, reason=error.detail)
         except Exception:
             logger.exception("a subrequest failed; it is denied")
             denial = AccessTokenInvalid("internal-error")
@@ -83,8 +83,10 @@ class Authz:
         token, _ = find_access_token(scope["headers"], gateway.settings)
         claims = verify(token, gateway, now)
         if self._reads_query and scope.get("gateway.has_fragment"):
+            scope["gateway.sub"] = claims.sub
             raise InsufficientRole("What follows the # in the URL of the proxy's configuration cannot be read")
         if asked:
+            scope["gateway.sub"] = claims.sub
             _check_requirements(claims, asked, now)
         return claims
 

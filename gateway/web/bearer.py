@@ -1,10 +1,19 @@
 """The access token of a request: found, verified, and looked up among the revoked."""
 
-from gateway.errors import AccessTokenInvalid, AccessTokenMissing, MalformedRequest, StoreUnavailable
+from contextlib import suppress
+
+from gateway.errors import (
+    AccessTokenInvalid,
+    AccessTokenMissing,
+    CrossSiteRequest,
+    GatewayError,
+    MalformedRequest,
+    StoreUnavailable,
+)
 from gateway.identity_headers import RawHeaders
 from gateway.settings import Settings
 from gateway.state import Gateway, GatewayRequest
-from gateway.verifier import AccessClaims, AccessTokenError, presented
+from gateway.verifier import AccessClaims, AccessTokenError, ClaimsRejected, presented
 from gateway.web.cross_site import refuse_cross_site
 
 SAFE_METHODS = ("GET", "HEAD")
@@ -42,11 +51,23 @@ def verify(token: str, gateway: Gateway, now: int) -> AccessClaims:
     try:
         claims = gateway.verified_tokens.verify(token, gateway.keyring.keys.verification, now=now)
     except AccessTokenError as error:
-        raise AccessTokenInvalid(error.code) from error
+        raise AccessTokenInvalid(error.code, **_facts(error, gateway.settings)) from error
     revocations = gateway.revocations
     if revocations.has_ended(claims.sub, claims.sid, claims.auth_time) or claims.jti in revocations:
         raise AccessTokenInvalid("revoked")
     return claims
+
+
+def _facts(error: AccessTokenError, settings: Settings) -> dict[str, str]:
+    """What the log tells of a token that was refused: why, and what a claim says that ought to say something else."""
+    facts = {"reason": str(error)}
+    if isinstance(error, ClaimsRejected) and error.value:
+        facts["value"] = str(error.value)
+        if setting := {"iss": "issuer", "aud": "audience"}.get(error.claim):
+            facts["mend"] = f"the setting {setting} is {getattr(settings, setting)} here"
+        else:
+            facts["mend"] = "set the clocks of the gateways by NTP"
+    return facts
 
 
 def refuse_token_in_query(request: GatewayRequest) -> None:
@@ -67,5 +88,12 @@ def require_access_token(request: GatewayRequest) -> AccessClaims:
     refuse_token_in_query(request)
     token, is_cookie = find_access_token(request.scope["headers"], gateway.settings)
     if is_cookie and request.method not in SAFE_METHODS:
-        refuse_cross_site(request.headers, gateway.settings)
-    return verify(token, gateway, gateway.clock())
+        try:
+            refuse_cross_site(request.headers, gateway.settings)
+        except CrossSiteRequest:
+            with suppress(GatewayError):
+                request.scope["gateway.sub"] = verify(token, gateway, gateway.clock()).sub
+            raise
+    claims = verify(token, gateway, gateway.clock())
+    request.scope["gateway.sub"] = claims.sub
+    return claims

@@ -27,7 +27,7 @@ async def change_password(request: GatewayRequest) -> Response:
         async with gateway.guessing.change_of_password(user.email):
             await gateway.passwords.verify(body.current_password, user.password_hash, rate_key(address))
     except InvalidCredentials as error:
-        audit("password_change_failed", request, sub=user.user_id)
+        audit("password_changed", request, failed=True, reason="wrong-password", sid=claims.sid)
         raise WrongCurrentPassword from error
     check_new_password(
         body.new_password,
@@ -45,6 +45,6 @@ async def change_password(request: GatewayRequest) -> Response:
         )
     except (UserChanged, UnknownUser) as error:
         raise WrongCurrentPassword from error
-    count = await gateway.finish_ending(user.user_id, ended)
-    audit("password_changed", request, sub=user.user_id, revoked_sessions=count)
+    await gateway.finish_ending(user.user_id, ended)
+    audit("password_changed", request, sid=claims.sid)
     return Response(status_code=204)

@@ -20,13 +20,28 @@ def client_address(request: GatewayRequest, trusted: tuple[Network, ...]) -> Add
 
     `X-Forwarded-For` is read only when the peer is *trusted* (the setting `trusted_proxies`): from the right, past
     trusted addresses and empty elements. When all are trusted the left-most counts; a port behind an address is cut
-    off; garbage counts as the peer, and is told in the log once a minute.
+    off; garbage counts as the peer. That, and a header from somebody who is not trusted, is told in the log once a
+    minute.
     """
+    if "gateway.address" not in request.scope:
+        request.scope["gateway.address"] = _find_address(request, trusted)
+    address: Address = request.scope["gateway.address"]
+    return address
+
+
+def _find_address(request: GatewayRequest, trusted: tuple[Network, ...]) -> Address:
     peer = _parse(request.client.host if request.client else "") or UNKNOWN_PEER
+    forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
     if not _is_trusted(peer, trusted):
+        if forwarded:
+            request.state["gateway"].once_a_minute.warn(
+                "X-Forwarded-For is not believed: who sends it is not in trusted_proxies",
+                peer=str(peer),
+                forwarded=forwarded[:MAX_TOLD_CHARACTERS],
+                mend="if the peer is your proxy, put its address into trusted_proxies",
+            )
         return peer
     found = peer
-    forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
     for element in reversed(forwarded.split(",")):
         element = element.strip(" \t")
         if not element:

@@ -25,4 +25,4 @@ def refuse_cross_site(headers: Headers, settings: Settings) -> None:
         return
     if len(origins) == 1 and (origins[0] == settings.issuer_origin or origins[0] in settings.allowed_origins):
         return
-    raise CrossSiteRequest
+    raise CrossSiteRequest(", ".join(origins))

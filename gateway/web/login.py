@@ -35,11 +35,15 @@ async def login(request: GatewayRequest) -> Response:
     if body.delivery not in ("cookie", "body"):
         raise MalformedRequest("delivery is `cookie` or `body`")
 
+    request.scope["gateway.email"] = normalise_email(body.username)
+
     rate = await gateway.rate_limiter.take("login", *rate_keys(address))
     try:
         user, opened, device_id = await _open_session(request, body, address)
-    except InvalidCredentials:
-        audit("login_failed", request)
+    except InvalidCredentials as error:
+        if "gateway.sub" not in request.scope:
+            error.cause = "unknown-user"
+        audit("login_failed", request, failed=True, reason=error.cause)
         raise
     await gateway.end_families(user.user_id, opened.unannounced)
     await _end_earlier_session(gateway, earlier)
@@ -101,6 +105,8 @@ async def _open_session(
     email = normalise_email(body.username)
     cookie = read_cookie(request.scope["headers"], cookie_name(gateway.settings, KNOWN_DEVICE))
     found = await gateway.users.find(email)
+    if found is not None:
+        request.scope["gateway.sub"] = found.user_id
     owner = (found.user_id, found.password_version) if found else (NOBODY, 0)
     device_id = gateway.guessing.device_of(*owner, body.device_token or cookie)
     async with gateway.guessing.login(email, device_id) as attempt:
@@ -115,7 +121,7 @@ async def _authenticate(gateway: Gateway, user: User | None, password: str, addr
     # An unknown or disabled user costs one bcrypt too, so timing does not tell who exists.
     await gateway.passwords.verify(password, user.password_hash if user else None, address_key)
     if user is None or not user.is_active:
-        raise InvalidCredentials
+        raise InvalidCredentials("user-disabled")
     if gateway.passwords.needs_renewal(user.password_hash):
         with contextlib.suppress(Overloaded, UserChanged, UnknownUser):
             renewed = await gateway.passwords.hash(password, address_key)

@@ -36,7 +36,7 @@ async def logout_all(request: GatewayRequest) -> Response:
     gateway = request.state["gateway"]
     claims = require_access_token(request)
     count = await gateway.end_all_families(claims.sub)
-    audit("logout_all", request, sub=claims.sub, revoked_sessions=count)
+    audit("sessions_revoked", request, reason="logout-all", sid=claims.sid)
     response = json_response(RevokedBody(count))
     clear_refresh_cookie(response, gateway.settings)
     return response

@@ -9,17 +9,21 @@ import time
 from collections.abc import Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import GatewayError, PayloadTooLarge
 from gateway.settings import Settings
+from gateway.state import GatewayRequest
 from gateway.store import request_budget
+from gateway.web.client_address import client_address
 from gateway.web.problems import internal_error_response, problem_response
 
 MAX_BODY_BYTES = 16_384
 LINGER_SECONDS = 2.0
 PREFLIGHT_MAX_AGE_SECONDS = 600
+MAX_TOLD_CHARACTERS = 512
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -44,7 +48,8 @@ class Envelope:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun, status, request_id = time.monotonic(), 0, secrets.token_hex(8)
+        begun, status = time.monotonic(), 0
+        scope["gateway.request_id"] = request_id = secrets.token_hex(8)
 
         async def send_enveloped(message: Message) -> None:
             nonlocal status
@@ -61,7 +66,7 @@ class Envelope:
             if status == 0:
                 await internal_error_response()(scope, receive, send_enveloped)
         if scope["path"] not in QUIET_PATHS and not (status == 200 and scope["path"].startswith("/api/authz/")):
-            _log(scope, status, request_id, time.monotonic() - begun)
+            _log(scope, status, time.monotonic() - begun)
 
 
 class Cors:
@@ -177,8 +182,9 @@ def is_too_large(headers: Headers) -> bool:
 
 def refuse_quickly(scope: Scope, error: GatewayError) -> tuple[int, bytes]:
     """Give an error as a quick answer (`gateway.state.QuickAnswer`), in its envelope and with its line in the log."""
-    scope["gateway.error"], request_id = error, secrets.token_hex(8)
-    _log(scope, error.status, request_id, 0.0)
+    scope["gateway.error"] = error
+    scope["gateway.request_id"] = request_id = secrets.token_hex(8)
+    _log(scope, error.status, 0.0)
     return problem_lines(error, request_id)
 
 
@@ -196,18 +202,24 @@ def _enveloped(headers: Iterable[Header], request_id: str) -> list[Header]:
     return [*headers, (b"x-request-id", request_id.encode()), *_SECURITY_HEADERS]
 
 
-def _log(scope: Scope, status: int, request_id: str, seconds: float) -> None:
+def _log(scope: Scope, status: int, seconds: float) -> None:
     error = scope.get("gateway.error")
+    request: GatewayRequest = Request(scope)
     fields = {
         "method": scope["method"],
-        "path": scope["path"],
+        "path": scope["path"][:MAX_TOLD_CHARACTERS],
         "status": status,
         "milliseconds": round(seconds * 1000, 1),
+        "address": str(client_address(request, scope["state"]["gateway"].trusted_networks)),
         "peer": scope["client"][0] if scope.get("client") else "",
-        "request_id": request_id,
+        "request_id": scope["gateway.request_id"],
     }
+    if sub := scope.get("gateway.sub"):
+        fields["sub"] = sub
     if error is not None:
         fields["problem"] = error.slug
     if cause := getattr(error, "cause", None) or scope.get("gateway.outcome"):
         fields["cause"] = cause
+    if error is not None:
+        fields |= {name: value[:MAX_TOLD_CHARACTERS] for name, value in error.facts.items()}
     logger.info("request", extra={"fields": fields})

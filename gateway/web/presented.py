@@ -1,8 +1,9 @@
 """The refresh token of a request: as a cookie, or in the body."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
-from gateway.errors import MalformedRequest, RefreshTokenMissing
+from gateway.errors import CrossSiteRequest, MalformedRequest, RefreshTokenInvalid, RefreshTokenMissing
 from gateway.state import GatewayRequest
 from gateway.web.bearer import refuse_token_in_query
 from gateway.web.bodies import read_body
@@ -33,7 +34,12 @@ async def presented_refresh_token(request: GatewayRequest) -> Presented:
     refuse_token_in_query(request)
     cookie = read_cookie(request.scope["headers"], cookie_name(settings, REFRESH_TOKEN))
     if cookie is not None:
-        refuse_cross_site(request.headers, settings)
+        try:
+            refuse_cross_site(request.headers, settings)
+        except CrossSiteRequest:
+            with suppress(RefreshTokenInvalid):
+                request.scope["gateway.sub"] = request.state["gateway"].families.parse(cookie).user_id
+            raise
     body = (await read_body(request, RefreshRequest)).refresh_token
     if cookie is not None and body is not None:
         raise MalformedRequest("Two refresh tokens: one as a cookie, one in the body")

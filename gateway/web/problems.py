@@ -17,6 +17,8 @@ from gateway.errors import (
     RateLimited,
     Unavailable,
 )
+from gateway.state import GatewayRequest
+from gateway.web.audit import audit
 
 PROBLEM_TYPE_PREFIX = "urn:token-gateway:problem:"
 CHALLENGE = 'Bearer realm="token-gateway"'
@@ -60,6 +62,9 @@ async def on_gateway_error(request: Request, error: Exception) -> Response:
     """Answer an error of ours, and leave it where the access log finds it."""
     assert isinstance(error, GatewayError)  # noqa: S101 - registered for this type alone
     request.scope["gateway.error"] = error
+    if isinstance(error, RateLimited):
+        ours: GatewayRequest = Request(request.scope)
+        audit("rate_limited", ours, failed=True, reason=error.limit)
     return problem_response(error)
 
 

@@ -38,7 +38,7 @@ async def _rotate(request: GatewayRequest, presented: Presented) -> Response:
     try:
         rotation = await gateway.families.rotate(token, is_cookie=presented.is_cookie)
     except RefreshTokenReused:
-        audit("refresh_token_reused", request, sub=token.user_id, sid=token.family_id)
+        audit("refresh_token_reused", request, failed=True, sub=token.user_id, sid=token.family_id)
         await gateway.end_families(token.user_id, (token.family_id,))
         raise
     except RefreshTokenInvalid as error:

@@ -37,5 +37,5 @@ async def end_session(request: GatewayRequest) -> Response:
     if not await gateway.families.exists(claims.sub, family_id):
         raise NotFound("You have no such session")
     await gateway.end_families(claims.sub, (family_id,))
-    audit("session_ended", request, sub=claims.sub, sid=family_id)
+    audit("sessions_revoked", request, sid=family_id)
     return Response(status_code=204)

@@ -39,11 +39,12 @@ COMMANDS_ON_REDIS = [
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command has printed, and its exit status."""
+    """What a command has printed, its exit status, and the security events that it told on stderr."""
 
     status: int
     out: str
     err: str
+    events: tuple[dict[str, Any], ...] = ()
 
     @property
     def document(self) -> Any:
@@ -73,7 +74,10 @@ def here(*arguments: str, env: Mapping[str, str], stdin: str = "") -> Outcome:
 def in_process(*arguments: str, env: Mapping[str, str], stdin: str = "") -> Outcome:
     """Run `gateway ARGUMENTS` in a process of its own, without a terminal."""
     ended = run_command(*arguments, env=env, stdin=stdin)
-    return Outcome(ended.returncode, ended.stdout, ended.stderr)
+    told, lines = [], []
+    for line in ended.stderr.splitlines(keepends=True):
+        (told if '"logger":"gateway.audit"' in line else lines).append(line)
+    return Outcome(ended.returncode, ended.stdout, "".join(lines), tuple(json.loads(line) for line in told))
 
 
 def assert_refused(outcome: Outcome, status: int, *words: str) -> None:

@@ -70,7 +70,7 @@ class _LazyGroup(click.Group):
 @click.pass_context
 def cli(ctx: click.Context, config_file: str | None) -> None:
     """Log people in, rotate refresh tokens, and let everybody verify access tokens offline."""
-    ctx.obj.config = config_file
+    ctx.ensure_object(Invocation).config = config_file
 
 
 def settings_for(ctx: click.Context, **flags: Any) -> LoadedSettings:

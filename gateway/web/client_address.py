@@ -10,6 +10,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 UNKNOWN_PEER = ipaddress.IPv4Address("0.0.0.0")  # noqa: S104 - an address that nobody has, not one to listen on
 RATE_PREFIXES_BITS = (64, 48)
 MAX_TOLD_CHARACTERS = 100
+MAX_TOLD_ADDRESSES = 4
 MAX_PORT = 65_535
 _WITH_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[^\[\]]*)?)\]|([0-9.]+))(?::([0-9]{1,5}))?")
 
@@ -37,7 +38,7 @@ def _find_address(request: GatewayRequest, trusted: tuple[Network, ...]) -> Addr
             request.state["gateway"].once_a_minute.warn(
                 "X-Forwarded-For is not believed: who sends it is not in trusted_proxies",
                 peer=str(peer),
-                forwarded=forwarded[:MAX_TOLD_CHARACTERS],
+                forwarded=_addresses_in(forwarded),
                 mend="if the peer is your proxy, put its address into trusted_proxies",
             )
         return peer
@@ -71,6 +72,12 @@ def rate_keys(address: Address) -> tuple[str, ...]:
     if isinstance(address, ipaddress.IPv4Address):
         return (str(address),)
     return tuple(str(ipaddress.IPv6Network((address, bits), strict=False)) for bits in RATE_PREFIXES_BITS)
+
+
+def _addresses_in(forwarded: str) -> str:
+    """Give the last addresses of a header for the log; what is none, which may be anything, as `?`."""
+    parsed = [_parse(_without_port(element.strip(" \t"))) for element in forwarded.split(",")[-MAX_TOLD_ADDRESSES:]]
+    return ", ".join(str(address or "?") for address in parsed)
 
 
 def _without_port(element: str) -> str:

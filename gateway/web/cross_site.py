@@ -1,10 +1,13 @@
 """Cross-site requests: what a browser sends from another site with our cookies changes nothing."""
 
+import re
+
 from starlette.datastructures import Headers
 
 from gateway.errors import CrossSiteRequest
 from gateway.settings import Settings
 
+_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]{0,31}://[A-Za-z0-9.:\[\]_-]{1,255}")
 SAFE_SITES = (["same-origin"], ["none"])
 
 
@@ -25,4 +28,5 @@ def refuse_cross_site(headers: Headers, settings: Settings) -> None:
         return
     if len(origins) == 1 and (origins[0] == settings.issuer_origin or origins[0] in settings.allowed_origins):
         return
-    raise CrossSiteRequest(", ".join(origins))
+    # What is no origin may be anything, a token too.
+    raise CrossSiteRequest(", ".join(origin if _ORIGIN.fullmatch(origin) else "?" for origin in origins))

@@ -205,12 +205,13 @@ def _enveloped(headers: Iterable[Header], request_id: str) -> list[Header]:
 def _log(scope: Scope, status: int, seconds: float) -> None:
     error = scope.get("gateway.error")
     request: GatewayRequest = Request(scope)
+    gateway = scope["state"].get("gateway")  # a server that is not ours has none
     fields = {
         "method": scope["method"],
         "path": scope["path"][:MAX_TOLD_CHARACTERS],
         "status": status,
         "milliseconds": round(seconds * 1000, 1),
-        "address": str(client_address(request, scope["state"]["gateway"].trusted_networks)),
+        "address": str(client_address(request, gateway.trusted_networks)) if gateway else "",
         "peer": scope["client"][0] if scope.get("client") else "",
         "request_id": scope["gateway.request_id"],
     }

@@ -74,10 +74,10 @@ def here(*arguments: str, env: Mapping[str, str], stdin: str = "") -> Outcome:
 def in_process(*arguments: str, env: Mapping[str, str], stdin: str = "") -> Outcome:
     """Run `gateway ARGUMENTS` in a process of its own, without a terminal."""
     ended = run_command(*arguments, env=env, stdin=stdin)
-    told, lines = [], []
-    for line in ended.stderr.splitlines(keepends=True):
-        (told if '"logger":"gateway.audit"' in line else lines).append(line)
-    return Outcome(ended.returncode, ended.stdout, "".join(lines), tuple(json.loads(line) for line in told))
+    lines = ended.stderr.splitlines(keepends=True)
+    told = [line for line in lines if '"logger":"gateway.audit"' in line]
+    err = "".join(line for line in lines if line not in told)
+    return Outcome(ended.returncode, ended.stdout, err, tuple(json.loads(line) for line in told))
 
 
 def assert_refused(outcome: Outcome, status: int, *words: str) -> None:

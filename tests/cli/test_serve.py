@@ -1,5 +1,6 @@
 import base64
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -15,6 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from gateway import __version__
 from tests.cli.commands import EMAIL, Outcome, assert_refused, here, in_process
 from tests.cli.processes import (
     children,
@@ -143,7 +145,7 @@ def test_a_flag_goes_over_the_environment_and_is_named_when_it_is_wrong() -> Non
 def refused(*arguments: str, env: dict[str, str]) -> Outcome:
     """Start a real gateway that does not start."""
     begun = time.monotonic()
-    outcome = in_process("serve", *arguments, env=env)
+    outcome = in_process("serve", *arguments, env=env | {"GATEWAY_LOG_FORMAT": "text"})
     assert time.monotonic() - begun < 10
     return outcome
 
@@ -508,3 +510,45 @@ def test_no_secret_is_ever_written_to_a_log_or_to_the_output(
         for text in (written | stored).values():
             assert mac.hex() not in text
             assert mac.decode("latin-1") not in text
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_with_a_log_of_json_every_line_is_an_object_from_the_first_to_the_last(
+    private_gateway: PrivateGateway, workers: int
+) -> None:
+    gateway = private_gateway(log_format="json", workers=workers, issuer="http://127.0.0.1:1")
+    with gateway.client() as client:
+        assert client.get("/auth/me").status_code == 401
+    assert gateway.stop() == 0
+    lines = [json.loads(line) for line in gateway.log_text().splitlines()]
+    [start] = [line for line in lines if "listen" in line]
+    assert start == lines[0]
+    assert start["listen"] == gateway.url
+    assert start["workers"] == workers
+    assert {"version", "redis", "data", "issuer", "jwks", "users"} <= set(start)
+    assert any(line["level"] == "warning" and "insecure_test_settings" in line["message"] for line in lines)
+    assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
+
+
+def test_a_log_of_text_begins_with_a_block_that_names_the_address(private_gateway: PrivateGateway) -> None:
+    gateway = private_gateway(log_format="text")
+    gateway.stop()
+    block = gateway.log_text().splitlines()
+    assert block[0] == f"token gateway {__version__}"
+    assert f"  Listen   {gateway.url}" in block
+    assert "  Workers  1" in block
+
+
+def test_a_start_that_fails_is_told_as_json_where_that_is_chosen(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text('log_format = "json"\nport = 0\n')
+    chosen = environment(log_format="json", redis_url="redis://127.0.0.1:1", secret=CANARY, data_dir=tmp_path)
+    for outcome in (
+        in_process("serve", env=chosen),
+        in_process("serve", env=chosen | {"GATEWAY_PROT": "1"}),
+        in_process("serve", "--config", str(file), env=environment()),
+    ):
+        assert (outcome.status, outcome.out, outcome.err.count("\n")) == (3, "", 1)
+        assert json.loads(outcome.err)["level"] == "error"
+    assert_refused(in_process("users", "list", env=chosen), 3)
+    assert_refused(in_process("serve", "--port", "0", env=environment()), 3)

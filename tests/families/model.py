@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 MARK_SECONDS = 3660  # how long a family that has ended is kept until its end has been announced
+KEPT_SECONDS = 30  # how long after a rotation a cookie jar gets the same token again
 
 
 @dataclass
 class Session:
-    """One family. `state` is `live`, `marked` (ended, not announced yet) or `gone` (announced and deleted)."""
+    """One family. `state` is `live`, `marked` (ended, not announced yet), `gone` (announced and deleted) or `lost`."""
 
     user: str
     created: float
@@ -56,10 +57,10 @@ class Model:
         self.sessions[session_id] = Session(user, self.now(), self.now())
         return right
 
-    def refresh(self, session_id: str, presented: int) -> str:
+    def refresh(self, session_id: str, presented: int, *, is_cookie: bool = False) -> str:
         """Judge a token with a good MAC, and give the verdict."""
         session, now = self.sessions.get(session_id), self.now()
-        if session is None or session.state == "gone" or now >= self.end(session):
+        if session is None or session.state in ("gone", "lost") or now >= self.end(session):
             return "over"
         if session.state == "marked":
             return "revoked"
@@ -67,6 +68,9 @@ class Model:
             self.mark([session_id])
             return "user_disabled"
         behind = session.generation - presented
+        may_be_kept = is_cookie and self.window > 0 and session.generation > 0
+        if behind == 0 and may_be_kept and now - session.rotated <= KEPT_SECONDS:
+            return "kept"
         if behind == 1 and 0 < self.window and now - session.rotated <= self.window:
             return "replayed"
         if behind > 0:

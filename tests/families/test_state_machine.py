@@ -39,7 +39,7 @@ from tests.harness import SECRET, RedisServer, settings_of
 # Time moves by whole units, and no limit is near a multiple of the unit: the seconds that a test takes do not matter.
 UNIT_SECONDS = 120
 WINDOW_SECONDS, IDLE_SECONDS, ABSOLUTE_SECONDS, MARK_SECONDS = 300, 1260, 1620, 3660
-TOLERANCE_SECONDS = 40
+TOLERANCE_SECONDS = 25  # less than for how long a token is kept
 MOST_SESSIONS = 3
 USERS = 2
 STEPS_PER_LIFE = 50
@@ -47,7 +47,7 @@ KILLS_APART = 40 if ON_CLUSTER else 12  # a cluster waits for two seconds after 
 LIVES_PER_SEED = 30
 ATTEMPTS = 3  # how often the store sends a command at most
 KNOWN_ELSEWHERE_SECONDS = 1.0
-SCRIPTS = ("family_rotate", "family_open", "family_revoke", "revocation_announce", "user_change")
+SCRIPTS = ("family_rotate", "family_open", "family_mark", "family_revoke", "revocation_announce", "user_change")
 R = TypeVar("R")
 
 gateways = strategies.integers(0, 1)
@@ -128,6 +128,8 @@ class Life(RuleBasedStateMachine):
         self.roles: dict[str, tuple[str, ...]] = {}
         self.emails: dict[str, str] = {}
         self.revoked_at: dict[str, int] = {}
+        self.auth_times: dict[str, int] = {}
+        self.cut_off_at: dict[str, int] = {}
         self.armed: tuple[str, str, bool] | None = None
         self.steps = -1
         self.last_steps: dict[str, int] = {}
@@ -162,25 +164,33 @@ class Life(RuleBasedStateMachine):
             except InvalidCredentials:
                 return self.expect(not may_open, "a login was refused")
             self.expect(may_open, "a login that should have been refused")
-            self.expect(self.model.open(user_id, session_id, list(opened.unannounced)), "the wrong sessions gave way")
+            gave_way = sids_of(opened.unannounced)
+            self.expect(self.model.open(user_id, session_id, gave_way), "the wrong sessions gave way")
             self.model.sessions[session_id].tokens[0] = opened.refresh_token
-            return self.end(at, user_id, list(opened.unannounced))
+            self.auth_times[session_id] = opened.auth_time
+            return self.end(at, user_id, gave_way, opened.unannounced)
         if failed.was_done and may_open:
             marked = [known for known, record in self.world.records.of(user_id).items() if record.ended]
+            self.auth_times[session_id] = self.world.records.of(user_id)[session_id].created_ms // 1000
             self.expect(self.model.open(user_id, session_id, marked), "the wrong sessions gave way")
             self.remember(session_id)
 
-    @rule(pick=picks, gateway=gateways)
-    def refresh_with_the_newest(self, pick: int, gateway: int) -> None:
-        self.refresh_one_from_the_end(pick, gateway, 0)
+    @rule(pick=picks, gateway=gateways, is_cookie=strategies.booleans())
+    def refresh_with_the_newest(self, pick: int, gateway: int, is_cookie: bool) -> None:
+        self.refresh_one_from_the_end(pick, gateway, 0, is_cookie=is_cookie)
 
-    @rule(pick=picks, gateway=gateways)
-    def refresh_with_the_parent(self, pick: int, gateway: int) -> None:
-        self.refresh_one_from_the_end(pick, gateway, 1)
+    @rule(pick=picks, gateway=gateways, is_cookie=strategies.booleans())
+    def refresh_with_the_parent(self, pick: int, gateway: int, is_cookie: bool) -> None:
+        self.refresh_one_from_the_end(pick, gateway, 1, is_cookie=is_cookie)
 
-    @rule(pick=picks, gateway=gateways, back=strategies.integers(2, 6))
-    def refresh_with_an_ancestor(self, pick: int, gateway: int, back: int) -> None:
-        self.refresh_one_from_the_end(pick, gateway, back)
+    @rule(pick=picks, gateway=gateways, back=strategies.integers(2, 6), is_cookie=strategies.booleans())
+    def refresh_with_an_ancestor(self, pick: int, gateway: int, back: int, is_cookie: bool) -> None:
+        self.refresh_one_from_the_end(pick, gateway, back, is_cookie=is_cookie)
+
+    @rule(pick=picks, backs=strategies.lists(strategies.integers(0, 1), min_size=2, max_size=6))
+    def refresh_from_several_tabs(self, pick: int, backs: list[int]) -> None:
+        for number, back in enumerate(backs):
+            self.refresh_one_from_the_end(pick, number % 2, back, is_cookie=True)
 
     @rule(picks=strategies.lists(picks, min_size=1, max_size=8), gateway=gateways)
     def refresh_some_one_after_the_other(self, picks: list[int], gateway: int) -> None:
@@ -230,7 +240,22 @@ class Life(RuleBasedStateMachine):
         user_id, at = self.user(user), self.at(gateway)
         listed = [family.family_id for family in self.world.run(at.families.list(user_id))]
         self.expect(set(listed) == set(self.model.of(user_id, "live")), "the list of sessions")
-        self.end(at, user_id, listed)
+        due, count = list(self.world.records.of(user_id)), None
+        for _ in range(3):
+            with self.failing("family_mark", "revocation_announce", "family_revoke") as failed:
+                count = self.world.run(at.end_all_families(user_id))
+                break
+        self.expect(failed.was_sent_again or count == len(listed), f"{count} ended of {len(listed)}")
+        self.look_at_revoked(at, due)
+        self.look_at_cut_off(user_id, "")
+
+    @rule(user=users)
+    def lose_the_sessions(self, user: int) -> None:
+        user_id = self.user(user)
+        self.world.records.client.delete(self.world.records.key(user_id))
+        for session_id in self.model.of(user_id, "live", "marked"):
+            self.model.sessions[session_id].state = "lost"
+            self.world.tally.add(lost=1)
 
     # ---------------------------------------------------------------------------------------------------------- users
 
@@ -326,10 +351,12 @@ class Life(RuleBasedStateMachine):
     def reset_within_the_next_reply(self, script: str, keep: int, times: int) -> None:
         self.cut(script, Fault("reply", keep), times)
 
-    @rule(pick=picks, gateway=gateways, back=strategies.integers(0, 2), times=attempts)
-    def refresh_without_hearing_the_reply(self, pick: int, gateway: int, back: int, times: int) -> None:
+    @rule(pick=picks, gateway=gateways, back=strategies.integers(0, 2), times=attempts, is_cookie=strategies.booleans())
+    def refresh_without_hearing_the_reply(
+        self, pick: int, gateway: int, back: int, times: int, is_cookie: bool
+    ) -> None:
         self.cut("family_rotate", Fault("reply"), times)
-        self.refresh_one_from_the_end(pick, gateway, back)
+        self.refresh_one_from_the_end(pick, gateway, back, is_cookie=is_cookie)
 
     @precondition(lambda self: self.steps_since("silences") >= 40)
     @rule(script=strategies.sampled_from(SCRIPTS), side=strategies.sampled_from(("request", "reply")))
@@ -348,8 +375,13 @@ class Life(RuleBasedStateMachine):
         for session_id, session in self.model.sessions.items():
             revoked_at = self.revoked_at.get(session_id)
             for gateway in self.world.gateways:
+                cut_off_at = self.cut_off_at.get(session_id)
+                if cut_off_at is not None and self.world.seconds_passed - cut_off_at < MARK_SECONDS - UNIT_SECONDS:
+                    self.expect(self.is_refused(gateway, session_id), "a session that was cut off is forgotten (I2)")
                 if session.state == "live":
-                    self.expect(session_id not in gateway.revocations, "a living session is taken for revoked")
+                    is_over = self.model.now() >= self.model.end(session)
+                    taken = is_over or not self.is_refused(gateway, session_id)
+                    self.expect(taken, "a living session is taken for revoked")
                 elif revoked_at is not None and self.world.seconds_passed - revoked_at < MARK_SECONDS - UNIT_SECONDS:
                     self.expect(session_id in gateway.revocations, "a revoked session is forgotten (I2)")
 
@@ -369,7 +401,7 @@ class Life(RuleBasedStateMachine):
             ends = [
                 record.rotated_ms + MARK_SECONDS * 1000
                 if record.ended
-                else min(record.rotated_ms + IDLE_SECONDS * 1000, record.created_ms + ABSOLUTE_SECONDS * 1000)
+                else min(record.rotated_ms + IDLE_SECONDS * 1000, record.created_ms + record.lifetime_seconds * 1000)
                 for record in records.values()
             ]
             needed_ms = max(ends) - (seconds * 1000 + microseconds // 1000)
@@ -394,18 +426,18 @@ class Life(RuleBasedStateMachine):
         """Give the steps of this life since something was counted, or since its beginning."""
         return self.steps - self.last_steps.get(what, 0)
 
-    def refresh_one_from_the_end(self, pick: int, gateway: int, back: int) -> None:
+    def refresh_one_from_the_end(self, pick: int, gateway: int, back: int, *, is_cookie: bool = False) -> None:
         session_id = self.session(pick)
         newest = max(self.model.sessions[session_id].tokens)
-        self.refresh(session_id, max(0, newest - back), self.at(gateway), announce=True)
+        self.refresh(session_id, max(0, newest - back), self.at(gateway), announce=True, is_cookie=is_cookie)
 
-    def refresh(self, session_id: str, presented: int, at: Gateway, *, announce: bool) -> None:
+    def refresh(self, session_id: str, presented: int, at: Gateway, *, announce: bool, is_cookie: bool = False) -> None:
         session = self.model.sessions[session_id]
         token = session.tokens.get(presented) or self.token(session_id, presented)
         verdict, rotation = "", None
         with self.failing("family_rotate") as failed:
             try:
-                rotation = self.world.run(at.families.rotate(at.families.parse(token)))
+                rotation = self.world.run(at.families.rotate(at.families.parse(token), is_cookie=is_cookie))
                 verdict = rotation.outcome
             except RefreshTokenReused:
                 verdict = "reused"
@@ -413,7 +445,7 @@ class Life(RuleBasedStateMachine):
                 verdict = "over" if error.cause in ("unknown", "expired") else error.cause
         if not failed.was_done:
             return
-        expected = self.model.refresh(session_id, presented)
+        expected = self.model.refresh(session_id, presented, is_cookie=is_cookie)
         if expected in ("rotated", "healed"):
             self.remember(session_id)
         if not verdict:
@@ -428,10 +460,14 @@ class Life(RuleBasedStateMachine):
             self.expect(told == asked, f"an answer to somebody else's question (I5): {told}, {asked}")
             left = self.model.end(session) - self.model.now()
             self.expect(abs(rotation.max_age_seconds - left) < TOLERANCE_SECONDS, f"said to live on for {rotation}")
+            successor = token if expected == "kept" else session.tokens[presented + 1]
             self.expect(
-                rotation.refresh_token == session.tokens[presented + 1],
+                rotation.refresh_token == successor,
                 f"a second successor (I3) of generation {presented}: {generation_of(rotation.refresh_token)}",
             )
+            self.expect(rotation.auth_time <= self.auth_times[session_id], "an auth_time that grew")
+            if rotation.unannounced:
+                self.end(at, session.user, [], rotation.unannounced)
         elif announce and verdict != "over":
             self.end(at, session.user, [session_id])
 
@@ -440,21 +476,42 @@ class Life(RuleBasedStateMachine):
         due = [session_id for session_id in self.world.records.of(user_id) if session_id != kept]
         with self.failing("user_change") as failed:
             ended = self.world.run(work)
-            self.expect(set(ended) == set(due), f"ended {ended} instead of {due}")
+            self.expect(set(sids_of(ended)) == set(due), f"ended {ended} instead of {due}")
             self.model.mark(due)
             self.world.tally.add(changed=1)
-            self.end(at, user_id, due)
+            self.end(at, user_id, due, ended)
+            self.look_at_cut_off(user_id, kept)
             return True
         if failed.was_done:
             self.model.mark(due)
         return failed.was_done
 
-    def end(self, at: Gateway, user_id: str, session_ids: list[str]) -> None:
+    def end(self, at: Gateway, user_id: str, session_ids: list[str], unannounced: tuple[str, ...] = ()) -> None:
         """End sessions for good; asked again when Redis did not answer, as a client would. Known to all in a second."""
         for _ in range(3):
-            with self.failing("revocation_announce", "family_revoke"):
-                self.world.run(at.end_families(user_id, tuple(session_ids)))
+            with self.failing("family_mark", "revocation_announce", "family_revoke"):
+                self.world.run(at.end_families(user_id, unannounced or tuple(session_ids)))
                 break
+        self.look_at_revoked(at, session_ids)
+
+    def look_at_cut_off(self, user_id: str, kept: str) -> None:
+        """All that a user had is refused everywhere within a second, what Redis has lost too, but what is kept."""
+        begun = time.monotonic()
+        for session_id, session in self.model.sessions.items():
+            if session.user == user_id and session_id != kept:
+                self.cut_off_at[session_id] = self.world.seconds_passed
+                while not all(self.is_refused(gateway, session_id) for gateway in self.world.gateways):
+                    late = time.monotonic() - begun > KNOWN_ELSEWHERE_SECONDS
+                    self.expect(not late, f"a {session.state} session is not cut off elsewhere (I2)")
+                    time.sleep(0.001)
+
+    def is_refused(self, gateway: Gateway, session_id: str) -> bool:
+        """Tell whether the access tokens of a session are."""
+        user_id = self.model.sessions[session_id].user
+        return gateway.revocations.has_ended(user_id, session_id, self.auth_times[session_id])
+
+    def look_at_revoked(self, at: Gateway, session_ids: list[str]) -> None:
+        """What was ended is known here at once, and everywhere within a second."""
         self.model.forget(session_ids)
         begun = time.monotonic()
         for session_id in session_ids:
@@ -502,6 +559,11 @@ class Life(RuleBasedStateMachine):
     def expect(self, holds: bool, violation: str) -> None:
         self.world.tally.expect(holds, violation)
         assert holds, violation
+
+
+def sids_of(revocations: tuple[str, ...]) -> list[str]:
+    """Give the sessions among revocations, without the cut-off."""
+    return [revocation for revocation in revocations if " " not in revocation]
 
 
 class Failing:

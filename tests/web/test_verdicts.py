@@ -46,6 +46,9 @@ def test_each_verdict_is_told_by_its_cause_and_counted(make_gateway: Callable[..
         second = successor(client, first)  # rotated
         assert successor(client, first) == second  # replayed
         third = successor(client, second)  # rotated
+        kept = client.post("/auth/refresh", headers={"Cookie": f"refresh_token={third}"})  # kept
+        assert third in kept.headers["Set-Cookie"]
+        client.cookies.clear()
         lost = RefreshToken.parse(third, keychain)
         ahead = RefreshToken(lost.user_id, lost.family_id, lost.generation + 7).format(keychain.current)
         successor(client, ahead)  # healed
@@ -65,6 +68,7 @@ def test_each_verdict_is_told_by_its_cause_and_counted(make_gateway: Callable[..
     expected = {
         "rotated": 2,
         "replayed": 1,
+        "kept": 1,
         "healed": 1,
         "reused": 1,
         "revoked": 1,

@@ -150,7 +150,7 @@ def private_secret(data_dir: Path) -> str:
             _make_secret(path)
         if path.stat().st_mode & 0o077:
             raise StartupError(f"{path} can be read by others: chmod 600 {path}")
-        secret = path.read_bytes().strip()
+        secret = re.sub(rb"\r?\n\Z", b"", path.read_bytes())
     except OSError as error:
         raise _unfit(path.parent, error) from error
     if len(secret) < MIN_SECRET_BYTES or not secret.isascii():

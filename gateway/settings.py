@@ -12,6 +12,7 @@ import json
 import os
 import pwd
 import re
+import stat
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -26,6 +27,7 @@ from gateway.errors import StartupError
 
 YEAR_SECONDS = 31_536_000
 MIN_SECRET_BYTES = 32
+MIN_SECRET_LETTERS = 8
 MASK = "***"
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -41,6 +43,13 @@ _ORDERED_LIFETIMES = (
     ("refresh_idle_ttl_seconds", "refresh_absolute_ttl_seconds", "no session is idle for longer than it lives"),
 )
 _MAPPED_IPV4 = ipaddress.IPv6Network("::ffff:0:0/96")
+
+_SAMPLE_WORDS = re.compile(
+    "changeme|change|replace|please|insecure|default|example|sample|dummy|placeholder|password|passphrase|secret|token"
+    "|gateway|random|string|characters|chars|bytes|letters|least|minimum|super|very|long|your|this|that|with|some|here"
+    "|value|must|should|before|production|development|key|own|and|more|not|use|the|has|have|for|use|me|my|to|in|at|of"
+    "|or|is|be|it|do|an|a|i|32|48|64|1234567890|123456789|12345678|123456|12345|1234|123|0"
+)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -78,9 +87,25 @@ def _check_address(text: str) -> str:
 
 
 def _check_secret(text: str) -> str:
-    if len(text.encode()) < MIN_SECRET_BYTES:
+    secret = without_line_end(text)
+    if len(secret.encode()) < MIN_SECRET_BYTES:
         raise ValueError
-    return text
+    if len(set(secret)) < MIN_SECRET_LETTERS or any(_is_repeated(secret, count) for count in range(1, 13)):
+        raise ValueError("it is a few characters again and again")
+    # What a sample is made of; of a secret that is none, much is left.
+    if len(_SAMPLE_WORDS.sub("", re.sub(r"[\W_]", "", secret.lower()))) < MIN_SECRET_LETTERS:
+        raise ValueError("it is a sample that everybody knows")
+    return secret
+
+
+def _is_repeated(text: str, count: int) -> bool:
+    """Tell whether a text is its first *count* characters again and again."""
+    return text == (text[:count] * len(text))[: len(text)]
+
+
+def without_line_end(text: str) -> str:
+    """Take one line end off, which files have and variables may have."""
+    return re.sub(r"\r?\n\Z", "", text)
 
 
 def _check_proxy(text: str) -> str:
@@ -506,8 +531,10 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[object, str
         if name in given:
             raise StartupError(f"{name}: GATEWAY_{name.upper()} and {variable} are both set; give one of them")
         if variable in _FILE_VARIABLES:
-            content = _read_text(text, f"{name} (file {text}, {variable})")
-            given[name] = re.sub(r"\r?\n\Z", "", content), f"file {text} ({variable})"
+            content = _read_secret_text(text, f"{name} (file {text}, {variable})")
+            # That of a secret is taken off wherever it comes from.
+            kept = content if name == "secret" else without_line_end(content)
+            given[name] = kept, f"file {text} ({variable})"
         else:
             given[name] = _from_text(_FIELDS[name], text), f"environment {variable}"
     return given
@@ -519,6 +546,20 @@ def _from_text(field: _Field, text: str) -> object:
     if field.type is int and re.fullmatch(r"-?[0-9]{1,18}", text):
         return int(text)
     return _BOOLEANS.get(text.lower(), text) if field.type is bool else text
+
+
+def _read_secret_text(path: str, subject: str) -> str:
+    """Read a file that others cannot read, if what it holds is secret: a secret, or a URL with a password."""
+    text = _read_text(path, subject)
+    found = os.stat(path)
+    groups = {os.getegid(), *os.getgroups()}
+    is_open = found.st_mode & 0o006 or (found.st_mode & 0o060 and found.st_gid not in groups)
+    if stat.S_ISREG(found.st_mode) and is_open and not ("://" in text and _mask_password(text) == text):
+        raise StartupError(
+            f"{subject}: others can read or change it (mode {stat.S_IMODE(found.st_mode):04o}): chmod 600 {path}, "
+            "owned by the user of the gateway, or 640 and a group of that user"
+        )
+    return text
 
 
 def _read_text(path: str, subject: str) -> str:

@@ -1,5 +1,8 @@
+import base64
+import hashlib
 import ipaddress
 import json
+import os
 import pickle
 import re
 import tomllib
@@ -8,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.errors import StartupError
 from gateway.settings import (
@@ -140,6 +145,7 @@ def test_a_truth_value_in_the_environment_is_spelt_as_usual(text: str, value: bo
 def test_a_secret_is_read_from_a_file_without_its_last_newline(tmp_path: Path, ending: str, kept: str) -> None:
     path = tmp_path / "secret"
     path.write_bytes((SECRET + ending).encode())
+    path.chmod(0o600)
     loaded = load({"GATEWAY_SECRET_FILE": str(path)})
     assert loaded.settings.secret == SECRET + kept
     assert loaded.origins["secret"] == f"file {path} (GATEWAY_SECRET_FILE)"
@@ -148,8 +154,86 @@ def test_a_secret_is_read_from_a_file_without_its_last_newline(tmp_path: Path, e
 def test_the_redis_url_is_read_from_a_file_over_the_toml_file(tmp_path: Path) -> None:
     path = tmp_path / "redis-url"
     path.write_text("redis://:pa%2Fss@redis:6379/1\n")
+    path.chmod(0o600)
     toml = written(tmp_path, f"redis_url = 'redis://elsewhere'\nsecret = '{SECRET}'\n")
     assert load({"GATEWAY_REDIS_URL_FILE": str(path)}, toml).settings.redis_url == "redis://:pa%2Fss@redis:6379/1"
+
+
+@pytest.mark.parametrize(
+    ("ending", "kept"), [("", ""), ("\n", ""), ("\r\n", ""), ("\n\n", "\n"), (" ", " "), ("\n ", "\n ")]
+)
+def test_a_secret_means_the_same_wherever_it_comes_from(tmp_path: Path, ending: str, kept: str) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes((SECRET + ending).encode())
+    path.chmod(0o600)
+    toml = written(tmp_path, f"secret = {json.dumps(SECRET + ending)}\n")
+    loaded = [
+        load({"GATEWAY_SECRET_FILE": str(path)}),
+        load({"GATEWAY_SECRET": SECRET + ending}),
+        load(toml=toml),
+    ]
+    assert {one.settings.secret for one in loaded} == {SECRET + kept}
+
+
+SAMPLES = [
+    *("a" * 32, "ab" * 20, "abc" * 11, "abcdefg" * 6, "changeme" * 4, "12345678" * 4, "ä" * 16, "x" * 31 + "y"),
+    *("changeme-changeme-changeme-changeme!", "your-secret-key-here-at-least-32-bytes", "aAbBcC" * 6),
+    *("please-change-this-secret-before-production", "CHANGE_ME_TO_A_LONG_RANDOM_STRING_OF_32_BYTES"),
+    *("replace-with-a-random-secret-of-48-characters", "my-super-secret-token-gateway-secret-key-1234"),
+    *("secretsecretsecretsecretsecretsecret", "this is a very long default secret, change it", "0" * 64),
+    *("password1234567890password1234567890", "<openssl rand>".replace("openssl rand", "your secret of 32 bytes") * 2),
+]
+
+
+@pytest.mark.parametrize("name", ["secret", "previous_secrets"])
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_a_sample_or_a_pattern_is_no_secret(name: str, sample: str) -> None:
+    message = refusal({f"GATEWAY_{name.upper()}": sample})
+    assert message.startswith(f"{name} = ")
+    assert "openssl rand -base64 48" in message
+    assert sample not in message
+
+
+@given(st.binary(min_size=24, max_size=64))
+def test_what_chance_makes_is_a_secret(seed: bytes) -> None:
+    for octets in (hashlib.sha256(seed).digest(), hashlib.sha512(seed).digest()):
+        for text in (octets.hex(), base64.b64encode(octets).decode(), base64.urlsafe_b64encode(octets).decode()):
+            assert load({"GATEWAY_SECRET": text}).settings.secret == text
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o644, 0o444, 0o602, 0o666, 0o777])
+@pytest.mark.parametrize(("variable", "text"), [("SECRET", SECRET), ("REDIS_URL", "redis://:hunter2@redis")])
+def test_a_file_with_a_secret_that_others_can_read_is_refused(
+    variable: str, text: str, mode: int, tmp_path: Path
+) -> None:
+    path, link = tmp_path / "file", tmp_path / "link"
+    path.write_text(text)
+    link.symlink_to(path)  # as Kubernetes mounts secrets
+    path.chmod(mode)
+    for name in (path, link):
+        message = refusal({f"GATEWAY_{variable}_FILE": str(name)})
+        assert f"mode {mode:04o}" in message
+        assert "chmod 600" in message
+        assert text not in message
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o640, 0o440])
+def test_a_file_with_a_secret_may_be_read_by_a_group_of_ours_alone(mode: int, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text(SECRET)
+    path.chmod(mode)
+    os.chown(path, -1, os.getegid())
+    assert load({"GATEWAY_SECRET_FILE": str(path)}).settings.secret == SECRET
+    if os.geteuid() == 0 and mode & 0o040:
+        os.chown(path, -1, 54_321)
+        assert "chmod 600" in refusal({"GATEWAY_SECRET_FILE": str(path)})
+
+
+def test_a_url_without_a_password_may_be_read_by_everybody(tmp_path: Path) -> None:
+    path = tmp_path / "url"
+    path.write_text("redis://redis:6379/0\n")
+    path.chmod(0o644)
+    assert load({"GATEWAY_REDIS_URL_FILE": str(path), "GATEWAY_SECRET": SECRET}).settings.redis_url is not None
 
 
 @pytest.mark.parametrize("name", ["SECRET", "REDIS_URL"])
@@ -434,7 +518,7 @@ GOOD = [
     *[("login_limit", f"{count}/{unit}") for count in (1, 999_999) for unit in ("second", "minute", "hour", "day")],
     ("refresh_limit", "off"),
     ("secret", SECRET),
-    ("secret", "ä" * 16),
+    ("secret", "äöüßéèêëàâîïôûùñ"),
     ("previous_secrets", f"{SECRET},{OTHER_SECRET}"),
     *[("trusted_proxies", text) for text in ("10.0.0.1", "10.0.0.0/8", "::1", "fd00::/8", "::ffff:10.0.0.0/104")],
     *[("allowed_origins", f"https://{rest}") for rest in ("a", "a.example:8443", "[::1]:3000")],

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from gateway import __version__, logs
+from gateway.core_dumps import forbid_core_dumps
 from gateway.errors import CommandError, Overloaded, StoreUnavailable
 from gateway.settings import LoadedSettings, chosen_log_format, load_settings
 
@@ -87,6 +88,7 @@ def json_is_chosen(ctx: click.Context, config: str | None) -> bool:
 
 def main() -> None:
     """Run the command line."""
+    forbid_core_dumps()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name may have letters that the terminal has not
     invocation = Invocation()

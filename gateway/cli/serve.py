@@ -26,6 +26,7 @@ from gateway.cli import json_is_chosen, settings_for
 from gateway.cli.check import doubtful_settings
 from gateway.cli.connection import checked_gateway, with_redis
 from gateway.connections import BoundedProtocol
+from gateway.core_dumps import forbid_core_dumps
 from gateway.embedded import PrivateRedis
 from gateway.errors import StartupError
 from gateway.settings import Settings
@@ -163,6 +164,7 @@ def _app_of_process(settings: Settings) -> ASGIApp:
     """Build the application in the process that serves it; a worker ends with the process that started it."""
     logs.configure(settings.log_format)
     logs.log_what_python_tells()
+    forbid_core_dumps()  # a worker is a program of its own, started anew
     parent = multiprocessing.parent_process()
     if parent is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of us; the parent ends its workers by TERM

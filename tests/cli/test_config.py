@@ -52,6 +52,8 @@ def test_secrets_are_masked_wherever_they_come_from(tmp_path: Path, redis_url: s
     secret_file, url_file, toml = tmp_path / "secret", tmp_path / "url", tmp_path / "gateway.toml"
     secret_file.write_text(CANARY)
     url_file.write_text(redis_url)
+    for file in (secret_file, url_file):
+        file.chmod(0o600)
     toml.write_text(f'secret = "{CANARY}"\nprevious_secrets = ["{CANARY}"]\nredis_url = "{redis_url}"\n')
     sources = [
         environment(secret=CANARY, previous_secrets=f"{CANARY},{CANARY}", redis_url=redis_url),

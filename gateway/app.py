@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-import os
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from gateway.access_tokens import AccessTokenMinter
 from gateway.audit import AuditTrail
 from gateway.clock import Clock, system_clock
+from gateway.cores import usable_cores
 from gateway.derived_keys import KeyChain
 from gateway.errors import GatewayError, StartupError, StoreUnavailable
 from gateway.fitness import ServerLook, watch_server
@@ -67,7 +68,9 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
         access_token_ttl_seconds=settings.access_token_ttl_seconds,
         rotation_days=settings.key_rotation_days,
     )
-    passwords = Passwords(keychain, settings.bcrypt_cost, os.cpu_count() or 1, time.monotonic)
+    # Each worker hashes for itself; together they have the cores.
+    threads = math.ceil(usable_cores() / settings.workers)
+    passwords = Passwords(keychain, settings.bcrypt_cost, threads, time.monotonic)
     access_tokens = AccessTokenMinter(
         keyring,
         issuer=settings.issuer,

@@ -1,5 +1,10 @@
 """
-Passwords: hashed and compared off the event loop, on threads of lower priority, at the same cost for everybody.
+Passwords: hashed and compared off the event loop, on threads of their own, at the same cost for everybody.
+
+Half of the threads, one at least, have the priority of any program, so that logins get their share of a host that is
+busy with other things; the others have the lowest, so that a flood of logins is in nobody's way. These are used when
+the first are at work, and rest for a while after a hash that starved: who is at the lowest priority may wait long for
+its turn, and the interpreter with it.
 
 Ours are `p1$<pepper id>$<bcrypt>` with bcrypt(base64(HMAC-SHA-384(pepper, NFC(password)))): the whole password
 counts, and a dump of Redis does not confirm one without `secret` (OWASP Password Storage Cheat Sheet). Those of other
@@ -21,7 +26,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import bcrypt
 
@@ -34,7 +39,9 @@ LETTERS_AND_DIGITS = string.ascii_letters + string.digits
 GENERATED_PASSWORD_CHARACTERS = 24
 LONGEST_WAIT_SECONDS = 2.0
 RETRY_AFTER_SECONDS = (2, 4)
-THREAD_NICENESS = 19
+SPARE_NICENESS = 19
+STARVED_TIMES = 3
+REST_SECONDS = 30.0
 CHEAPEST_COST = 4
 R = TypeVar("R")
 _PEPPERED = re.compile(
@@ -55,7 +62,7 @@ class Passwords:
 
     Args:
         cost: bcrypt's cost, the base-2 logarithm of its rounds.
-        threads: How many hashes may run at once.
+        threads: How many hashes may run at once; half of them, rounded up, at normal priority.
         monotonic: Seconds that never go back, to learn how long a hash takes.
     """
 
@@ -63,7 +70,11 @@ class Passwords:
         self._keychain = keychain
         self._cost = cost
         self._monotonic = monotonic
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password", initializer=_lower_priority)
+        self._idle_normal = (threads + 1) // 2
+        self._normal = ThreadPoolExecutor(self._idle_normal, thread_name_prefix="password")
+        self._spare = ThreadPoolExecutor(
+            max(1, threads // 2), thread_name_prefix="password-spare", initializer=_lower_priority
+        )
         self._turns = Turns(threads)
         self._seconds_per_hash = 0.2 * 2.0 ** (cost - 12)
 
@@ -108,7 +119,8 @@ class Passwords:
 
     def close(self) -> None:
         """Let the threads end; hashes that have not begun are dropped."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._normal.shutdown(wait=False, cancel_futures=True)
+        self._spare.shutdown(wait=False, cancel_futures=True)
 
     def _comparison(self, password: str, stored: str) -> Callable[[], bool]:
         normalised = _normalised(password)
@@ -149,14 +161,29 @@ class Passwords:
     async def _in_pool(self, work: Callable[[], R], address_key: str) -> R:
         self.refuse_when_full(address_key)
         await self._turns.wait(address_key, LONGEST_WAIT_SECONDS)
+        is_normal = self._idle_normal > 0
+        self._idle_normal -= is_normal
         running = asyncio.get_running_loop().run_in_executor(
-            self._pool, lambda: (self._monotonic(), work(), self._monotonic())
+            self._normal if is_normal else self._spare, lambda: (self._monotonic(), work(), self._monotonic())
         )
         # A caller who is cancelled gives the slot back when the thread is done, not before.
-        running.add_done_callback(lambda _: self._turns.give_back())
-        begun, result, ended = await asyncio.shield(running)
-        self._seconds_per_hash += (ended - begun - self._seconds_per_hash) / 8
-        return result
+        running.add_done_callback(partial(self._note_end, is_normal))
+        return (await asyncio.shield(running))[1]
+
+    def _note_end(self, is_normal: bool, running: asyncio.Future[tuple[float, Any, float]]) -> None:
+        """Learn from a hash how long one takes, and give its slot back; where it starved, after a rest."""
+        self._idle_normal += is_normal
+        rest_seconds = 0.0
+        if not running.cancelled() and running.exception() is None:
+            begun, _, ended = running.result()
+            if not is_normal and ended - begun > STARVED_TIMES * self._seconds_per_hash:
+                rest_seconds = REST_SECONDS
+            else:
+                self._seconds_per_hash += (ended - begun - self._seconds_per_hash) / 8
+        if rest_seconds:
+            running.get_loop().call_later(rest_seconds, self._turns.give_back)
+        else:
+            self._turns.give_back()
 
 
 class Turns:
@@ -236,4 +263,4 @@ def _peppered(keys: DerivedKeys, normalised: bytes) -> bytes:
 def _lower_priority() -> None:
     # On Linux a thread has a niceness of its own; elsewhere this would lower the whole process.
     if os.uname().sysname == "Linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), THREAD_NICENESS)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), SPARE_NICENESS)

@@ -1,6 +1,7 @@
 """Floods of logins: nobody waits for long, nobody pushes another out, and subrequests do not notice."""
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -9,11 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import bcrypt
 import pytest
 
+from gateway.cores import usable_cores
 from gateway.derived_keys import KeyChain
 from gateway.errors import InvalidCredentials, Overloaded
 from gateway.passwords import LONGEST_WAIT_SECONDS, Passwords, Turns
@@ -27,6 +31,7 @@ WARM_UP_SECONDS = 1.0
 MOST_SLOWED_DOWN = 2
 LEGITIMATE_WITHIN_SECONDS = 3.0
 MAX_GROWTH_KIB = 16 * 1024
+BUSY_COST, BUSY_ROUNDS, BUSY_SECONDS, LEAST_SHARE = (10, 5, 6.0, 0.5) if IS_FULL else (8, 3, 2.0, 0.35)
 
 
 def resident_kib(pid: int) -> int:
@@ -112,6 +117,46 @@ def test_a_flood_of_logins_harms_nobody_else(make_gateway: Callable[..., Gateway
     assert milliseconds(flooded, 0.5) < 10
     if IS_FULL:
         assert ratio <= MOST_SLOWED_DOWN
+
+
+async def hashes_a_second(verify: Callable[[], Awaitable[object]], seconds: float) -> float:
+    """Compare passwords, as many at once as there are cores, and give how many a second."""
+    ends, count = time.monotonic() + seconds, 0
+
+    async def compare_over_and_over() -> None:
+        nonlocal count
+        while time.monotonic() < ends:
+            with contextlib.suppress(Overloaded):
+                await verify()
+                count += 1
+
+    await asyncio.gather(*(compare_over_and_over() for _ in range(usable_cores())))
+    return count / seconds
+
+
+async def test_logins_get_their_share_of_a_host_that_is_busy_with_other_things() -> None:
+    """Against as many threads of normal priority, in turn, with other programs on every core."""
+    passwords = Passwords(KeyChain.of(SECRET), BUSY_COST, usable_cores(), time.monotonic)
+    known = bcrypt.hashpw(b"x", bcrypt.gensalt(BUSY_COST))
+    ratios = []
+
+    async def with_ours() -> None:
+        with contextlib.suppress(InvalidCredentials):
+            await passwords.verify("wrong", None)
+
+    with ThreadPoolExecutor(usable_cores()) as pool, contextlib.ExitStack() as busy:
+        for _ in range(usable_cores()):
+            spinning = busy.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+            busy.callback(spinning.kill)
+        for _ in range(BUSY_ROUNDS):
+            ours = await hashes_a_second(with_ours, BUSY_SECONDS)
+            fair = await hashes_a_second(
+                lambda: asyncio.get_running_loop().run_in_executor(pool, bcrypt.checkpw, b"x", known), BUSY_SECONDS
+            )
+            ratios.append(ours / fair)
+    passwords.close()
+    print(f"hashes of logins on a busy host, part of a fair share: {[round(ratio, 2) for ratio in ratios]}")
+    assert statistics.median(ratios) >= LEAST_SHARE
 
 
 async def waiting(turns: Turns, served: list[str], *address_keys: str) -> list[asyncio.Task[None]]:

@@ -28,10 +28,11 @@ def script_microseconds(filler: Filler, numbers: list[int]) -> dict[str, float]:
 
     opening: list[str | int | bytes] = [1, idle, absolute, settings.max_sessions_per_user, TAIL]
     calls: dict[str, Callable[[int], Call]] = {
-        "family_rotate": lambda n: ([families_key(n), user_key(n)], [family_id_of(n), 0, idle, 60, 1]),
+        "family_rotate": lambda n: ([families_key(n), user_key(n)], [family_id_of(n), 0, idle, 60, 1, 30]),
         "family_open": lambda n: ([families_key(n), user_key(n)], [second[n], *opening]),
         "family_list": lambda n: ([families_key(n)], [idle]),
-        "family_revoke": lambda n: ([families_key(n)], [idle, second[n]]),
+        "family_mark": lambda n: ([families_key(n), user_key(n)], ["", idle, 1, second[n]]),
+        "family_revoke": lambda n: ([families_key(n), user_key(n)], [idle, second[n]]),
         "guess_take": lambda n: (guess(n), ["unknown", "a", *GUESSES, 5, 30, 3600]),
         "guess_settle": lambda n: (guess(n), ["unknown", "a", *GUESSES, "success"]),
         "gcra_take": lambda n: ([f"{PREFIX}rate:refresh:10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"], [500_000, 120]),

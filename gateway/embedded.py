@@ -32,9 +32,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from gateway.errors import StartupError
+from gateway.ownership import not_ours
 
 OLDEST_MAJOR_VERSION = 7
 MIN_SECRET_BYTES = 32
+DUMP = "redis/dump.rdb"
 MAX_SOCKET_PATH_BYTES = 103  # macOS; Linux takes 107
 WAIT_SECONDS = 10.0
 WAIT_FOR_ATTACHED_SECONDS = 5.0
@@ -86,7 +88,7 @@ class PrivateRedis(AbstractContextManager["PrivateRedis"]):
         self.close()
 
 
-def open_private_redis(data_dir: Path, *, for_serving: bool) -> PrivateRedis:
+def open_private_redis(data_dir: Path, *, for_serving: bool, listen: tuple[str, int] | None = None) -> PrivateRedis:
     """
     Start the private server of *data_dir*, or attach to the one that is running.
 
@@ -96,6 +98,7 @@ def open_private_redis(data_dir: Path, *, for_serving: bool) -> PrivateRedis:
     Args:
         data_dir: Made with mode 0700 when it is not there.
         for_serving: Run a server of our own or fail; else (commands) attach where another process runs one.
+        listen: Host and port of the gateway that serves, for `serving_address`.
 
     Raises:
         StartupError: Another gateway serves from *data_dir*; it is in use for longer than `WAIT_SECONDS`; it is
@@ -109,7 +112,7 @@ def open_private_redis(data_dir: Path, *, for_serving: bool) -> PrivateRedis:
         while True:
             with ExitStack() as held:
                 if (lock_fd := _lock(data_dir / "lock", fcntl.LOCK_EX, held)) is not None:
-                    return _start(data_dir, for_serving, lock_fd, held)
+                    return _start(data_dir, for_serving, listen, lock_fd, held)
             owner = _living_owner(data_dir)
             waited_seconds = time.monotonic() - started_at
             if for_serving and owner and owner.for_serving and waited_seconds > DYING_OWNER_SECONDS:
@@ -127,6 +130,15 @@ def open_private_redis(data_dir: Path, *, for_serving: bool) -> PrivateRedis:
         raise _unfit(data_dir, error) from error
 
 
+def serving_address(data_dir: Path) -> tuple[str, int] | None:
+    """Give host and port of the gateway that serves from *data_dir*; None where none does, or none tells."""
+    with suppress(OSError):
+        owner = _living_owner(data_dir) if (data_dir / "owner").exists() else None
+        if owner and owner.listen:
+            return owner.listen[0], owner.listen[1]
+    return None
+
+
 def private_secret(data_dir: Path) -> str:
     """
     Read the secret in *data_dir*, or make it there on the first start: 32 random bytes as base64url.
@@ -140,7 +152,7 @@ def private_secret(data_dir: Path) -> str:
     path = prepare_data_dir(data_dir) / "secret"
     try:
         # Looked up before the secret, which another first start makes before its first key.
-        has_keys = any(file.stat().st_size for file in path.parent.glob("redis/appendonlydir/*.aof"))
+        has_keys = _has_log(path.parent) or (path.parent / DUMP).exists()
         if not path.exists():
             if has_keys:
                 raise StartupError(
@@ -180,6 +192,8 @@ def prepare_data_dir(data_dir: Path) -> Path:
     except OSError as error:
         raise _unfit(data_dir, error) from error
     if not os.access(data_dir, os.W_OK | os.X_OK):
+        if mend := not_ours(data_dir):
+            raise StartupError(f"data_dir {data_dir} is not writable: {mend}")
         raise StartupError(f"data_dir {data_dir} is not writable: chmod 700 {data_dir}, or set another data_dir")
     return data_dir
 
@@ -191,6 +205,7 @@ class _Owner:
     socket: str  # relative to the data directory, or absolute: the directory may be mounted under another path
     engine: str
     origin: str
+    listen: tuple[str, int] | None = None  # where the gateway does that serves from it
 
     def opened(self, data_dir: Path, owned: bool, held: ExitStack) -> PrivateRedis:
         url = f"unix://{quote(str(data_dir / self.socket))}"
@@ -273,15 +288,18 @@ class _Watch(threading.Thread):
             )
 
 
-def _start(data_dir: Path, for_serving: bool, lock_fd: int, held: ExitStack) -> PrivateRedis:
+def _start(
+    data_dir: Path, for_serving: bool, listen: tuple[str, int] | None, lock_fd: int, held: ExitStack
+) -> PrivateRedis:
     """Start a server under the lock in *held*; each step adds there how `close` undoes it, last in first out."""
     binary, engine, origin = find_server()
+    _refuse_what_redis_would_not_read(data_dir)
     owner_fd = _open(data_dir / "owner", held)
     attached_fd = _open(data_dir / "attached", held)
     os.ftruncate(owner_fd, 0)
     fcntl.flock(owner_fd, fcntl.LOCK_EX)  # waits for those who look into it, which takes a moment
     socket_name = _socket_name(data_dir, held)
-    owner = _Owner(os.getpid(), for_serving, socket_name, engine, origin)
+    owner = _Owner(os.getpid(), for_serving, socket_name, engine, origin, listen)
     os.write(owner_fd, json.dumps(asdict(owner)).encode())
 
     watch = _Watch(binary, data_dir, data_dir / socket_name, lock_fd)
@@ -296,6 +314,32 @@ def _start(data_dir: Path, for_serving: bool, lock_fd: int, held: ExitStack) -> 
         held.callback(_wait_for_attached, attached_fd)
     held.callback(os.ftruncate, owner_fd, 0)  # nobody attaches to a server that is about to end
     return owner.opened(data_dir, True, held)
+
+
+def _refuse_what_redis_would_not_read(data_dir: Path) -> None:
+    """
+    See that Redis will find all that it should.
+
+    Raises:
+        StartupError: A file is not ours, or a dump lies beside an empty log: a server with a log reads no dump, it
+            would start empty, and nobody could log in.
+    """
+    for path in data_dir.rglob("*"):
+        if not os.access(path, os.R_OK | os.W_OK) and (mend := not_ours(path)):
+            raise StartupError(f"data_dir {data_dir} cannot be used: {mend}")
+    dump, log = data_dir / DUMP, data_dir / "redis" / "appendonlydir"
+    if dump.exists() and not _has_log(data_dir):
+        base = "appendonly.aof.1.base.rdb"
+        raise StartupError(
+            f"{dump} lies beside an empty log, and Redis would start empty: to restore it, rm -rf {log} && "
+            f"mkdir {log} && mv {dump} {log}/{base} && "
+            f"echo 'file {base} seq 1 type b' > {log}/appendonly.aof.manifest; to begin anew, move it away"
+        )
+
+
+def _has_log(data_dir: Path) -> bool:
+    files = (data_dir / "redis" / "appendonlydir").glob("*.*.*.*")  # not the manifest, which is never empty
+    return any(file.stat().st_size for file in files)
 
 
 def _attach(data_dir: Path) -> PrivateRedis | None:
@@ -426,7 +470,10 @@ def _make_secret(path: Path) -> None:
 
 
 def _unfit(data_dir: Path, error: OSError) -> StartupError:
-    cause = f"{error.strerror}: {error.filename or data_dir}"
+    path = Path(error.filename or data_dir)
+    if isinstance(error, PermissionError) and (mend := not_ours(path)):
+        return StartupError(f"data_dir {data_dir} cannot be used: {mend}")
+    cause = f"{error.strerror}: {path}"
     return StartupError(
         f"data_dir {data_dir} cannot be used ({cause}): make it a directory of yours, or set another data_dir"
     )

@@ -35,7 +35,7 @@ def check_new_password(
     folded, address = password.casefold(), email.casefold()
     local_part = address.rpartition("@")[0]
     reasons = {
-        "too_short": len(password) < min_length,
+        "too_short": length_of(password) < min_length,
         "too_long": len(password.encode("utf-8", "surrogatepass")) > MAX_PASSWORD_BYTES,
         "common": _is_common(folded) or folded in map(str.casefold, service_names),
         "contains_email": address in folded or (len(local_part) >= MIN_LOCAL_PART_CHARACTERS and local_part in folded),
@@ -43,6 +43,11 @@ def check_new_password(
     }
     if any(reasons.values()):
         raise PasswordRejected(tuple(reason for reason, applies in reasons.items() if applies))
+
+
+def length_of(password: str) -> int:
+    """Give the length that counts: code points after NFC."""
+    return len(unicodedata.normalize("NFC", password))
 
 
 @functools.cache

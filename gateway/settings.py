@@ -24,6 +24,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.errors import StartupError
+from gateway.ownership import not_ours
 
 YEAR_SECONDS = 31_536_000
 MIN_SECRET_BYTES = 32
@@ -566,7 +567,8 @@ def _read_text(path: str, subject: str) -> str:
     try:
         return Path(path).read_bytes().decode()
     except OSError as error:
-        raise StartupError(f"{subject}: it cannot be read: {error.strerror}") from error
+        whose = f" ({mend})" if isinstance(error, PermissionError) and (mend := not_ours(Path(path))) else ""
+        raise StartupError(f"{subject}: it cannot be read: {error.strerror}{whose}") from error
     except UnicodeDecodeError as error:
         raise StartupError(f"{subject}: it is not text in UTF-8") from error
 

@@ -5,6 +5,7 @@ Exit status: 0 done, 1 it failed, 2 usage, 3 could not start (settings, Redis, k
 stderr that says how to mend it; of `serve`, whose stderr is the log, with `log_format = json` a JSON object.
 """
 
+import difflib
 import importlib
 import io
 import os
@@ -30,6 +31,13 @@ SUBCOMMANDS = {
     "config": "gateway.cli.config:config",
 }
 
+ARGUMENTS = {
+    "EMAIL": "E-mail address of the user, in any spelling.",
+    "SESSION_ID": "Id of a session, as `gateway sessions list` shows it.",
+    "ROLE...": "All roles that the user is to have.",
+    "FILE": "Path of the file to read.",
+}
+
 
 @dataclass
 class Invocation:
@@ -45,7 +53,43 @@ class Invocation:
     logs_json: bool = False
 
 
-class _LazyGroup(click.Group):
+class Command(click.Command):
+    """A command whose help explains its arguments, too."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each argument is, and the options."""
+        names = [one.make_metavar(ctx).strip("[]") for one in self.params if isinstance(one, click.Argument)]
+        if names:
+            with formatter.section("Arguments"):
+                formatter.write_dl([(name, ARGUMENTS[name]) for name in names])
+        super().format_options(ctx, formatter)
+
+
+class Group(click.Group):
+    """A command with subcommands, which names the one that was meant when there is none of a name."""
+
+    command_class = Command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Give the subcommand that *args* begin with, and the rest of them. Raises `UsageError`."""
+        name = args[0]
+        if name.startswith("-") or self.get_command(ctx, name) is not None:
+            return super().resolve_command(ctx, args)
+        likely = [f"{ctx.command_path} {one}" for one in difflib.get_close_matches(name, self.list_commands(ctx), 1)]
+        likely += [
+            f"{ctx.command_path} {one} {name}"
+            for one in self.list_commands(ctx)
+            if isinstance(group := self.get_command(ctx, one), click.Group) and name in group.commands
+        ]
+        mend = (
+            f"did you mean `{'` or `'.join(likely)}`?" if likely else f"there are {', '.join(self.list_commands(ctx))}"
+        )
+        raise click.UsageError(f"No such command '{name}': {mend}", ctx)
+
+
+class _LazyGroup(Group):
     """Imports a subcommand when it is asked for, so that each starts quickly."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -70,7 +114,12 @@ class _LazyGroup(click.Group):
 @click.option("--config", "config_file", metavar="FILE", help="TOML file with settings; also GATEWAY_CONFIG.")
 @click.pass_context
 def cli(ctx: click.Context, config_file: str | None) -> None:
-    """Log people in, rotate refresh tokens, and let everybody verify access tokens offline."""
+    """
+    Log people in, rotate refresh tokens, and let everybody verify access tokens offline.
+
+    Settings come from flags, the environment (GATEWAY_...) and the TOML file; `gateway config show` tells which are in
+    force. Exit status: 0 done, 1 it failed, 2 wrong usage, 3 could not start (settings, Redis, keys).
+    """
     ctx.ensure_object(Invocation).config = config_file
 
 

@@ -10,8 +10,9 @@ import msgspec
 from gateway.admission import doubtful_file_limit
 from gateway.cli import settings_for
 from gateway.cli.connection import run_with_checked_gateway
-from gateway.cli.output import json_option, print_json
+from gateway.cli.output import Progress, json_option, print_json
 from gateway.derived_keys import KeyChain
+from gateway.embedded import serving_address
 from gateway.errors import CommandError
 from gateway.fitness import doubtful_url, examine_server
 from gateway.settings import Settings
@@ -27,7 +28,16 @@ ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is list
 @json_option
 @click.pass_context
 def check(ctx: click.Context, as_json: bool) -> None:
-    """Check settings, Redis and keys; exit 3 when `gateway serve` could not start."""
+    """
+    Check settings, Redis and keys, and tell what is wrong and how to mend it.
+
+    Checked are: the settings, each by itself and together; whether Redis answers, keeps what it is given, lets the
+    gateway do what it must and no more, has no known holes and a clock that agrees; whether the signing keys can be
+    opened with `secret`; and which passwords still need a previous secret. Nothing is changed.
+
+    Exit status: 0 all is well, or there are warnings; 3 `gateway serve` could not start, and the line on stderr says
+    why; 2 wrong usage.
+    """
     settings = settings_for(ctx).settings
     is_private = settings.redis_url is None
     redis, has_keys, passwords, warnings = run_with_checked_gateway(ctx, functools.partial(_inspect, is_private))
@@ -42,20 +52,29 @@ def check(ctx: click.Context, as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--host", help="Address to ask. [default: where the server listens]")
+@click.option("--port", type=int, help="Port to ask. [default: where the server listens]")
 @click.pass_context
-def healthcheck(ctx: click.Context) -> None:
-    """Ask the local server whether it is ready: exit 0 or 1."""
-    settings = settings_for(ctx).settings
-    asked = f"{settings.host} port {settings.port}"
-    connection = http.client.HTTPConnection(
-        ANY_ADDRESS.get(settings.host, settings.host), settings.port, timeout=HEALTHCHECK_TIMEOUT_SECONDS
-    )
+def healthcheck(ctx: click.Context, host: str | None, port: int | None) -> None:
+    """
+    Ask the local server whether it is ready: exit 0 or 1, for containers.
+
+    It asks /readyz where the gateway of this data_dir listens; with redis_url, where the settings say: there give
+    --host and --port as `gateway serve` got them.
+    """
+    settings = settings_for(ctx, host=host, port=port).settings
+    serves = serving_address(settings.data_dir) if settings.redis_url is None else None
+    host, port = host or (serves or (settings.host,))[0], port or (serves or (0, settings.port))[1]
+    asked = f"{host} port {port}"
+    connection = http.client.HTTPConnection(ANY_ADDRESS.get(host, host), port, timeout=HEALTHCHECK_TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/readyz")
         answer = connection.getresponse()
         status, body = answer.status, answer.read()
     except (OSError, UnicodeError, http.client.HTTPException) as error:
-        raise CommandError(f"no answer from {asked} ({error}): is `gateway serve` running?") from error
+        raise CommandError(
+            f"no answer from {asked} ({error}): is `gateway serve` running, and there? (--port)"
+        ) from error
     finally:
         connection.close()
     if status != 200:
@@ -102,7 +121,9 @@ async def _inspect(is_private: bool, gateway: Gateway, warnings: list[str]) -> t
 async def _count_passwords(gateway: Gateway) -> _Passwords:
     peppers: Counter[str] = Counter()
     foreign = 0
+    progress = Progress("looked at {} users")
     async for user in gateway.users.all():
+        progress.step()
         scheme, _, rest = user.password_hash.partition("$")
         if scheme == "p1":
             peppers[rest.partition("$")[0]] += 1

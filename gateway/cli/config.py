@@ -2,12 +2,12 @@
 
 import click
 
-from gateway.cli import settings_for
+from gateway.cli import Group, settings_for
 from gateway.cli.output import json_option, print_json, print_table
 from gateway.settings import public_values
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
     """Look at the settings."""
 

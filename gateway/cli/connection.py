@@ -30,7 +30,9 @@ def with_redis(settings: Settings, *, for_serving: bool) -> Iterator[tuple[Setti
         yield settings, None
         return
     secret = settings.secret or private_secret(settings.data_dir)
-    with open_private_redis(settings.data_dir, for_serving=for_serving) as private:
+    with open_private_redis(
+        settings.data_dir, for_serving=for_serving, listen=(settings.host, settings.port) if for_serving else None
+    ) as private:
         yield msgspec.structs.replace(settings, redis_url=private.url, secret=secret), private
 
 

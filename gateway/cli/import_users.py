@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import click
 import msgspec
 
-from gateway.cli import settings_for
+from gateway.cli import Command, settings_for
 from gateway.cli.connection import run_with_gateway
 from gateway.cli.output import Progress, json_option, print_json
 from gateway.errors import CommandError, StoreUnavailable
 from gateway.foreign_hashes import KeycloakCredential, read_foreign_hash, spelling_of_keycloak
+from gateway.ownership import not_ours
 from gateway.size_bounds import SizeBounds
 from gateway.state import Gateway
 from gateway.users import EmailTaken, check_email, check_name, check_roles
@@ -38,7 +39,7 @@ class _Report:
     rejected: list[dict[str, object]] = field(default_factory=list)
 
 
-@click.command("import")
+@click.command("import", cls=Command)
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=pathlib.Path))
 @json_option
 @click.pass_context
@@ -78,7 +79,7 @@ def _read(file: pathlib.Path, bounds: SizeBounds, report: _Report) -> list[_Line
     try:
         content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}") from error
+        raise CommandError(f"{file} cannot be read: {not_ours(file) or error.strerror}") from error
     found: dict[str, tuple[int, _Line]] = {}
     for number, text in enumerate(content.removeprefix(BYTE_ORDER_MARK).splitlines(), start=1):
         if not text.strip():

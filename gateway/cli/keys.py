@@ -5,15 +5,17 @@ import pathlib
 import click
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from gateway.cli import Group
 from gateway.cli.connection import run_with_gateway
 from gateway.cli.output import json_option, print_json, print_table
 from gateway.errors import CommandError
 from gateway.keyring import Keys, SigningKey, load_private_key
+from gateway.ownership import not_ours
 from gateway.state import Gateway
 from gateway.web.wire import rfc3339
 
 
-@click.group()
+@click.group(cls=Group)
 def keys() -> None:
     """List, rotate, import and export signing keys."""
 
@@ -75,7 +77,7 @@ def import_key(ctx: click.Context, file: pathlib.Path) -> None:
     try:
         private_key = load_private_key(file.read_bytes())
     except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}") from error
+        raise CommandError(f"{file} cannot be read: {not_ours(file) or error.strerror}") from error
 
     async def work(gateway: Gateway) -> list[SigningKey]:
         keys = await gateway.keyring.add(private_key)

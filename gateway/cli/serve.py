@@ -118,7 +118,7 @@ def _log_start(facts: dict[str, str | int], warnings: list[str]) -> None:
     named = {"version": __version__, **{name.lower(): value for name, value in facts.items()}}
     logger.info("token gateway starts", extra={"fields": named})
     for warning in warnings:
-        logger.warning(warning)
+        logger.warning("found at the start", extra={"fields": {"warning": warning}})
 
 
 def server_config(app: ASGIApp | Callable[..., ASGIApp], *, keep_alive_seconds: int, **options: Any) -> uvicorn.Config:

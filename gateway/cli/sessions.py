@@ -2,6 +2,7 @@
 
 import click
 
+from gateway.cli import Group
 from gateway.cli.connection import run_with_gateway
 from gateway.cli.output import json_option, print_json, print_table
 from gateway.errors import CommandError
@@ -13,7 +14,7 @@ from gateway.web.wire import rfc3339
 SESSION_ID_CHARACTERS = 22
 
 
-@click.group()
+@click.group(cls=Group)
 def sessions() -> None:
     """List and revoke the sessions of a user."""
 

@@ -5,25 +5,26 @@ from typing import Any
 
 import click
 
+from gateway.cli import Group
 from gateway.cli.connection import run_with_gateway
 from gateway.cli.import_users import import_users
-from gateway.cli.output import json_option, print_json, print_table
+from gateway.cli.output import Progress, json_option, print_json, print_table
 from gateway.errors import CommandError, PasswordRejected
-from gateway.password_rules import check_new_password
+from gateway.password_rules import check_new_password, length_of
 from gateway.passwords import generate_password
 from gateway.state import Gateway
 from gateway.users import UnknownUser, User, check_email, check_name, check_roles
 from gateway.web.wire import rfc3339
 
 REASONS = {
-    "too_short": "it is too short (password_min_length)",
+    "too_short": "it is too short: {length} characters, password_min_length is {min_length}",
     "too_long": "it has over 1024 bytes",
     "common": "it is among the most used passwords",
     "contains_email": "it contains the e-mail address",
 }
 
 
-@click.group()
+@click.group(cls=Group)
 def users() -> None:
     """Add, show, change and remove users."""
 
@@ -82,7 +83,11 @@ def list_users(ctx: click.Context, as_json: bool) -> None:
     """List all users by e-mail address."""
 
     async def work(gateway: Gateway) -> list[User]:
-        return sorted([user async for user in gateway.users.all()], key=lambda user: user.email)
+        progress, found = Progress("read {} users"), []
+        async for user in gateway.users.all():
+            found.append(user)
+            progress.step()
+        return sorted(found, key=lambda user: user.email)
 
     found = run_with_gateway(ctx, work)
     if as_json:
@@ -235,16 +240,13 @@ def _read_password(from_stdin: bool, generate: bool) -> str:
 
 
 def _check_password(password: str, email: str, gateway: Gateway) -> None:
+    min_length = gateway.settings.password_min_length
     try:
-        check_new_password(
-            password,
-            email=email,
-            min_length=gateway.settings.password_min_length,
-            service_names=gateway.service_names,
-        )
+        check_new_password(password, email=email, min_length=min_length, service_names=gateway.service_names)
     except PasswordRejected as rejected:
         reasons = "; ".join(REASONS[reason] for reason in rejected.reasons)
-        raise CommandError(f"this password is not acceptable: {reasons}") from rejected
+        told = reasons.format(length=length_of(password), min_length=min_length)
+        raise CommandError(f"this password is not acceptable: {told}") from rejected
 
 
 def _print_new(user_id: str, email: str, password: str | None, as_json: bool) -> None:

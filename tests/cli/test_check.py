@@ -160,6 +160,26 @@ def test_a_gateway_that_serves_is_healthy(gateway: GatewayProcess) -> None:
     assert health(gateway.port, "localhost").status == 0
 
 
+def test_the_port_in_use_is_asked_wherever_it_was_given(
+    make_gateway: Callable[..., GatewayProcess], tmp_path: Path
+) -> None:
+    nothing = {"redis_url": None, "secret": None, "redis_key_prefix": None}
+    port = free_port()
+    gateway = make_gateway("--port", str(port), **nothing, data_dir=tmp_path / "data", port=port)
+    elsewhere = gateway.env | {"GATEWAY_PORT": str(free_port())}
+    assert in_process("healthcheck", env=elsewhere).out == "ready\n"
+    assert_refused(in_process("healthcheck", "--port", str(free_port()), env=elsewhere), 1, "no answer", "--port")
+    gateway.stop()
+    assert_refused(in_process("healthcheck", env=elsewhere), 1, "no answer", elsewhere["GATEWAY_PORT"])
+    assert health(free_port()).status == 1
+
+
+def test_the_flags_go_over_the_settings(gateway: GatewayProcess) -> None:
+    env = gateway.env | {"GATEWAY_PORT": str(free_port())}
+    assert here("healthcheck", env=env).status == 1
+    assert here("healthcheck", "--port", str(gateway.port), "--host", "127.0.0.1", env=env).status == 0
+
+
 def test_a_port_where_nobody_answers_is_not_healthy() -> None:
     assert_refused(health(free_port()), 1, "no answer", "gateway serve")
     assert_refused(health(free_port(), "a..b"), 1, "no answer")

@@ -526,7 +526,7 @@ def test_with_a_log_of_json_every_line_is_an_object_from_the_first_to_the_last(
     assert start["listen"] == gateway.url
     assert start["workers"] == workers
     assert {"version", "redis", "data", "issuer", "jwks", "users"} <= set(start)
-    assert any(line["level"] == "warning" and "insecure_test_settings" in line["message"] for line in lines)
+    assert any(line["level"] == "warning" and "insecure_test_settings" in line.get("warning", "") for line in lines)
     assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
 
 

@@ -39,6 +39,13 @@ CONTRACT = {
 
 WRONG_USAGE = [
     (["frobnicate"], "No such command 'frobnicate'"),
+    (["user"], "did you mean `gateway users`?"),
+    (["helthcheck"], "did you mean `gateway healthcheck`?"),
+    (["rotate"], "did you mean `gateway keys rotate`?"),
+    (["users", "lsit"], "did you mean `gateway users list`?"),
+    (["keys", "exprt"], "did you mean `gateway keys export`?"),
+    (["users", "frobnicate"], "there are add, disable, enable"),
+    (["serve", "--prot", "1"], "--port"),
     (["--frobnicate"], "No such option '--frobnicate'"),
     (["users", "frobnicate"], "gateway users --help"),
     (["users", "show"], "Missing argument 'EMAIL'"),
@@ -84,6 +91,10 @@ def test_every_command_explains_itself_and_each_of_its_options() -> None:
         assert shown.exit_code == 0, path
         assert shown.output.startswith(f"Usage: cli {path}")
         assert command.help, path
+        for argument in command.params:
+            if isinstance(argument, click.Argument):
+                name = argument.make_metavar(click.Context(command)).strip("[]")
+                assert f"\n  {name}  " in shown.output.partition("Arguments:")[2], path
         assert all(option.help for option in command.params if isinstance(option, click.Option)), path
 
 

@@ -221,10 +221,8 @@ def test_no_file_ends_a_silence_of_less_than_an_hour(name: str) -> None:
 
 def test_an_upload_of_two_megabytes_arrives_whole(front: Front, login: Login, application: EchoApplication) -> None:
     before = application.requests
-    with front.connect() as connection:
-        head = "POST /upload HTTP/1.1\r\nHost: app.example.com\r\nContent-Length: 2097152\r\nExpect: 100-continue\r\n"
-        connection.sendall(head.encode() + b"\r\n")
-        assert b" 401 " in connection.recv(65536).split(b"\r\n")[0]
+    with contextlib.suppress(OSError):  # some close before they have read all of it
+        assert front.ask("/upload", method="POST", body=b"x" * 2_097_152).status == 401
     assert application.requests == before
     answer = front.ask("/upload", login.bearer, method="POST", body=b"x" * 2_097_152)
     assert answer.seen, answer.status

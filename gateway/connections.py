@@ -6,7 +6,7 @@ is about three times as quick; what it lacks is added here: size and number of h
 that are no headers, and bounds on what one client may have answered at a time.
 
 The parser sees a stream, so nothing is decided by where a read ends: what a request is, and whether another one follows
-it, is what the parser says. It is given the bytes in pieces that end where a head may end, and the next request only
+it, is what the parser says. It is given the bytes in pieces, none of them of two requests, and the next request only
 when the one before has its answer and the client reads.
 
 Allowed subrequests, the JWKS, and logins that there is no room for are answered here, from memory, as soon as their
@@ -46,7 +46,7 @@ CHUNK_FRAMING_BYTES = len(b"1\r\n\r\n")  # what the smallest chunk needs around 
 REQUEST_LINE_BYTES = len(b"  HTTP/1.1\r\n")
 FIELD_BYTES = len(b": \r\n")
 
-_END_OF_HEAD = b"\r\n\r\n"
+_EMPTY_LINE = b"\r\n\r\n"
 _NOT_PLAIN = frozenset({b"transfer-encoding", b"expect"})
 _NOT_HTTP = "Not HTTP/1.1 as it should be"
 
@@ -69,9 +69,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_ended = False
         self._goes_on_soon = False
         self._unread_bytes = 0
+        self._body_left_bytes = 0
         self._begins_with = b""
+        self._tail = b""
         self._unfed = b""
-        self._refusal = b""
 
     # ------------------------------------------------------------------------------------------------------ connection
 
@@ -133,17 +134,17 @@ class BoundedProtocol(HttpToolsProtocol):
         """Take what one read brought; a client whose turn it is not waits with it."""
         if self._is_ended or self.transport.is_closing():
             return
-        if self._unfed or self.flow.write_paused:
+        if self._unfed or self.flow.write_paused or self._is_owed:
             self._unfed += data
+            self.flow.pause_reading()
         else:
             self._feed(data)
 
     def _feed(self, data: bytes) -> None:
-        """Give the parser pieces that end where a head may end; hold the rest while an answer is owed."""
+        """Give the parser pieces, none of them of two requests; hold the rest while an answer is owed."""
         begin = pieces = 0
         while True:
-            end = data.find(_END_OF_HEAD, begin, begin + MAX_PIECE_BYTES)
-            end = min(len(data), begin + MAX_PIECE_BYTES if end < 0 else end + len(_END_OF_HEAD))
+            end = self._end_of_piece(data, begin)
             self._feed_piece(data[begin:end] if end - begin < len(data) else data)
             begin, pieces = end, pieces + 1
             if begin == len(data) or self._is_ended or self.transport.is_closing():
@@ -155,6 +156,23 @@ class BoundedProtocol(HttpToolsProtocol):
                 if not is_owed:
                     self._go_on_soon()
                 return
+
+    def _end_of_piece(self, data: bytes, begin: int) -> int:
+        """
+        Give where the next piece ends: at the end of the message, or before it.
+
+        A head, and a body in chunks, ends with an empty line, whose four octets may come in two reads. To cut where no
+        message ends does no harm.
+        """
+        most = min(len(data), begin + MAX_PIECE_BYTES)
+        if self._body_left_bytes:
+            return min(most, begin + self._body_left_bytes)
+        if self._tail and (self._in_head or self._in_body):
+            spanning = (self._tail + data[begin : begin + len(_EMPTY_LINE) - 1]).find(_EMPTY_LINE)
+            if spanning >= 0:
+                return begin + spanning + len(_EMPTY_LINE) - len(self._tail)
+        end = data.find(_EMPTY_LINE, begin, most)
+        return most if end < 0 else end + len(_EMPTY_LINE)
 
     @property
     def _is_owed(self) -> bool:
@@ -195,6 +213,8 @@ class BoundedProtocol(HttpToolsProtocol):
             refusal = error.__context__
             self._refuse(refusal if isinstance(refusal, GatewayError) else MalformedRequest(_NOT_HTTP, str(error)))
             return
+        if self._in_head or self._in_body:
+            self._tail = (self._tail + piece)[1 - len(_EMPTY_LINE) :]
         if self._in_head:
             if self._unread_bytes > MAX_HEAD_BYTES + MAX_PIECE_BYTES:
                 self._refuse(self._too_large())
@@ -239,17 +259,20 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_headers_complete()
             if self.parser.should_upgrade():
                 self.cycle.keep_alive = False
-        self._in_head, self._in_body, self._unread_bytes = False, True, 0
+        self._in_head, self._in_body, self._unread_bytes, self._tail = False, True, 0, b""
+        if b"content-length" in names:
+            self._body_left_bytes = int(self.headers[names.index(b"content-length")][1])
 
     def on_body(self, body: bytes) -> None:
         """Drop the body of a request that has its answer."""
+        self._body_left_bytes = max(0, self._body_left_bytes - len(body))
         self._unread_bytes = max(0, self._unread_bytes - (CHUNK_FRAMING_BYTES + 1) * len(body))
         if not self._is_answered:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Expect another request."""
-        self._in_body, self._unread_bytes = False, 0
+        self._in_body, self._unread_bytes, self._body_left_bytes, self._tail = False, 0, 0, b""
         self._admission.receiving.pop(self, None)
         if self._is_answered:
             self._is_answered = False
@@ -311,15 +334,9 @@ class BoundedProtocol(HttpToolsProtocol):
         return True
 
     def on_response_complete(self) -> None:
-        """Start what waits for its turn, or be idle until more comes."""
+        """Take up what waits, or be idle until more comes."""
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        elif self._refusal:
-            self._end_with(self._refusal)
-        else:
+        if not self.transport.is_closing():
             self._admission.idle[self] = time.monotonic()
             if self.flow.read_paused:
                 self._go_on_soon()
@@ -336,7 +353,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.url if self._in_head or self._in_body else b""
 
     def _refuse(self, error: GatewayError) -> None:
-        """Answer what is no request, in its turn, and take no more; a subrequest by 401, since proxies know no 400."""
+        """Answer what is no request and take no more; a subrequest by 401, since proxies know no 400."""
         self._admission.head_arrived(self)
         self._admission.receiving.pop(self, None)
         self._is_ended, self._unfed = True, b""
@@ -354,10 +371,7 @@ class BoundedProtocol(HttpToolsProtocol):
         }
         status, rest = refuse_quickly(scope, error)
         refusal = STATUS_LINE[status] + self._date() + b"connection: close\r\n" + rest
-        if self._in_body or getattr(self.cycle, "response_complete", True):
-            self._end_with(refusal)
-        else:
-            self._refusal = refusal
+        self._end_with(refusal)
 
     def _end_with(self, answer: bytes) -> None:
         """Send the last answer and wait for the client's end: closing while he still sends would cut it off."""

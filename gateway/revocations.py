@@ -99,9 +99,12 @@ class Revocations:
 
     def has_ended(self, subject: str, family_id: str, auth_time: int) -> bool:
         """Tell whether a session was revoked, alone or with all those of its user."""
+        return family_id in self._entries or self.is_cut_off(subject, family_id, auth_time)
+
+    def is_cut_off(self, subject: str, family_id: str, auth_time: int) -> bool:
+        """Tell whether a session was revoked with all those of its user."""
         cut_off = self._cut_offs.get(subject)
-        is_cut_off = cut_off is not None and auth_time <= cut_off.second and family_id != cut_off.kept
-        return is_cut_off or family_id in self._entries
+        return cut_off is not None and auth_time <= cut_off.second and family_id != cut_off.kept
 
     @property
     def was_read(self) -> bool:

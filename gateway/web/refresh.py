@@ -48,7 +48,7 @@ async def _rotate(request: GatewayRequest, presented: Presented) -> Response:
         await gateway.end_families(token.user_id, error.unannounced)
         raise
     await gateway.end_families(token.user_id, rotation.unannounced)
-    if gateway.revocations.has_ended(token.user_id, token.family_id, rotation.auth_time):
+    if gateway.revocations.is_cut_off(token.user_id, token.family_id, rotation.auth_time):
         # Redis has lost that all sessions were ended, or it happened this very moment.
         await gateway.end_families(token.user_id, (token.family_id,))
         raise RefreshTokenInvalid("revoked")

@@ -207,3 +207,17 @@ def test_a_session_that_was_kept_ends_with_the_next_change_that_does_not_keep_it
     assert not session.is_alive()
     assert not other.is_alive()
     assert session.refresh().status_code == 401
+
+
+def test_a_session_that_redis_has_back_after_it_was_cut_off_is_ended_when_it_refreshes(
+    session: Session, redis_server: RedisServer
+) -> None:
+    """As when Redis returns to an older copy, which nobody has announced the session itself in."""
+    other = log_in(session.gateway, session.client, session.user)
+    with records_of(session.gateway, redis_server) as records:
+        record = records.of(session.user.user_id)[session.sid]
+        records.client.hdel(records.key(session.user.user_id), session.sid)
+        log_out_everywhere(other)
+        records.client.hset(records.key(session.user.user_id), session.sid, record.pack())
+        problem_of(session.refresh(), 401, "refresh-token-invalid")
+        assert records.of(session.user.user_id) == {}

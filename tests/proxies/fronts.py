@@ -351,9 +351,10 @@ def apache(front: Front, tls: bool) -> list[str]:
 
 def traefik(front: Front, tls: bool) -> list[str]:
     """Traefik: both files are whole ones."""
-    substitutions = {name: real for name, real in front.addresses.items() if not name.endswith("8080")}
+    question = {"127.0.0.1:8081": f"127.0.0.1:{front.other_port}"}
+    substitutions = {name: real for name, real in front.addresses.items() if not name.endswith("8080")} | question
     dynamic = front.put_in("traefik/dynamic.yml", substitutions | (front.certificate_paths if tls else {}), tls=tls)
-    substitutions = {"127.0.0.1:8080": f"127.0.0.1:{front.port}", "/etc/traefik/dynamic.yml": str(dynamic)}
+    substitutions = {"127.0.0.1:8080": f"127.0.0.1:{front.port}", "/etc/traefik/dynamic.yml": str(dynamic)} | question
     if tls:
         substitutions |= {'":443"': f'"127.0.0.1:{front.tls_port}"'}
     path = front.put_in("traefik/traefik.yml", substitutions, tls=tls)
@@ -383,6 +384,6 @@ KINDS = (
     Kind("caddy", ("caddy",), "caddy", caddy, gateway_away=502),
     Kind("haproxy", ("haproxy",), "haproxy", haproxy),
     Kind("apache", ("apache2", "httpd"), "apache2 libapache2-mod-auth-openidc", apache, always_tls=True),
-    Kind("traefik", ("traefik",), "no package of Debian", traefik, gateway_away=500),
+    Kind("traefik", ("traefik",), "no package of Debian", traefik, gateway_away=502),
     Kind("envoy", ("envoy",), "no package of Debian", envoy),
 )

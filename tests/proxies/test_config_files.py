@@ -14,6 +14,8 @@ TRAEFIK_KEYS = """
 entryPoints.*.address
 entryPoints.*.http.aliasHeadersStrategy
 entryPoints.*.http.sanitizePath
+entryPoints.*.asDefault
+entryPoints.*.forwardedHeaders.trustedIPs
 entryPoints.*.http.tls
 entryPoints.*.transport.respondingTimeouts.readTimeout
 providers.file.filename
@@ -22,6 +24,7 @@ http.routers.*.rule
 http.routers.*.priority
 http.routers.*.middlewares
 http.routers.*.service
+http.routers.*.entryPoints
 http.middlewares.*.headers.customRequestHeaders.*
 http.middlewares.*.headers.stsSeconds
 http.middlewares.*.headers.stsIncludeSubdomains

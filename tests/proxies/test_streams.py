@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.certificates import Certificates
-from tests.harness import GatewayProcess, Login
+from tests.harness import GatewayProcess, Login, wait_until
 from tests.proxies.conftest import installed
 from tests.proxies.echo import EchoApplication, message, read_message
 from tests.proxies.fronts import CONFIG, KINDS, Front, Kind, seen_in
@@ -360,6 +360,7 @@ def test_all_that_the_gateway_may_say_arrives(
 ) -> None:
     """Apache is told nothing; Envoy lets in by role, which this gateway does not say."""
     front = make_front(kind, talkative, await_keys=False)
+    wait_until(lambda: front.ask("/page").status == 200, what=f"{kind} to have read its files")
     seen = front.ask("/page").seen
     assert seen
     assert {name: seen.values(name) for name in talkative.said} == {

@@ -141,18 +141,18 @@ NAMED = [
     "Authorization, Remote-Email",
     "Host, Remote-User, Content-Length",
 ]
-REFUSED_BY_ENVOY = NAMED[-3:]
+REFUSED = {"envoy": NAMED[-3:], "traefik": NAMED[-2:-1]}
 
 
 @pytest.mark.parametrize("named", [[name] for name in NAMED] + [list(REMOTE), ["close", *REMOTE]], ids="|".join)
 def test_whatever_connection_names_the_application_learns_who_it_is(
     named: list[str], front: Front, login: Login
 ) -> None:
-    """Not only is nothing forged: what the gateway says arrives. Envoy refuses what it cannot obey."""
+    """Not only is nothing forged: what the gateway says arrives. Some refuse what they cannot obey."""
     for forged in ([], [(name, "forged") for name in REMOTE]):
         headers = [*login.bearer.items(), *forged, *(("Connection", names) for names in named)]
         answer = front.ask("/page", headers)
-        if front.kind.name == "envoy" and named[0] in REFUSED_BY_ENVOY:
+        if named[0] in REFUSED.get(front.kind.name, ()):
             assert answer.status in (400, 401)
             continue
         assert answer.seen, answer.status

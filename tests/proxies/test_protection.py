@@ -302,6 +302,9 @@ def test_a_chunked_body_arrives_whole(front: Front, login: Login, application: E
         head += "".join(f"{name}: {value}\r\n" for name, value in sent)
         connection.sendall(head.encode() + b"\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n")
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    if front.kind.name == "caddy" and answer.startswith(b"HTTP/1.1 411"):
+        assert application.requests == before, "newer Caddys, which would pass trailers on, refuse it"
+        return
     assert answer.startswith(b"HTTP/1.1 200")
     assert b'"body": "abcdefg"' in answer
 

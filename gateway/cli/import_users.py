@@ -40,7 +40,7 @@ class _Report:
 
 
 @click.command("import", cls=Command)
-@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=pathlib.Path))
+@click.argument("file", type=click.Path(dir_okay=False, readable=False, allow_dash=True, path_type=pathlib.Path))
 @json_option
 @click.pass_context
 def import_users(ctx: click.Context, file: pathlib.Path, as_json: bool) -> None:

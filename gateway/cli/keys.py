@@ -70,7 +70,7 @@ def rotate(ctx: click.Context, force: bool, compromised: bool) -> None:
 
 
 @keys.command("import")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=pathlib.Path))
+@click.argument("file", type=click.Path(dir_okay=False, readable=False, path_type=pathlib.Path))
 @click.pass_context
 def import_key(ctx: click.Context, file: pathlib.Path) -> None:
     """Bring in a private key (PEM): it becomes the next key, or signs at once on an empty keyring."""

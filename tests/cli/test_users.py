@@ -191,7 +191,7 @@ def test_a_password_on_standard_input_counts_whole_but_for_the_last_line_end(
     ("typed", "words"),
     [
         ("", "too short"),
-        ("a" * 14, "too short (password_min_length)"),
+        ("a" * 14, "too short: 14 characters, password_min_length is 15"),
         ("é" * 513, "over 1024 bytes"),
         (f"my address is {EMAIL}", "contains the e-mail address"),
         ("passwordpassword", "most used passwords"),

@@ -95,7 +95,7 @@ class Filler:
             return b"*11" + opening + keys + _bulk(family_id_of(number).encode()) + rest
 
         milliseconds = len(":1790000000000\r\n")
-        answer = len("*4\r\n") + len(_bulk(b"opened")) + len(_bulk(family_id_of(0).encode())) + 2 * milliseconds
+        answer = len("*5\r\n") + len(_bulk(b"opened")) + len(_bulk(family_id_of(0).encode())) + 3 * milliseconds
         self._pipe(range(self.sessions, upto), words, answer, b"$6\r\nopened\r\n")
         self.sessions = max(self.sessions, upto)
 

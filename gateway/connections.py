@@ -16,6 +16,7 @@ head is read: routes, middleware and a task for each request would take several 
 
 import asyncio
 import time
+import weakref
 from typing import Any, cast
 
 import httptools
@@ -107,7 +108,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def sends_its_last(self) -> None:
         """Wait for the rest of what was answered to be taken, and not for ever."""
-        self._admission.sending.setdefault(self, time.monotonic())
+        if self in self.connections:
+            self._admission.sending.setdefault(self, time.monotonic())
 
     def pause_writing(self) -> None:
         """Read nothing more while what was answered is not taken, and not for ever."""
@@ -210,8 +212,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
             return
         except httptools.HttpParserError as error:
-            refusal = error.__context__
-            self._refuse(refusal if isinstance(refusal, GatewayError) else MalformedRequest(_NOT_HTTP, str(error)))
+            self._refuse(_refusal_in(error))
             return
         if self._in_head or self._in_body:
             self._tail = (self._tail + piece)[1 - len(_EMPTY_LINE) :]
@@ -385,15 +386,24 @@ class BoundedProtocol(HttpToolsProtocol):
         return b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
 
 
+def _refusal_in(error: httptools.HttpParserError) -> GatewayError:
+    """Give what was raised while the parser called, without the frames, which would hold the connection; else a 400."""
+    refusal = error.__context__
+    if isinstance(refusal, GatewayError):
+        return refusal.with_traceback(None)
+    return MalformedRequest(_NOT_HTTP, str(error))
+
+
 class _Flow(FlowControl):
     """Reads on only when nothing holds the client: uvicorn would after each answer, and when a handler reads."""
 
     def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
         super().__init__(transport)
-        self._protocol = protocol
+        self._protocol = weakref.ref(protocol)
 
     def resume_reading(self) -> None:
-        if not self._protocol.is_held:
+        protocol = self._protocol()
+        if protocol is not None and not protocol.is_held:
             super().resume_reading()
 
 
@@ -406,12 +416,13 @@ class _GatheringTransport(asyncio.Transport):
 
     def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
         self._transport = transport
-        self._protocol = protocol
+        self._loop = protocol.loop
+        self._protocol = weakref.ref(protocol)
         self._written: list[bytes | bytearray | memoryview] = []
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._written:
-            self._protocol.loop.call_soon(self._flush)
+            self._loop.call_soon(self._flush)
         self._written.append(data)
 
     def write_eof(self) -> None:
@@ -421,7 +432,9 @@ class _GatheringTransport(asyncio.Transport):
 
     def close(self) -> None:
         self._flush()
-        self._protocol.sends_its_last()
+        protocol = self._protocol()
+        if protocol is not None:
+            protocol.sends_its_last()
         self._transport.close()
 
     def abort(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -83,13 +84,23 @@ class Driver:
         self._state = ServerState()
         self._app_state = {"quick_answers": {b"GET " + QUICK: quick}}
         self.cuts = self.cuts_seen = 0
+        self.made: list[weakref.ref[Watched]] = []
 
     def close(self) -> None:
         """Stop listening."""
         self._listener.close()
 
-    async def exchange(self, pieces: Iterable[bytes]) -> tuple[bytes, bool]:
-        """Send *pieces*, one for each read of the server; give all that came back, and whether it has closed."""
+    def waiting(self) -> list[int]:
+        """Give how many connections there are, and how many of them wait for what."""
+        waiting = [value for value in vars(self._state.admission).values() if isinstance(value, dict)]  # type: ignore[attr-defined]
+        return [len(self._state.connections), *map(len, waiting)]
+
+    async def exchange(self, pieces: Iterable[bytes], *, hangs_up: bool = False) -> tuple[bytes, bool]:
+        """
+        Send *pieces*, one for each read of the server; give all that came back, and whether it has closed.
+
+        At the end the server's side is aborted, or the client hangs up.
+        """
         with socket.create_connection(self._listener.getsockname()) as client:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client.setblocking(False)
@@ -103,13 +114,18 @@ class Driver:
                 await protocol.has_read(piece)
             received, is_closed = await _received(client)
             self.cuts_seen += len(protocol.reads) - 1
-            transport.abort()
+            if hangs_up:
+                client.close()
+            else:
+                transport.abort()
             while protocol in self._state.connections:  # noqa: ASYNC110 - no event tells of it
                 await asyncio.sleep(0)
         return received, is_closed
 
     def _protocol(self) -> Watched:
-        return Watched(config=self._config, server_state=self._state, app_state=self._app_state)
+        connection = Watched(config=self._config, server_state=self._state, app_state=self._app_state)
+        self.made.append(weakref.ref(connection))
+        return connection
 
 
 async def _received(client: socket.socket) -> tuple[bytes, bool]:

@@ -40,31 +40,3 @@ core.register_action("ask_gateway", { "http-req" }, function(txn)
         txn:done(reply)
     end
 end)
-
--- lua.refuse-trailers: end a request whose body has trailers with 400; they do not reach the server. HAProxy 2.6 cannot
--- drop them. What was not told apart from the body yet is longer than the body, and than the mark of its end, one octet.
-local refuse_trailers = { id = "refuse trailers", flags = filter.FLT_CFG_FL_HTX }
-refuse_trailers.__index = refuse_trailers
-
-function refuse_trailers:new()
-    return setmetatable({}, refuse_trailers)
-end
-
--- A WebSocket has no body, and would keep the times of a request instead of `timeout tunnel`.
-function refuse_trailers:http_headers(txn, message)
-    if message:is_resp() then
-        return
-    end
-    local sent = message:get_headers()
-    if not sent["upgrade"] or sent["transfer-encoding"] or sent["content-length"] then
-        filter.register_data_filter(self, message.channel)
-    end
-end
-
-function refuse_trailers:http_payload(txn, message)
-    if not message:is_resp() and message:input() > #(message:body() or "") + 1 then
-        error("a request that ends with trailers was refused", 0)
-    end
-end
-
-core.register_filter("refuse-trailers", refuse_trailers, function(self) return self end)

@@ -171,3 +171,19 @@ def test_a_user_without_a_name_has_the_other_headers(front: Front, asked: Gatewa
     assert seen.values("Remote-Name") in ([], [""])
     assert seen.values("Remote-User") == [nameless.user.email]
     assert seen.values("Remote-Groups") == ["demo"]
+
+
+@pytest.mark.parametrize("padding", [0, 20_000], ids=lambda octets: f"{octets} octets in the head")
+@pytest.mark.parametrize("length", [1, 16_383, 16_384, 16_385, 30_000, 60_000, 300_000])
+def test_a_body_in_chunks_arrives_whole_or_is_refused(
+    length: int, padding: int, tls_front: Front, login: Login, application: EchoApplication
+) -> None:
+    """A proxy that gives it a length may not give it one that is too short."""
+    before = application.requests
+    body = bytes(ord("a") + place % 26 for place in range(length))
+    pieces = [body[place : place + 997] for place in range(0, length, 997)]
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+    sent = [*login.bearer.items(), ("A", "a" * padding)]
+    answer = send_chunked(tls_front, sent, chunks, FORGED.items())
+    assert [seen.body for seen in application.seen[before:]] in ([], [body.decode()])
+    assert answer.status in ((200, 411) if padding == 0 else (0, 200, 400, 411, 431, 502, 503)), answer.status

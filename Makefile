@@ -15,7 +15,7 @@ export VENV PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check format-check lint types imports pytest format bench bench-peers fuzz timing soak faults lock clean install-serve install-test
+.PHONY: help serve test check format-check lint types imports pytest format bench bench-peers fuzz timing soak faults hostile lock clean install-serve install-test
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,11 @@ soak: install-test ## Torment refresh families for about 20 minutes (docs/soak.m
 
 faults: install-test ## Break all that a gateway stands on, for about half an hour (docs/faults.md)
 	$(BIN)/pytest -q --faults --timeout=3600 tests/faults $(PYTEST_ARGS)
+
+# The newest Caddy beside Debian's: go install github.com/caddyserver/caddy/v2/cmd/caddy@latest
+hostile: export NEWEST_CADDY := $(or $(NEWEST_CADDY),caddy-newest)
+hostile: install-test ## Open 100,000 hostile connections through real proxies (docs/hostile.md, NEWEST_CADDY=its path)
+	$(BIN)/pytest -q --hostile --timeout=3600 tests/hostile $(PYTEST_ARGS)
 
 # ----------------------------------------------------------------------------------------------------------------- test
 

@@ -5,6 +5,10 @@ The keyring is one document with a version, replaced by compare-and-set. Each ke
 under a key derived from `secret`; the seal also covers everything that the document says of the key, so that
 nobody who can write to Redis can add a key, or make one sign early. The newest document stays in memory without
 a time limit, and is put back when Redis has lost it or holds an older one.
+
+Beside it lie the names of the keys that were dropped as compromised, sealed too: a keyring from an old backup has these
+keys again, and nobody but that list knows better when no gateway is alive to remember. It has the slot of the keyring,
+so that both change in one step, and survives when the keyring alone is put back.
 """
 
 import asyncio
@@ -12,7 +16,7 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,7 +38,10 @@ KNOWN_EVERYWHERE_SECONDS = 5
 POLL_SECONDS = 1.0
 POLL_UNTIL_OPEN_SECONDS = 0.5
 NONCE_BYTES = 12
+MAX_DROPPED_KEYS = 256
 SECONDS_PER_DAY = 86_400
+
+DROPPED_ASSOCIATED_DATA = b"token-gateway/dropped-keys/v1"
 
 logger = logging.getLogger("gateway.keyring")
 
@@ -119,6 +126,11 @@ class _Document(msgspec.Struct, frozen=True):
     keys: tuple[_SealedKey, ...]
 
 
+class _SealedDropped(msgspec.Struct, frozen=True):
+    sealed_with: str
+    sealed: str
+
+
 class Keyring:
     """
     The keyring of one process.
@@ -151,7 +163,9 @@ class Keyring:
         self._swap = Script.load("keyring_swap")
         self._monotonic = monotonic
         self._redis_time, self._redis_time_read_at = 0, 0.0
-        self._seen_document = b""
+        self._seen: tuple[bytes, bytes] = b"", b""
+        self._dropped: dict[str, int] = {}
+        self._redis_keys = [store.key("keyring"), store.key(f"{{{store.key('keyring')}}}:dropped")]
         self._keys: Keys | None = None
 
     @property
@@ -203,7 +217,8 @@ class Keyring:
         now = await self._refresh()
         while self._keys is None:
             current = await self._new_key(published_at=now, signs_since=now)
-            await self._replace(0, (current, await self._new_key(published_at=now)))
+            if not await self._replace(0, (current, await self._new_key(published_at=now))):
+                now = await self._refresh()
         if self._keys.sealed_with != {self._keychain.current.key_id}:
             await self._replace(self._keys.version, self._keys.keys)
         return self._keys
@@ -227,15 +242,17 @@ class Keyring:
 
         Args:
             force: Even if the next key is younger than 24 h, so that some clients do not know it yet.
-            compromised: Drop current and next at once; a new key signs without having been published before.
+            compromised: Drop current and next at once, and for good; a new key signs without having been published
+                before.
 
         Raises:
             CommandError: The next key is too young, or another gateway changed the keyring at the same time.
         """
         await self.open()
         now = await self._refresh()
-        keys = self.keys
+        keys, dropping = self.keys, dict[str, int]()
         if compromised:
+            dropping = {key.kid: now for key in keys.keys if key.state != "retiring"}
             staying = tuple(key for key in keys.keys if key.state == "retiring")
             fresh = await self._new_key(published_at=now, signs_since=now)
         else:
@@ -255,7 +272,8 @@ class Keyring:
                 for key in keys.keys
                 if key.state != "next"
             )
-        if not await self._replace(keys.version, (fresh, await self._new_key(published_at=now), *staying)):
+        new_keys = (fresh, await self._new_key(published_at=now), *staying)
+        if not await self._replace(keys.version, new_keys, dropping=dropping):
             raise CommandError("another gateway changed the keyring at the same moment: look at `gateway keys list`")
         return self.keys
 
@@ -264,7 +282,8 @@ class Keyring:
         Bring in a key of the operator's: it signs at once on an empty keyring, else it becomes the next key.
 
         Raises:
-            CommandError: It cannot sign with the configured algorithm, or the keyring has it already.
+            CommandError: It cannot sign with the configured algorithm, the keyring has it already, or it was dropped
+                as compromised.
         """
         if not _fits(private_key, self._algorithm):
             raise CommandError(f"this key cannot sign with {self._algorithm} (RSA keys need 2048 bits or more)")
@@ -274,6 +293,8 @@ class Keyring:
             public = key.verification_key
         except UnusableKey as error:
             raise CommandError(f"this key cannot sign here: {error}") from error
+        if public.kid in self._dropped:
+            raise CommandError(f"this key was dropped as compromised and never signs again: {public.kid}")
         if self._keys is None:
             replaced = await self._replace(0, (key, await self._new_key(published_at=now)))
         else:
@@ -300,29 +321,103 @@ class Keyring:
             await self._replace(keys.version, tuple(key for key in keys.keys if key not in leaving))
 
     async def _refresh(self) -> int:
-        """Take over the document that is in Redis, or put the newer one back there; give Redis's time."""
-        _, document, now = await self._store.run(self._swap, [self._store.key("keyring")], -1, b"")
+        """
+        Take over what is in Redis, or put there what this process knows better; give Redis's time.
+
+        Better known are a newer keyring, and names of dropped keys: what is known of these is the sum of what Redis
+        says and what this process has ever seen.
+        """
+        _, document, sealed_dropped, now = await self._store.run(self._swap, self._redis_keys, -1, b"", b"")
         self._redis_time, self._redis_time_read_at = int(now), self._monotonic()
-        if document == self._seen_document and document:
+        if document and (document, sealed_dropped) == self._seen:
             return int(now)
-        keys = self._unseal(document) if document else None
-        if self._keys and (keys is None or keys.version < self._keys.version):
+        are_known_there = self._learn_dropped(sealed_dropped)
+        found = self._unseal(document) if document else None
+        version = found.version if found else 0
+        newest = self._keys if self._keys and version < self._keys.version else found
+        if newest is None:
+            return int(now)
+        keys = await self._without_dropped(newest.keys, int(now))
+        if newest is not found:
             logger.error("Redis holds an older keyring; the newer one is put back")
-            await self._replace(keys.version if keys else 0, self._keys.keys, at_least=self._keys.version)
-        elif keys:
-            self._keys, self._seen_document = keys, document
+        if keys != newest.keys:
+            logger.error("the keyring in Redis had compromised keys again; they stay dropped")
+        if newest is found and keys == newest.keys and are_known_there:
+            self._keys, self._seen = newest, (document, sealed_dropped)
+        else:
+            await self._replace(version, keys, at_least=newest.version)
         return int(now)
 
-    async def _replace(self, version: int, keys: tuple[SigningKey, ...], at_least: int = 0) -> bool:
+    async def _replace(
+        self,
+        version: int,
+        keys: tuple[SigningKey, ...],
+        at_least: int = 0,
+        dropping: Mapping[str, int] = {},
+    ) -> bool:
         document = self._seal(max(version, at_least) + 1, keys)
-        _, there, _ = await self._store.run(self._swap, [self._store.key("keyring")], version, document, durable=True)
+        sealed_dropped = self._seal_dropped(_newest({**self._dropped, **dropping}))
+        _, there, dropped_there, _ = await self._store.run(
+            self._swap, self._redis_keys, version, document, sealed_dropped, durable=True
+        )
         if not there:
             return False
         found = self._unseal(there)
-        if self._keys is None or found.version >= self._keys.version:
-            self._keys, self._seen_document = found, there
+        self._learn_dropped(dropped_there)
+        is_clean = not any(key.kid in self._dropped for key in found.keys)
+        if is_clean and (self._keys is None or found.version >= self._keys.version):
+            self._keys, self._seen = found, (there, dropped_there)
         # Ours is there too when our own command was sent again after its answer was lost on the way.
         return bool(there == document)
+
+    async def _without_dropped(self, keys: tuple[SigningKey, ...], now: int) -> tuple[SigningKey, ...]:
+        """Give *keys* without those that were dropped, and with new ones in the place of current and next."""
+        staying = [key for key in keys if key.kid not in self._dropped]
+        if len(staying) == len(keys):
+            return keys
+        current = [key for key in staying if key.state == "current"]
+        following = [key for key in staying if key.state == "next"]
+        return (
+            *(current or [await self._new_key(published_at=now, signs_since=now)]),
+            *(following or [await self._new_key(published_at=now)]),
+            *(key for key in staying if key.state == "retiring"),
+        )
+
+    def _learn_dropped(self, sealed: bytes) -> bool:
+        """Add what *sealed* names to the dropped keys; tell whether it names all, and under the current secret."""
+        if not sealed:
+            return not self._dropped
+        names, sealed_with = self._unseal_dropped(sealed)
+        self._dropped = _newest({**self._dropped, **names})
+        return names == self._dropped and sealed_with == self._keychain.current.key_id
+
+    def _seal_dropped(self, dropped: Mapping[str, int]) -> bytes:
+        if not dropped:
+            return b""
+        current, nonce = self._keychain.current, secrets.token_bytes(NONCE_BYTES)
+        sealed = AESGCM(current.key_sealing).encrypt(nonce, msgspec.json.encode(dropped), DROPPED_ASSOCIATED_DATA)
+        return msgspec.json.encode(_SealedDropped(current.key_id, encode_base64url(nonce + sealed)))
+
+    def _unseal_dropped(self, text: bytes) -> tuple[dict[str, int], str]:
+        """Give the names with the time of each, and the name of the secret that they are sealed under."""
+        try:
+            document = msgspec.json.decode(text, type=_SealedDropped)
+            owner = self._keychain.find(document.sealed_with)
+            if owner is None:
+                raise StartupError(
+                    "the names of compromised keys in Redis are sealed under another secret: give that one as secret, "
+                    "or add it to previous_secrets"
+                )
+            sealed = decode_base64url(document.sealed)
+            names = AESGCM(owner.key_sealing).decrypt(
+                sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], DROPPED_ASSOCIATED_DATA
+            )
+        except (msgspec.DecodeError, InvalidTag, ValueError, RecursionError) as error:
+            raise StartupError(
+                f"the names of compromised keys in Redis ({self._redis_keys[1]}) were altered: remove them there, and "
+                "run `gateway keys rotate --compromised` if any key ever was"
+            ) from error
+        return msgspec.json.decode(names, type=dict[str, int]), document.sealed_with
 
     def _seal(self, version: int, keys: tuple[SigningKey, ...]) -> bytes:
         current = self._keychain.current
@@ -419,3 +514,9 @@ def _fits(private_key: PrivateKey, algorithm: str) -> bool:
 
 def _associated_data(version: int, *facts: str | int) -> bytes:
     return "|".join(["token-gateway/keyring/v1", str(version), *map(str, facts)]).encode()
+
+
+def _newest(dropped: Mapping[str, int]) -> dict[str, int]:
+    """Give those that were dropped last, in an order that is the same for all who know the same."""
+    in_order = sorted(dropped.items(), key=lambda entry: (entry[1], entry[0]))
+    return dict(in_order[-MAX_DROPPED_KEYS:])

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -51,6 +52,10 @@ async def document_of(store: Store) -> dict[str, Any]:
 async def put_document(store: Store, document: dict[str, Any] | bytes) -> None:
     text = document if isinstance(document, bytes) else json.dumps(document)
     await store.execute("SET", store.key("keyring"), text)
+
+
+def dropped_key(store: Store) -> str:
+    return store.key(f"{{{store.key('keyring')}}}:dropped")
 
 
 async def age(keyring: Keyring, **seconds: int) -> Keys:
@@ -531,6 +536,153 @@ class TestLostInRedis:
             assert keyring.keys == before
             assert keyring.signing_key == before.current
         await store.close()
+
+
+class TestDroppedForGood:
+    """What was dropped as compromised never comes back, whatever is restored."""
+
+    async def test_a_keyring_from_before_does_not_bring_it_back_though_no_gateway_remembers(self, store: Store) -> None:
+        keyring = keyring_of(store)
+        await age(keyring, next=DAY)
+        await keyring.rotate()
+        older: bytes = await store.execute("GET", store.key("keyring"))
+        dropped = set(kids_in(keyring.keys, "current") + kids_in(keyring.keys, "next"))
+        retiring = kids_in(keyring.keys, "retiring")
+        await keyring.rotate(compromised=True)
+        for _ in range(2):
+            await put_document(store, older)
+            newcomer = keyring_of(store)
+            keys = await newcomer.open()
+            assert dropped.isdisjoint(states(keys))
+            assert newcomer.signing_key.kid not in dropped
+            assert sorted(states(keys).values()) == ["current", "next", "retiring"]
+            assert kids_in(keys, "retiring") == retiring
+            assert dropped.isdisjoint(key["kid"] for key in (await document_of(store))["keys"])
+
+    @pytest.mark.parametrize("state", ["current", "next"])
+    async def test_the_one_of_two_that_was_not_dropped_stays_what_it_was(self, store: Store, state: str) -> None:
+        keyring = keyring_of(store)
+        before = await keyring.open()
+        older: bytes = await store.execute("GET", store.key("keyring"))
+        [kid] = kids_in(before, state)
+        [other] = set(states(before)) - {kid}
+        assert await keyring._replace(before.version, before.keys, dropping={kid: 1})
+        await put_document(store, older)
+        keys = await keyring_of(store).open()
+        assert kid not in states(keys)
+        assert states(keys)[other] == {"current": "next", "next": "current"}[state]
+        assert sorted(states(keys).values()) == ["current", "next"]
+
+    async def test_gateways_at_work_never_publish_it_again(self, store: Store, redis_server: RedisServer) -> None:
+        """Not even when others built newer keyrings upon the restored one."""
+        other = Store(redis_server.url, store.prefix)
+        a, b = keyring_of(store), keyring_of(other)
+        before = await a.open()
+        await b.open()
+        older: bytes = await store.execute("GET", store.key("keyring"))
+        await a.rotate(compromised=True)
+        async with following(a, b):
+            await until(lambda: b.keys.jwks == a.keys.jwks)
+            names = await store.execute("GET", dropped_key(store))
+            await store.execute("DEL", dropped_key(store))
+            await put_document(store, older)
+            ignorant = keyring_of(store)
+            await ignorant.open()
+            with contextlib.suppress(CommandError):
+                await ignorant.rotate(force=True)
+            for _ in range(25):
+                for keyring in (a, b):
+                    assert not set(states(before)) & set(states(keyring.keys))
+                    assert keyring.signing_key.kid not in states(before)
+                await asyncio.sleep(0.1)
+        assert a.keys.jwks == b.keys.jwks == (await keyring_of(store).open()).jwks
+        assert keyring_of(store)._unseal_dropped(await store.execute("GET", dropped_key(store))) == keyring_of(
+            store
+        )._unseal_dropped(names)
+        await other.close()
+
+    async def test_the_names_are_put_back_when_they_alone_are_lost(self, store: Store) -> None:
+        keyring = keyring_of(store)
+        before = await keyring.open()
+        await keyring.rotate(compromised=True)
+        older = json.dumps(await document_of(store)).encode()
+        for restored in (None, older):
+            version = keyring.keys.version
+            await store.execute("DEL", dropped_key(store))
+            if restored:
+                await put_document(store, restored)
+            async with following(keyring):
+                await until(lambda: keyring.keys.version > version)  # noqa: B023
+            names, _ = keyring._unseal_dropped(await store.execute("GET", dropped_key(store)))
+            assert set(names) == set(states(before))
+
+    async def test_nobody_who_writes_to_redis_can_drop_a_good_key(self, store: Store) -> None:
+        keyring = keyring_of(store)
+        await keyring.open()
+        await keyring.rotate(compromised=True)
+        good = await keyring.rotate(force=True)
+        stored: bytes = await store.execute("GET", dropped_key(store))
+        stranger = keyring_of(store, secret="n" * 32)
+        forged = stranger._seal_dropped({good.current.kid: 1})
+        claimed = json.dumps(json.loads(forged) | {"sealed_with": json.loads(stored)["sealed_with"]}).encode()
+        flipped = [
+            (int.from_bytes(stored, "big") ^ (1 << bit)).to_bytes(len(stored), "big") for bit in range(len(stored) * 8)
+        ]
+        for text in (forged, claimed, b"x", b"{}", b"[]", b"\xff", *flipped):
+            with pytest.raises(StartupError):
+                keyring._unseal_dropped(text)
+        for text in (forged, claimed, b"x"):
+            await store.execute("SET", dropped_key(store), text)
+            with pytest.raises(StartupError):
+                await keyring_of(store).open()
+            async with following(keyring):
+                await asyncio.sleep(0.05)
+            assert keyring.keys.jwks == good.jwks
+
+    async def test_the_names_move_over_to_a_new_secret(self, store: Store) -> None:
+        before = await keyring_of(store).open()
+        older: bytes = await store.execute("GET", store.key("keyring"))
+        await keyring_of(store).rotate(compromised=True)
+        await keyring_of(store, SECRET, secret="n" * 32).open()
+        await keyring_of(store, secret="n" * 32).open()
+        await put_document(store, older)
+        keys = await keyring_of(store, SECRET, secret="n" * 32).open()
+        assert not set(states(before)) & set(states(keys))
+
+    async def test_a_dropped_key_cannot_be_brought_in_again(self, store: Store) -> None:
+        keyring = keyring_of(store)
+        key = ed25519.Ed25519PrivateKey.generate()
+        await keyring.add(key)
+        await keyring.rotate(compromised=True)
+        before = await document_of(store)
+        with pytest.raises(CommandError, match="dropped as compromised"):
+            await keyring_of(store).add(key)
+        await store.execute("DEL", store.key("keyring"))
+        with pytest.raises(CommandError, match="dropped as compromised"):
+            await keyring_of(store).add(key)
+        assert await store.execute("EXISTS", store.key("keyring")) == 0
+        assert before["version"] == 2
+
+    async def test_the_newest_names_are_kept_and_gateways_that_know_different_ones_agree(self, store: Store) -> None:
+        keyrings = [keyring_of(store) for _ in range(2)]
+        for keyring in keyrings:
+            await keyring.open()
+        for number, keyring in enumerate(keyrings):
+            keyring._dropped = {f"kid-{number}-{time}": time for time in range(200)}
+            keyring._seen = b"", b""
+        async with following(*keyrings):
+            await until(lambda: len(keyrings[0]._dropped) == 256 and keyrings[0]._dropped == keyrings[1]._dropped)
+            version = max(keyring.keys.version for keyring in keyrings)
+            await asyncio.sleep(2.5)
+            assert {keyring.keys.version for keyring in keyrings} == {version}
+        assert min(keyrings[0]._dropped.values()) == 72
+        assert len(await store.execute("GET", dropped_key(store))) < 16_384
+
+    async def test_without_a_compromise_there_is_nothing_but_the_keyring(self, store: Store) -> None:
+        keyring = keyring_of(store)
+        await keyring.open()
+        await keyring.rotate(force=True)
+        assert [key async for key in store.scan("*keyring*")] == [store.key("keyring")]
 
 
 class TestJwks:

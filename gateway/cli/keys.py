@@ -64,7 +64,9 @@ def rotate(ctx: click.Context, force: bool, compromised: bool) -> None:
         click.echo(
             "Tokens signed by the dropped keys are refused by every gateway within 5 seconds; sessions go on and get "
             "new tokens at their next refresh. Services that verify offline accept the old tokens until they read the "
-            "JWKS again, and may refuse the new ones as long (minutes, for some clients a day).",
+            "JWKS again, and may refuse the new ones as long (minutes, for some clients a day). A restored keyring "
+            "does not bring the dropped keys back; a restored backup of the whole Redis from before now may, when no "
+            "gateway runs meanwhile: rotate again after it.",
             err=True,
         )
 

@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from gateway.state import Gateway
 from tests.cli.commands import assert_refused, here, in_process
-from tests.harness import GatewayProcess, wait_until
+from tests.harness import GatewayProcess, in_gateway, wait_until
 
 KNOWN_WITHIN_SECONDS = 5.0
 
@@ -127,6 +128,49 @@ def test_compromised_keys_are_gone_everywhere_within_five_seconds_and_sessions_g
         refreshed = client.post("/auth/refresh")
         assert refreshed.status_code == 200
         assert all(is_allowed(gateway, refreshed.json()["access_token"]) for gateway in gateways)
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_compromised_keys_do_not_come_back_with_a_keyring_that_is_restored(
+    make_gateway: Callable[..., GatewayProcess], is_running: bool
+) -> None:
+    """Put back by hand, while gateways run and while none does, and whatever command looks at it first."""
+    gateway = make_gateway()
+    user = gateway.add_user()
+
+    async def saved(opened: Gateway) -> bytes:
+        value: bytes = await opened.store.execute("GET", opened.store.key("keyring"))
+        return value
+
+    async def restored(opened: Gateway) -> None:
+        await opened.store.execute("SET", opened.store.key("keyring"), older)
+
+    with gateway.client() as client:
+        token = gateway.login(user, client)["access_token"]
+    dropped = {kid_of(gateway.env, "current"), kid_of(gateway.env, "next")}
+    older = in_gateway(gateway.env, saved)
+    assert in_process("keys", "rotate", "--compromised", env=gateway.env).status == 0
+    wait_until(lambda: not is_allowed(gateway, token), KNOWN_WITHIN_SECONDS, "the token to be refused")
+    if not is_running:
+        gateway.stop()
+    in_gateway(gateway.env, restored)
+    if not is_running:
+        gateway.start()
+    ends_at = time.monotonic() + 3
+    while time.monotonic() < ends_at:
+        assert dropped.isdisjoint(published(gateway))
+        assert not is_allowed(gateway, token)
+        time.sleep(0.1)
+    assert dropped.isdisjoint(key["kid"] for key in keyring(gateway.env))
+    with gateway.client() as client:
+        fresh = gateway.login(user, client)["access_token"]
+    assert kid_of_token(fresh) not in dropped
+    assert is_allowed(gateway, fresh)
+    if is_running:
+        return
+    gateway.stop()
+    in_gateway(gateway.env, restored)
+    assert dropped.isdisjoint(key["kid"] for key in keyring(gateway.env))
 
 
 def test_a_key_is_brought_in_as_the_next_one(

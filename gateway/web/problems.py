@@ -36,7 +36,7 @@ def problem_response(error: GatewayError) -> Response:
     match error:
         case AuthenticationTooWeak():
             # RFC 9470 section 3
-            required = f'error="insufficient_user_authentication", max_age={error.max_age_seconds}'
+            required = f'error="insufficient_user_authentication", max_age="{error.max_age_seconds}"'
             headers["WWW-Authenticate"] = f"{CHALLENGE}, {required}"
         case RateLimited():
             headers["Retry-After"] = str(error.retry_after_seconds)

@@ -271,7 +271,7 @@ def test_a_login_that_is_too_old_is_told_from_a_token_that_is_no_good(
 ) -> None:
     """RFC 9470: logging in again helps, refreshing does not; the strictest of several ages is the one to meet."""
     wait_until(lambda: ask(standing, f"{path}?max_auth_age=1").status_code == 401, 4)
-    challenge = f'{CHALLENGE}, error="insufficient_user_authentication", max_age={max_age}'
+    challenge = f'{CHALLENGE}, error="insufficient_user_authentication", max_age="{max_age}"'
     for method in ("GET", "HEAD"):
         answer = standing.client.request(method, f"{path}?{query}", headers=standing.bearer)
         assert answer.status_code == 401

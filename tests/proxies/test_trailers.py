@@ -5,6 +5,7 @@ The application behind takes trailers for headers, as uvicorn with httptools doe
 """
 
 import http.client
+import socket
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -187,3 +188,22 @@ def test_a_body_in_chunks_arrives_whole_or_is_refused(
     answer = send_chunked(tls_front, sent, chunks, FORGED.items())
     assert [seen.body for seen in application.seen[before:]] in ([], [body.decode()])
     assert answer.status in ((200, 411) if padding == 0 else (0, 200, 400, 411, 431, 502, 503)), answer.status
+
+
+def test_a_question_that_caddy_sends_to_the_application_is_cut_off(
+    front: Front, login: Login, application: EchoApplication
+) -> None:
+    """Caddy may open a connection for a question to where its request has got meanwhile, and would take a 200 there."""
+    if front.kind.name != "caddy":
+        pytest.skip("this proxy asks over connections of their own")
+    before = application.requests
+    question = (
+        "GET /api/authz/forward-auth?role=demo HTTP/1.1\r\nHost: app.example.com\r\nX-Forwarded-Uri: /page\r\n\r\n"
+    )
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(5)
+        connection.connect(str(front.directory / "token-gateway.sock"))
+        connection.sendall(question.encode())
+        assert connection.recv(65536) == b""
+    assert application.requests == before
+    assert front.ask("/page", login.bearer).status == 200

@@ -1,11 +1,6 @@
 """
 Passwords: hashed and compared off the event loop, on threads of their own, at the same cost for everybody.
 
-Half of the threads, one at least, have the priority of any program, so that logins get their share of a host that is
-busy with other things; the others have the lowest, so that a flood of logins is in nobody's way. These are used when
-the first are at work, and rest for a while after a hash that starved: who is at the lowest priority may wait long for
-its turn, and the interpreter with it.
-
 Ours are `p1$<pepper id>$<bcrypt>` with bcrypt(base64(HMAC-SHA-384(pepper, NFC(password)))): the whole password
 counts, and a dump of Redis does not confirm one without `secret` (OWASP Password Storage Cheat Sheet). Those of other
 programs (`gateway.foreign_hashes`) are understood and renewed at the next login.
@@ -15,18 +10,15 @@ import asyncio
 import base64
 import hmac
 import logging
-import os
 import random
 import re
 import secrets
 import string
-import threading
 import unicodedata
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import bcrypt
 
@@ -34,14 +26,12 @@ from gateway.derived_keys import DerivedKeys, KeyChain
 from gateway.errors import InvalidCredentials, Overloaded
 from gateway.foreign_hashes import BcryptHash, ForeignHash, UnusableHash, read_foreign_hash
 from gateway.password_rules import MAX_PASSWORD_BYTES
+from gateway.polite_threads import PoliteThreads
 
 LETTERS_AND_DIGITS = string.ascii_letters + string.digits
 GENERATED_PASSWORD_CHARACTERS = 24
 LONGEST_WAIT_SECONDS = 2.0
 RETRY_AFTER_SECONDS = (2, 4)
-SPARE_NICENESS = 19
-STARVED_TIMES = 3
-REST_SECONDS = 30.0
 CHEAPEST_COST = 4
 R = TypeVar("R")
 _PEPPERED = re.compile(
@@ -62,7 +52,7 @@ class Passwords:
 
     Args:
         cost: bcrypt's cost, the base-2 logarithm of its rounds.
-        threads: How many hashes may run at once; half of them, rounded up, at normal priority.
+        threads: How many hashes may run at once.
         monotonic: Seconds that never go back, to learn how long a hash takes.
     """
 
@@ -70,11 +60,7 @@ class Passwords:
         self._keychain = keychain
         self._cost = cost
         self._monotonic = monotonic
-        self._idle_normal = (threads + 1) // 2
-        self._normal = ThreadPoolExecutor(self._idle_normal, thread_name_prefix="password")
-        self._spare = ThreadPoolExecutor(
-            max(1, threads // 2), thread_name_prefix="password-spare", initializer=_lower_priority
-        )
+        self._threads = PoliteThreads(threads, "password")
         self._turns = Turns(threads)
         self._seconds_per_hash = 0.2 * 2.0 ** (cost - 12)
 
@@ -119,8 +105,7 @@ class Passwords:
 
     def close(self) -> None:
         """Let the threads end; hashes that have not begun are dropped."""
-        self._normal.shutdown(wait=False, cancel_futures=True)
-        self._spare.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     def _comparison(self, password: str, stored: str) -> Callable[[], bool]:
         normalised = _normalised(password)
@@ -161,29 +146,12 @@ class Passwords:
     async def _in_pool(self, work: Callable[[], R], address_key: str) -> R:
         self.refuse_when_full(address_key)
         await self._turns.wait(address_key, LONGEST_WAIT_SECONDS)
-        is_normal = self._idle_normal > 0
-        self._idle_normal -= is_normal
-        running = asyncio.get_running_loop().run_in_executor(
-            self._normal if is_normal else self._spare, lambda: (self._monotonic(), work(), self._monotonic())
-        )
+        running = asyncio.create_task(self._threads.run(lambda: (self._monotonic(), work(), self._monotonic())))
         # A caller who is cancelled gives the slot back when the thread is done, not before.
-        running.add_done_callback(partial(self._note_end, is_normal))
-        return (await asyncio.shield(running))[1]
-
-    def _note_end(self, is_normal: bool, running: asyncio.Future[tuple[float, Any, float]]) -> None:
-        """Learn from a hash how long one takes, and give its slot back; where it starved, after a rest."""
-        self._idle_normal += is_normal
-        rest_seconds = 0.0
-        if not running.cancelled() and running.exception() is None:
-            begun, _, ended = running.result()
-            if not is_normal and ended - begun > STARVED_TIMES * self._seconds_per_hash:
-                rest_seconds = REST_SECONDS
-            else:
-                self._seconds_per_hash += (ended - begun - self._seconds_per_hash) / 8
-        if rest_seconds:
-            running.get_loop().call_later(rest_seconds, self._turns.give_back)
-        else:
-            self._turns.give_back()
+        running.add_done_callback(lambda _: self._turns.give_back())
+        begun, result, ended = await asyncio.shield(running)
+        self._seconds_per_hash += (ended - begun - self._seconds_per_hash) / 8
+        return result
 
 
 class Turns:
@@ -258,9 +226,3 @@ def _hash_of_nobody(cost: int) -> bytes:
 
 def _peppered(keys: DerivedKeys, normalised: bytes) -> bytes:
     return base64.b64encode(hmac.digest(keys.password_pepper, normalised, "sha384"))
-
-
-def _lower_priority() -> None:
-    # On Linux a thread has a niceness of its own; elsewhere this would lower the whole process.
-    if os.uname().sysname == "Linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), SPARE_NICENESS)

@@ -119,26 +119,25 @@ def test_a_flood_of_logins_harms_nobody_else(make_gateway: Callable[..., Gateway
         assert ratio <= MOST_SLOWED_DOWN
 
 
-async def hashes_a_second(verify: Callable[[], Awaitable[object]], seconds: float) -> float:
-    """Compare passwords, as many at once as there are cores, and give how many a second."""
-    ends, count = time.monotonic() + seconds, 0
+async def hashes_a_second(verify: Callable[[], Awaitable[object]], seconds: float) -> tuple[float, float]:
+    """Compare passwords, as many at once as there are cores, and give how many a second, and the longest's seconds."""
+    ends, taken = time.monotonic() + seconds, list[float]()
 
     async def compare_over_and_over() -> None:
-        nonlocal count
-        while time.monotonic() < ends:
+        while (begun := time.monotonic()) < ends:
             with contextlib.suppress(Overloaded):
                 await verify()
-                count += 1
+                taken.append(time.monotonic() - begun)
 
     await asyncio.gather(*(compare_over_and_over() for _ in range(usable_cores())))
-    return count / seconds
+    return len(taken) / seconds, max(taken)
 
 
 async def test_logins_get_their_share_of_a_host_that_is_busy_with_other_things() -> None:
     """Against as many threads of normal priority, in turn, with other programs on every core."""
     passwords = Passwords(KeyChain.of(SECRET), BUSY_COST, usable_cores(), time.monotonic)
     known = bcrypt.hashpw(b"x", bcrypt.gensalt(BUSY_COST))
-    ratios = []
+    ratios, longest_seconds = [], 0.0
 
     async def with_ours() -> None:
         with contextlib.suppress(InvalidCredentials):
@@ -149,14 +148,17 @@ async def test_logins_get_their_share_of_a_host_that_is_busy_with_other_things()
             spinning = busy.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
             busy.callback(spinning.kill)
         for _ in range(BUSY_ROUNDS):
-            ours = await hashes_a_second(with_ours, BUSY_SECONDS)
-            fair = await hashes_a_second(
+            ours, seconds = await hashes_a_second(with_ours, BUSY_SECONDS)
+            longest_seconds = max(longest_seconds, seconds)
+            fair, _ = await hashes_a_second(
                 lambda: asyncio.get_running_loop().run_in_executor(pool, bcrypt.checkpw, b"x", known), BUSY_SECONDS
             )
             ratios.append(ours / fair)
     passwords.close()
-    print(f"hashes of logins on a busy host, part of a fair share: {[round(ratio, 2) for ratio in ratios]}")
+    shares = [round(ratio, 2) for ratio in ratios]
+    print(f"hashes of logins on a busy host, part of a fair share: {shares}; the longest took {longest_seconds:.2f} s")
     assert statistics.median(ratios) >= LEAST_SHARE
+    assert longest_seconds <= LEGITIMATE_WITHIN_SECONDS
 
 
 async def waiting(turns: Turns, served: list[str], *address_keys: str) -> list[asyncio.Task[None]]:

@@ -3,13 +3,9 @@
 import asyncio
 import base64
 import hashlib
-import itertools
 import math
-import os
 import re
 import statistics
-import sys
-import threading
 import time
 import unicodedata
 from collections.abc import AsyncIterator, Callable
@@ -298,40 +294,6 @@ async def test_the_event_loop_goes_on_while_passwords_are_compared(make_password
     await passwords.hash(PASSWORD)
     turning.cancel()
     assert turns > 100
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no niceness of its own")
-async def test_half_of_the_hashes_at_once_have_the_lowest_priority_and_nothing_else_has(
-    make_passwords: MakePasswords,
-) -> None:
-    niceness: list[int] = []
-
-    def note_and_tell_time() -> float:
-        niceness.append(os.getpriority(os.PRIO_PROCESS, 0))
-        return time.monotonic()
-
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    passwords = make_passwords(threads=4, cost=8, monotonic=note_and_tell_time)
-    for _ in range(3):
-        await passwords.hash(PASSWORD)
-    assert set(niceness) == {before}  # who is alone need not starve
-    niceness.clear()
-    await asyncio.gather(*(passwords.hash(PASSWORD) for _ in range(4)))
-    assert sorted(niceness) == [before] * 4 + [19] * 4
-    assert os.getpriority(os.PRIO_PROCESS, 0) == before
-
-
-async def test_a_spare_thread_that_starved_rests(make_passwords: MakePasswords) -> None:
-    """Else one login after another would wait for it, on a host that is busy with other things."""
-    seconds = itertools.count(step=100)
-
-    def tell_time() -> float:
-        return next(seconds) if threading.current_thread().name.startswith("password-spare") else time.monotonic()
-
-    passwords = make_passwords(cost=8, monotonic=tell_time)
-    await asyncio.gather(*(passwords.hash(PASSWORD) for _ in range(6)))
-    assert next(seconds) == 200  # it was asked for the time twice: for one of six hashes
-    assert passwords._seconds_per_hash < 1
 
 
 def test_a_generated_password_is_strong_and_easy_to_copy() -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import time
@@ -12,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from gateway.cores import usable_cores
 from tests.harness import GatewayProcess, wait_until
 
 ENVELOPE = (
@@ -195,7 +195,7 @@ def full_gateway(make_gateway: Callable[..., GatewayProcess]) -> Iterator[Gatewa
     """Give a gateway with so many logins waiting, that there is no room for more than a second."""
     gateway = make_gateway(bcrypt_cost=15, allowed_origins="https://app.example.com")
     with contextlib.ExitStack() as waiting:
-        for _ in range(2 * (os.cpu_count() or 1) + 4):
+        for _ in range(2 * usable_cores() + 4):
             waiting.enter_context(connect(gateway)).sendall(login_request())
         time.sleep(0.2)
         yield gateway

@@ -1,4 +1,3 @@
-import os
 import re
 import socket
 import time
@@ -8,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from gateway.cores import usable_cores
 from tests.harness import GatewayProcess
 from tests.web.asking import CASES, CHALLENGE, INVALID_TOKEN, Answered, Case, Session, problem_of
 
@@ -94,7 +94,7 @@ def test_more_passwords_than_can_be_hashed_in_good_time_are_refused(
     request = b"POST /auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
     waiting = []
     try:
-        for _ in range(os.cpu_count() or 1):
+        for _ in range(usable_cores()):
             waiting.append(socket.create_connection(("127.0.0.1", gateway.port)))
             waiting[-1].sendall(request % (len(body), body))
         time.sleep(0.2)

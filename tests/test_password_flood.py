@@ -259,7 +259,7 @@ async def test_one_address_fills_its_own_line_alone() -> None:
 
 async def test_a_caller_who_leaves_keeps_the_slot_until_the_thread_is_done() -> None:
     """Else more would be hashed at once than there are threads, and their wait would not be counted."""
-    passwords = Passwords(KeyChain.of(SECRET), 12, 1, time.monotonic)
+    passwords = Passwords(KeyChain.of(SECRET), 10, 1, time.monotonic)
     leaving = asyncio.create_task(passwords.verify("wrong", None, "a"))
     await asyncio.sleep(0.005)
     leaving.cancel()

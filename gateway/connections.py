@@ -206,9 +206,8 @@ class BoundedProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            self._is_ended = (
-                True  # what follows would be another protocol; `on_headers_complete` has seen to the answer
-            )
+            # What follows would be another protocol; `on_headers_complete` has seen to the answer.
+            self._is_ended = True
             self.flow.pause_reading()
             return
         except httptools.HttpParserError as error:
@@ -311,13 +310,10 @@ class BoundedProtocol(HttpToolsProtocol):
     # --------------------------------------------------------------------------------------------------------- answers
 
     def _is_plain(self, names: list[bytes]) -> bool:
-        """Tell whether nothing is special about it, and its connection stays open and owes no answer."""
+        """Tell whether nothing is special about it, and its connection stays open; it owes no answer, says `_feed`."""
         return (
             self.parser.should_keep_alive()
             and not self.parser.should_upgrade()
-            and getattr(self.cycle, "response_complete", True)
-            and not self.flow.write_paused
-            and not self.transport.is_closing()
             and b"#" not in self.url
             and _NOT_PLAIN.isdisjoint(names)
         )

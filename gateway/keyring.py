@@ -164,6 +164,7 @@ class Keyring:
         self._monotonic = monotonic
         self._redis_time, self._redis_time_read_at = 0, 0.0
         self._seen: tuple[bytes, bytes] = b"", b""
+        self._read_dropped = b""
         self._dropped: dict[str, int] = {}
         self._redis_keys = [store.key("keyring"), store.key(f"{{{store.key('keyring')}}}:dropped")]
         self._keys: Keys | None = None
@@ -327,7 +328,8 @@ class Keyring:
         Better known are a newer keyring, and names of dropped keys: what is known of these is the sum of what Redis
         says and what this process has ever seen.
         """
-        _, document, sealed_dropped, now = await self._store.run(self._swap, self._redis_keys, -1, b"", b"")
+        _, document, sealed_dropped, now = await self._store.run(self._swap, self._redis_keys, -1, b"", b"", b"")
+        self._read_dropped = sealed_dropped
         self._redis_time, self._redis_time_read_at = int(now), self._monotonic()
         if document and (document, sealed_dropped) == self._seen:
             return int(now)
@@ -358,8 +360,9 @@ class Keyring:
         document = self._seal(max(version, at_least) + 1, keys)
         sealed_dropped = self._seal_dropped(_newest({**self._dropped, **dropping}))
         _, there, dropped_there, _ = await self._store.run(
-            self._swap, self._redis_keys, version, document, sealed_dropped, durable=True
+            self._swap, self._redis_keys, version, document, sealed_dropped, self._read_dropped, durable=True
         )
+        self._read_dropped = dropped_there
         if not there:
             return False
         found = self._unseal(there)

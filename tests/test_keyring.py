@@ -33,7 +33,9 @@ ALGORITHMS = ("RS256", "PS256", "ES256", "Ed25519", "EdDSA")
 MEMBERS = {"RSA": {"n", "e"}, "EC": {"crv", "x", "y"}, "OKP": {"crv", "x"}}
 
 
-def keyring_of(store: Store, *previous_secrets: str, secret: str = SECRET, **changes: Any) -> Keyring:
+def keyring_of(
+    store: Store, *previous_secrets: str, secret: str = SECRET, kind: type[Keyring] = Keyring, **changes: Any
+) -> Keyring:
     """Give the keyring of one more gateway. Ed25519 keys, since they are made at once."""
     options: dict[str, Any] = {
         "algorithm": "Ed25519",
@@ -41,7 +43,7 @@ def keyring_of(store: Store, *previous_secrets: str, secret: str = SECRET, **cha
         "access_token_ttl_seconds": TTL_SECONDS,
         "rotation_days": 30,
     }
-    return Keyring(store, KeyChain.of(secret, previous_secrets), **options | changes)
+    return kind(store, KeyChain.of(secret, previous_secrets), **options | changes)
 
 
 async def document_of(store: Store) -> dict[str, Any]:
@@ -572,6 +574,32 @@ class TestDroppedForGood:
         assert kid not in states(keys)
         assert states(keys)[other] == {"current": "next", "next": "current"}[state]
         assert sorted(states(keys).values()) == ["current", "next"]
+
+    async def test_what_was_read_before_does_not_take_the_names_away_that_came_meanwhile(self, store: Store) -> None:
+        """Between the reading and the writing of one gateway lie a compromise and a restored keyring."""
+        await keyring_of(store).rotate(compromised=True)
+        older: bytes = await store.execute("GET", store.key("keyring"))
+        may_write, has_read = asyncio.Event(), asyncio.Event()
+
+        class Slow(Keyring):
+            async def _new_key(self, published_at: int, signs_since: int = 0) -> SigningKey:
+                has_read.set()
+                await may_write.wait()
+                return await super()._new_key(published_at, signs_since)
+
+        slow = keyring_of(store, kind=Slow)
+        rotating = asyncio.create_task(slow.rotate(force=True))
+        await has_read.wait()
+        other = keyring_of(store)
+        dropped = set(states(await other.open()))
+        await other.rotate(compromised=True)
+        await put_document(store, older)
+        may_write.set()
+        with pytest.raises(CommandError, match="at the same moment"):
+            await rotating
+        newcomer = keyring_of(store)
+        assert dropped.isdisjoint(states(await newcomer.open()))
+        assert newcomer.signing_key.kid not in dropped
 
     async def test_gateways_at_work_never_publish_it_again(self, store: Store, redis_server: RedisServer) -> None:
         """Not even when others built newer keyrings upon the restored one."""

@@ -297,7 +297,7 @@ def test_https_is_checked_against_the_certificates_that_it_is_given(
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
     with Relay(gateway.port, tls=tls) as relay:
-        url, command = f"https://127.0.0.1:{relay.port}", (*QUICK, "--users", users, "--duration", "0.2", "--json")
+        url, command = f"https://127.0.0.1:{relay.port}", (*QUICK, "--users", users, "--duration", "1", "--json")
         strict = loads.start(url, *command)
         trusting = [loads.start(url, *command, *trust) for trust in (("--cacert", str(certificate)), ("--insecure",))]
         output, errors = strict.communicate(timeout=30)

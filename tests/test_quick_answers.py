@@ -22,6 +22,8 @@ ENVELOPE = (
     "referrer-policy",
     "content-security-policy",
 )
+MOST_TAKEN_BYTES = 64 * 2**20
+"""More than the kernel keeps on its way to the gateway, and of answers on their way back."""
 PATHS = ("/api/authz/auth-request", "/api/authz/forward-auth?role=staff", "/.well-known/jwks.json")
 
 
@@ -144,13 +146,13 @@ def test_a_connection_of_quick_answers_is_closed_when_it_is_idle(
 def test_who_asks_on_and_reads_nothing_is_not_answered_on(gateway: GatewayProcess, bearer: str) -> None:
     """F19: what waits for a slow reader is bounded."""
     assert gateway.process is not None
-    block, sent, ends = request(PATHS[0], bearer) * 100, 0, time.monotonic() + 3
+    block, sent = request(PATHS[0], bearer) * 100, 0
     with connect(gateway) as connection:
-        connection.settimeout(0.5)
+        connection.settimeout(1)
         with contextlib.suppress(TimeoutError):
-            while time.monotonic() < ends:
+            while sent < MOST_TAKEN_BYTES:
                 sent += connection.send(block)
-        assert time.monotonic() < ends, f"{sent} bytes were taken and there was no end to it"
+        assert sent < MOST_TAKEN_BYTES, "there was no end to it"
         with httpx2.Client() as client:  # and nobody else waits for it
             assert client.get(f"{gateway.url}/livez", timeout=1).status_code == 200
 

@@ -172,7 +172,7 @@ REFUSED: dict[str, tuple[bytes, tuple[int, ...]]] = {
     ),
     "a subrequest with two Hosts": (get(b"Host: y\r\n", b"/api/authz/forward-auth"), (401,)),
     "a hundred and one fields": (get(b"A: b\r\n" * 100), TOO_LARGE),
-    "20 000 fields": (get(b"A: b\r\n" * 20_000), TOO_LARGE),
+    "2 000 fields": (get(b"A: b\r\n" * 2_000), TOO_LARGE),
     "a head of 34 KiB": (get(b"A: " + b"b" * 34_000 + b"\r\n"), TOO_LARGE),
     "a head of 200 KiB": (get(b"A: " + b"b" * 200_000 + b"\r\n"), TOO_LARGE),
     "a head that does not end": (get(b"A: " + b"b" * 34_000)[:-2], TOO_LARGE),

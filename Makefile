@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Which Python makes .venv; else the first of python3, python3.14 ... python3.11 that is new enough.
 PYTHON ?=
 # How many processes pytest tests with, and what else it is told: make test WORKERS=0 PYTEST_ARGS='-x -k refresh'
-WORKERS ?= 2
+WORKERS ?= 3
 PYTEST_ARGS ?=
 # What the tests run on: standalone (the server that is found), cluster (three masters) or valkey (that of the extra).
 REDIS ?= standalone
@@ -15,7 +15,7 @@ export VENV PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check format-check lint types imports pytest format bench bench-peers fuzz timing soak faults hostile lock clean install-serve install-test
+.PHONY: help serve test check format-check lint types imports pytest coverage format bench bench-peers fuzz timing soak faults hostile lock clean install-serve install-test
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,7 +51,7 @@ fuzz: install-test ## Send 100,000 random subrequests to a real gateway, and as 
 	$(BIN)/pytest -s tests/proxies/test_fuzz.py tests/connections/test_differential.py $(PYTEST_ARGS)
 
 soak: install-test ## Torment refresh families for about 20 minutes (docs/soak.md)
-	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal --soak --timeout=3600 tests/families $(PYTEST_ARGS)
+	$(BIN)/pytest -q -n 2 --dist worksteal --soak --timeout=3600 tests/families $(PYTEST_ARGS)
 
 faults: install-test ## Break all that a gateway stands on, for about half an hour (docs/faults.md)
 	$(BIN)/pytest -q --faults --timeout=3600 tests/faults $(PYTEST_ARGS)
@@ -80,7 +80,11 @@ imports: install-test ## Check who imports whom
 	$(BIN)/lint-imports --no-logo
 
 pytest: export TEST_REDIS := $(REDIS)
-pytest: install-test ## Run the tests with coverage (WORKERS=2 REDIS=cluster PYTEST_ARGS=...)
+pytest: install-test ## Run the tests (WORKERS=3 REDIS=cluster PYTEST_ARGS=...)
+	$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+coverage: export TEST_REDIS := $(REDIS)
+coverage: install-test ## Run the tests, and tell which lines of the gateway none of them reaches
 	$(BIN)/pytest -n $(WORKERS) --cov --cov-report=term $(PYTEST_ARGS)
 
 format: install-test ## Format the code and mend what ruff can mend

@@ -1,6 +1,7 @@
 """Fixtures: one real Redis for each test process, one ordinary gateway on it, and a factory for others."""
 
 import secrets
+import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -30,6 +31,8 @@ QUICK: dict[str, Any] = {
 
 def pytest_configure(config: pytest.Config) -> None:
     """Heed TEST_REDIS: whatever is started from here on is of that kind."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background of a shell
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if KIND not in KINDS:
         raise pytest.UsageError(f"TEST_REDIS is one of {', '.join(KINDS)}, not {KIND}")
     if KIND == "valkey":

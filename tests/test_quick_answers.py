@@ -201,6 +201,7 @@ def full_gateway(make_gateway: Callable[..., GatewayProcess]) -> Iterator[Gatewa
             waiting.enter_context(connect(gateway)).sendall(login_request())
         time.sleep(0.2)
         yield gateway
+        gateway.kill()  # else it ends when all of them are hashed
 
 
 def logged(gateway: GatewayProcess, request_id: str) -> dict[str, Any]:

@@ -359,8 +359,9 @@ async def test_scripts_that_are_flushed_all_the_time_are_no_error_and_nothing_is
     async def flush() -> None:
         nonlocal flushes
         while not ended:
-            await flusher.execute("SCRIPT", "FLUSH")
-            flushes += 1
+            with suppress(StoreUnavailable):  # 0.5 s without an answer, where others use the cores
+                await flusher.execute("SCRIPT", "FLUSH")
+                flushes += 1
 
     flushing = [asyncio.create_task(flush()) for _ in range(4)]
     runs, errors, begun = 0, Counter[str](), time.monotonic()

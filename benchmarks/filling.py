@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from redis import Redis
 
 from benchmarks.measuring import chosen
+from gateway.accounts.passwords import Passwords
+from gateway.accounts.users import REFUSAL_KEPT_SECONDS
 from gateway.derived_keys import KeyChain
-from gateway.passwords import Passwords
-from gateway.refresh_families import RefreshToken
+from gateway.sessions.families import RefreshToken
 from gateway.settings import Settings
-from gateway.store import Script
-from gateway.users import REFUSAL_KEPT_SECONDS
+from gateway.store.store import Script
 from tests.harness import PASSWORD, SECRET
 
 PREFIX = "gw:"
@@ -45,7 +45,10 @@ class Filler:
         self._password_hash = password_hash
         self._keychain = KeyChain.of(SECRET)
         self._settings = Settings()
-        self._scripts = {name: Script.load(name) for name in ("email_claim", "user_create", "family_open")}
+        self._scripts = {
+            name: Script.load(f"gateway.{room}", name)
+            for room, name in (("accounts", "email_claim"), ("accounts", "user_create"), ("sessions", "family_open"))
+        }
         for script in self._scripts.values():
             self.client.script_load(script.text)
 

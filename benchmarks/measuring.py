@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks.processes import SBIN, others_share
-from gateway.embedded import find_server
+from gateway.store.private import find_server
 
 IS_BRIEF = os.environ.get("BRIEF", "0") not in ("", "0")  # noqa: TID251 - how a benchmark is told
 FOLDER = Path(__file__).parent

@@ -5,9 +5,9 @@ import secrets
 from collections.abc import Callable
 
 from benchmarks.filling import PREFIX, TAIL, Filler, email_of, families_key, family_id_of, user_key
-from gateway.guessing import CLOSED_MEMORY_SECONDS, CLOSING_FAILURES, MEMORY_SECONDS_PER_FAILURE
+from gateway.limits.guessing import CLOSED_MEMORY_SECONDS, CLOSING_FAILURES, MEMORY_SECONDS_PER_FAILURE
 from gateway.settings import Settings
-from gateway.store import Script
+from gateway.store.store import Script
 
 GUESSES: tuple[int, ...] = (CLOSING_FAILURES, MEMORY_SECONDS_PER_FAILURE, CLOSED_MEMORY_SECONDS)
 Call = tuple[list[str], list[str | int | bytes]]
@@ -40,7 +40,7 @@ def script_microseconds(filler: Filler, numbers: list[int]) -> dict[str, float]:
     }
     found = {}
     for name, call in calls.items():
-        script = Script.load(name)
+        script = Script.load("gateway." + ("limits" if name.startswith(("guess", "gcra")) else "sessions"), name)
         filler.client.script_load(script.text)
         filler.client.config_resetstat()
         for start in range(0, len(numbers), 500):

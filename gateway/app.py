@@ -12,31 +12,21 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from gateway.access_tokens import AccessTokenMinter
-from gateway.audit import AuditTrail
+from gateway.accounts import Passwords, Users
 from gateway.clock import Clock, system_clock
 from gateway.cores import usable_cores
 from gateway.derived_keys import KeyChain
 from gateway.errors import GatewayError, StartupError, StoreUnavailable
-from gateway.fitness import ServerLook, watch_server
-from gateway.guessing import GuessingThrottle
-from gateway.identity_headers import IdentityHeaders
-from gateway.keyring import Keyring
-from gateway.passwords import Passwords
-from gateway.rate_limits import RateLimiter
-from gateway.refresh_families import RefreshFamilies
-from gateway.revocations import Revocations
+from gateway.limits import GuessingThrottle, RateLimiter
+from gateway.sessions import RefreshFamilies, Revocations
 from gateway.settings import Settings
-from gateway.size_bounds import SizeBounds
 from gateway.state import Gateway, State
-from gateway.store import Store
+from gateway.store import ServerLook, Store, watch_server
 from gateway.tasks import end_tasks
-from gateway.users import Users
+from gateway.telemetry import AuditTrail
+from gateway.tokens import AccessTokenMinter, IdentityHeaders, Keyring, SizeBounds
 from gateway.verifier import VerifiedTokens
-from gateway.web.middleware import Cors, Envelope
-from gateway.web.problems import on_gateway_error, on_http_exception
-from gateway.web.routes import QUICK_ANSWERS, ROUTES
-from gateway.web.well_known import PUBLIC_PATHS
+from gateway.web import PUBLIC_PATHS, QUICK_ANSWERS, ROUTES, Cors, Envelope, on_gateway_error, on_http_exception
 
 FIRST_READING_SECONDS = 2.0
 MAX_REMEMBERED_TOKENS = 16_384

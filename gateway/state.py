@@ -8,21 +8,14 @@ from typing import TypedDict
 from starlette.requests import Request
 from starlette.types import Scope
 
-from gateway.access_tokens import AccessTokenMinter
-from gateway.audit import AuditTrail
+from gateway.accounts import Passwords, Users
 from gateway.clock import Clock
-from gateway.fitness import ServerLook
-from gateway.guessing import GuessingThrottle
-from gateway.identity_headers import IdentityHeaders
-from gateway.keyring import Keyring
-from gateway.logs import OnceAMinute
-from gateway.passwords import Passwords
-from gateway.rate_limits import RateLimiter
-from gateway.refresh_families import RefreshFamilies
-from gateway.revocations import Revocations
+from gateway.limits import GuessingThrottle, RateLimiter
+from gateway.sessions import RefreshFamilies, Revocations
 from gateway.settings import Network, Settings
-from gateway.store import Store
-from gateway.users import Users
+from gateway.store import ServerLook, Store
+from gateway.telemetry import AuditTrail, OnceAMinute
+from gateway.tokens import AccessTokenMinter, IdentityHeaders, Keyring
 from gateway.verifier import VerifiedTokens
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from gateway.embedded import find_server
+from gateway.store.private import find_server
 from tests.certificates import Certificates
 from tests.harness import RedisServer, wait_until
 

@@ -11,8 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from gateway.embedded import find_server
-from gateway.store import Store
+from gateway.store.private import find_server
+from gateway.store.store import Store
 from tests.certificates import Certificates, make_certificates
 from tests.deployments import KIND, KINDS, RedisOfTests, prefer_valkey
 from tests.harness import SECRET, GatewayProcess, RedisServer, environment, free_port, wait_until

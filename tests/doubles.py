@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gateway.store import Store
+from gateway.store.store import Store
 
 
 class FakeClock:

@@ -20,9 +20,9 @@ import httpx2
 import redis
 
 from gateway.app import open_gateway
-from gateway.embedded import find_server
 from gateway.settings import Settings, load_settings
 from gateway.state import Gateway
+from gateway.store.private import find_server
 from tests.certificates import Certificates
 
 PASSWORD = "correct horse battery staple"

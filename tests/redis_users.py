@@ -1,7 +1,7 @@
 """Users of a Redis server that a test has started: one with the rights of the shipped ACL, and nobody else."""
 
-from gateway import fitness
-from gateway.confirmations import WAITAOF_SINCE, version_of
+from gateway.store import fitness
+from gateway.store.confirmations import WAITAOF_SINCE, version_of
 from tests.harness import RedisServer
 
 USER_PASSWORD = "a password of the gateway"

@@ -63,7 +63,7 @@ PROBLEMS = {
 }
 
 # Where the last word on an unforeseen error is spoken: an answer that tells nothing, a denial, the keys from before.
-CATCH_ALL = {"connections.py", "web/middleware.py", "web/authz.py", "verifier/jwks.py"}
+CATCH_ALL = {"web/connections.py", "web/http/middleware.py", "web/subrequest/authz.py", "verifier/jwks.py"}
 
 
 def name_of(module: Path) -> str:

@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from gateway.accounts.passwords import Passwords
 from gateway.derived_keys import KeyChain
-from gateway.passwords import Passwords
 from gateway.state import Gateway
 from tests.harness import PASSWORD, SECRET, GatewayProcess, TestUser, in_gateway
 

@@ -18,7 +18,7 @@ import httpx2
 import pytest
 import redis
 
-from gateway.embedded import find_server
+from gateway.store.private import find_server
 from tests.cli.commands import assert_refused, here, in_process
 from tests.configured import PASSWORDS, ConfiguredServer, factory, knows_waitaof
 from tests.harness import PASSWORD, SECRET, GatewayProcess, TestUser, environment, wait_until

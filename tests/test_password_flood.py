@@ -17,10 +17,10 @@ from pathlib import Path
 import bcrypt
 import pytest
 
+from gateway.accounts.passwords import LONGEST_WAIT_SECONDS, Passwords, Turns
 from gateway.cores import usable_cores
 from gateway.derived_keys import KeyChain
 from gateway.errors import InvalidCredentials, Overloaded
-from gateway.passwords import LONGEST_WAIT_SECONDS, Passwords, Turns
 from tests.harness import SECRET, GatewayProcess
 
 # `make timing` takes the numbers of threats F17, on a machine that does nothing else.

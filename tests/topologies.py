@@ -5,7 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from gateway.embedded import find_server
+from gateway.store.private import find_server
 from tests.certificates import Certificates
 from tests.harness import RedisServer, free_port, wait_until
 

@@ -11,7 +11,7 @@ from typing import Any
 from measures import CONNECTIONS, HERE
 from servers import CORES
 
-from gateway.embedded import find_server
+from gateway.store.private import find_server
 
 COMPARED = ("requests_per_second", "cpu_seconds_per_1000")
 

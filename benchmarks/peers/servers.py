@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 from installing import install_node, install_python
 from measures import CONNECTIONS, HERE, Chains, Constant, Work
 
-from gateway.embedded import find_server
+from gateway.store.private import find_server
 
 R = TypeVar("R")
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]

@@ -16,8 +16,8 @@ from typing import Any
 
 import click
 
-from gateway import __version__, logs
-from gateway.core_dumps import forbid_core_dumps
+from gateway import __version__, telemetry
+from gateway.cli.core_dumps import forbid_core_dumps
 from gateway.errors import CommandError, Overloaded, StoreUnavailable
 from gateway.settings import LoadedSettings, chosen_log_format, load_settings
 
@@ -168,7 +168,7 @@ def main() -> None:
 
 def _fail(invocation: Invocation, message: str, exit_status: int) -> None:
     text = " ".join(message.split())
-    click.echo(logs.json_line(text) if invocation.logs_json else f"gateway: {text}", err=True)
+    click.echo(telemetry.json_line(text) if invocation.logs_json else f"gateway: {text}", err=True)
     sys.exit(exit_status)
 
 

@@ -7,17 +7,16 @@ from collections import Counter
 import click
 import msgspec
 
-from gateway.admission import doubtful_file_limit
 from gateway.cli import settings_for
 from gateway.cli.connection import run_with_checked_gateway
 from gateway.cli.output import Progress, json_option, print_json
 from gateway.derived_keys import KeyChain
-from gateway.embedded import serving_address
 from gateway.errors import CommandError
-from gateway.fitness import doubtful_url, examine_server
 from gateway.settings import Settings
-from gateway.size_bounds import SizeBounds
 from gateway.state import Gateway
+from gateway.store import doubtful_url, examine_server, serving_address
+from gateway.tokens import SizeBounds
+from gateway.web import doubtful_file_limit
 
 HEALTHCHECK_TIMEOUT_SECONDS = 3
 MAX_NAMED_USERS = 20

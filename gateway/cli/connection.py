@@ -9,13 +9,12 @@ from typing import Any
 import click
 import msgspec
 
-from gateway import logs
+from gateway import telemetry
 from gateway.app import open_gateway
 from gateway.cli import settings_for
-from gateway.embedded import PrivateRedis, open_private_redis, private_secret
-from gateway.fitness import check_server
 from gateway.settings import Settings
 from gateway.state import Gateway
+from gateway.store import PrivateRedis, check_server, open_private_redis, private_secret
 
 
 @contextmanager
@@ -65,7 +64,7 @@ def run_with_checked_gateway(ctx: click.Context, work: Callable[[Gateway, list[s
         KeyboardInterrupt: INT or TERM came first.
     """
     settings = settings_for(ctx).settings
-    logs.configure_for_commands(settings.log_format)
+    telemetry.configure_for_commands(settings.log_format)
 
     async def run(ready: Settings) -> Any:
         async with checked_gateway(ready) as (gateway, warnings):

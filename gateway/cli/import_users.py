@@ -7,15 +7,22 @@ from dataclasses import dataclass, field
 import click
 import msgspec
 
+from gateway.accounts import (
+    EmailTaken,
+    KeycloakCredential,
+    check_email,
+    check_name,
+    check_roles,
+    read_foreign_hash,
+    spelling_of_keycloak,
+)
 from gateway.cli import Command, settings_for
 from gateway.cli.connection import run_with_gateway
 from gateway.cli.output import Progress, json_option, print_json
 from gateway.errors import CommandError, StoreUnavailable
-from gateway.foreign_hashes import KeycloakCredential, read_foreign_hash, spelling_of_keycloak
 from gateway.ownership import not_ours
-from gateway.size_bounds import SizeBounds
 from gateway.state import Gateway
-from gateway.users import EmailTaken, check_email, check_name, check_roles
+from gateway.tokens import SizeBounds
 
 SHOWN_PROBLEMS = 20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

@@ -8,11 +8,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gateway.cli import Group
 from gateway.cli.connection import run_with_gateway
 from gateway.cli.output import json_option, print_json, print_table
+from gateway.clock import rfc3339
 from gateway.errors import CommandError
-from gateway.keyring import Keys, SigningKey, load_private_key
 from gateway.ownership import not_ours
 from gateway.state import Gateway
-from gateway.web.wire import rfc3339
+from gateway.tokens import Keys, SigningKey, load_private_key
 
 
 @click.group(cls=Group)

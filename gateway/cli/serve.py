@@ -19,18 +19,17 @@ from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from gateway import __version__, logs
-from gateway.admission import doubtful_file_limit, raise_file_limit
+from gateway import __version__, telemetry
 from gateway.app import build_app
 from gateway.cli import json_is_chosen, settings_for
 from gateway.cli.check import doubtful_settings
 from gateway.cli.connection import checked_gateway, with_redis
-from gateway.connections import BoundedProtocol
-from gateway.core_dumps import forbid_core_dumps
-from gateway.embedded import PrivateRedis
+from gateway.cli.core_dumps import forbid_core_dumps
 from gateway.errors import StartupError
 from gateway.settings import Settings
-from gateway.web.well_known import jwks_uri
+from gateway.store import PrivateRedis
+from gateway.web import doubtful_file_limit, jwks_uri, raise_file_limit
+from gateway.web.connections import BoundedProtocol
 
 BACKLOG = 2048
 DRAIN_SECONDS = 5
@@ -52,12 +51,12 @@ def serve(ctx: click.Context, host: str | None, port: int | None, workers: int |
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     listener = _listen(settings)
-    logs.configure_for_commands(settings.log_format)  # until it serves, what is wrong is told in one line
+    telemetry.configure_for_commands(settings.log_format)  # until it serves, what is wrong is told in one line
     with with_redis(settings, for_serving=True) as (ready, private):
         warnings, has_users = asyncio.run(_prepare(ready))
-        ctx.obj.logs_json = logs.is_json(ready.log_format)
-        logs.configure(ready.log_format)
-        logs.log_what_python_tells()
+        ctx.obj.logs_json = telemetry.is_json(ready.log_format)
+        telemetry.configure(ready.log_format)
+        telemetry.log_what_python_tells()
         facts = _facts(ready, listener, private, has_users)
         (_log_start if ctx.obj.logs_json else _print_start)(facts, warnings)
         _run(ready, listener)
@@ -162,8 +161,8 @@ def _run(settings: Settings, listener: socket.socket) -> None:
 
 def _app_of_process(settings: Settings) -> ASGIApp:
     """Build the application in the process that serves it; a worker ends with the process that started it."""
-    logs.configure(settings.log_format)
-    logs.log_what_python_tells()
+    telemetry.configure(settings.log_format)
+    telemetry.log_what_python_tells()
     forbid_core_dumps()  # a worker is a program of its own, started anew
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -2,14 +2,14 @@
 
 import click
 
+from gateway.accounts import UnknownUser
 from gateway.cli import Group
 from gateway.cli.connection import run_with_gateway
 from gateway.cli.output import json_option, print_json, print_table
+from gateway.clock import rfc3339
 from gateway.errors import CommandError
-from gateway.refresh_families import Family
+from gateway.sessions import Family
 from gateway.state import Gateway
-from gateway.users import UnknownUser
-from gateway.web.wire import rfc3339
 
 SESSION_ID_CHARACTERS = 22
 

@@ -5,16 +5,23 @@ from typing import Any
 
 import click
 
+from gateway.accounts import (
+    UnknownUser,
+    User,
+    check_email,
+    check_name,
+    check_new_password,
+    check_roles,
+    generate_password,
+    length_of,
+)
 from gateway.cli import Group
 from gateway.cli.connection import run_with_gateway
 from gateway.cli.import_users import import_users
 from gateway.cli.output import Progress, json_option, print_json, print_table
+from gateway.clock import rfc3339
 from gateway.errors import CommandError, PasswordRejected
-from gateway.password_rules import check_new_password, length_of
-from gateway.passwords import generate_password
 from gateway.state import Gateway
-from gateway.users import UnknownUser, User, check_email, check_name, check_roles
-from gateway.web.wire import rfc3339
 
 REASONS = {
     "too_short": "it is too short: {length} characters, password_min_length is {min_length}",

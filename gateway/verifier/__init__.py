@@ -1,7 +1,7 @@
 """
 Verify the gateway's access tokens in another service; needs PyJWT, cryptography and msgspec alone.
 
-    from gateway.verifier import AccessTokenVerifier
+    from . import AccessTokenVerifier
 
     verifier = AccessTokenVerifier(issuer="https://auth.example.com", audience="https://api.example.com")
     claims = verifier.verify(token)
@@ -10,9 +10,9 @@ Verify the gateway's access tokens in another service; needs PyJWT, cryptography
 for those who have the keys; the gateway itself uses it.
 """
 
-from gateway.verifier.asgi import AccessTokenMiddleware, claims_of, require
-from gateway.verifier.claims import AccessClaims
-from gateway.verifier.errors import (
+from .asgi import AccessTokenMiddleware, claims_of, require
+from .claims import AccessClaims
+from .errors import (
     AccessTokenError,
     AccessTokenMissing,
     ClaimsRejected,
@@ -24,10 +24,10 @@ from gateway.verifier.errors import (
     UntrustedToken,
     UnusableKey,
 )
-from gateway.verifier.fetch import Document, http_get
-from gateway.verifier.jwks import AccessTokenVerifier, RemoteKeys
-from gateway.verifier.keys import VerificationKey, public_jwk, thumbprint
-from gateway.verifier.verify import VerifiedTokens, verify_access_token
+from .fetch import Document, http_get
+from .jwks import AccessTokenVerifier, RemoteKeys
+from .keys import VerificationKey, public_jwk, thumbprint
+from .verify import VerifiedTokens, verify_access_token
 
 __all__ = [
     "AccessClaims",

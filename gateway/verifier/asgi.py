@@ -18,10 +18,10 @@ from typing import Any, Final, Protocol, TypeVar, cast
 
 import msgspec
 
-from gateway.verifier.claims import AccessClaims
-from gateway.verifier.errors import AccessTokenError, AccessTokenMissing, InsufficientRole, KeysUnavailable
-from gateway.verifier.jwks import AccessTokenVerifier
-from gateway.verifier.presented import SentTwice, find_access_token
+from .claims import AccessClaims
+from .errors import AccessTokenError, AccessTokenMissing, InsufficientRole, KeysUnavailable
+from .jwks import AccessTokenVerifier
+from .presented import SentTwice, find_access_token
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

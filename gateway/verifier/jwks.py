@@ -12,11 +12,11 @@ from typing import Final
 
 import msgspec
 
-from gateway.verifier.claims import AccessClaims
-from gateway.verifier.errors import KeysUnavailable, UnknownKey, UnusableKey
-from gateway.verifier.fetch import FETCH_TIMEOUT_SECONDS, MAX_DOCUMENT_BYTES, Document, Fetch, http_get, split_url
-from gateway.verifier.keys import VerificationKey
-from gateway.verifier.verify import VerifiedTokens
+from .claims import AccessClaims
+from .errors import KeysUnavailable, UnknownKey, UnusableKey
+from .fetch import FETCH_TIMEOUT_SECONDS, MAX_DOCUMENT_BYTES, Document, Fetch, http_get, split_url
+from .keys import VerificationKey
+from .verify import VerifiedTokens
 
 COOLDOWN_SECONDS: Final = 30
 DEFAULT_LIFETIME_SECONDS: Final = 300

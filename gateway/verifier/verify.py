@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.verifier.claims import AccessClaims
-from gateway.verifier.errors import ClaimsRejected, ExpiredToken, MalformedToken, UnknownKey, UntrustedToken
-from gateway.verifier.keys import ALGORITHMS, KID, VerificationKey, decode_base64url, public_jwk, thumbprint
+from .claims import AccessClaims
+from .errors import ClaimsRejected, ExpiredToken, MalformedToken, UnknownKey, UntrustedToken
+from .keys import ALGORITHMS, KID, VerificationKey, decode_base64url, public_jwk, thumbprint
 
 __all__ = ["VerificationKey", "VerifiedTokens", "public_jwk", "thumbprint", "verify_access_token"]
 

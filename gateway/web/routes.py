@@ -5,16 +5,20 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
 
 from gateway.state import QuickAnswer
-from gateway.web.authz import Authz
-from gateway.web.change_password import change_password
-from gateway.web.login import login, login_quickly
-from gateway.web.logout import logout, logout_all
-from gateway.web.me import me
-from gateway.web.middleware import BodyCap
-from gateway.web.operations import livez, readyz
-from gateway.web.refresh import refresh
-from gateway.web.sessions import end_session, list_sessions
-from gateway.web.well_known import JWKS_PATH, METADATA_PATHS, jwks, jwks_quickly, metadata
+from gateway.web.api import (
+    change_own_password,
+    end_session,
+    list_sessions,
+    log_in,
+    log_out,
+    log_out_everywhere,
+    login_quickly,
+    refresh_tokens,
+    show_me,
+)
+from gateway.web.http import BodyCap
+from gateway.web.public import JWKS_PATH, METADATA_PATHS, jwks, jwks_quickly, livez, metadata, readyz
+from gateway.web.subrequest import Authz
 
 
 class AnyText(Convertor[str]):
@@ -41,17 +45,19 @@ QUICK_ANSWERS: dict[bytes, QuickAnswer] = {
     b"GET " + JWKS_PATH.encode(): jwks_quickly,
     b"POST /auth/login": login_quickly,
 }
-"""What `gateway.connections` asks about a plain request before the route table; what it does not answer goes there."""
+"""
+What `gateway.web.connections` asks about a plain request before the route table; what it does not answer goes there.
+"""
 
 CAPPED = [Middleware(BodyCap)]
 
 ROUTES: list[BaseRoute] = [
-    Route("/auth/login", login, methods=["POST"], middleware=CAPPED),
-    Route("/auth/refresh", refresh, methods=["POST"], middleware=CAPPED),
-    Route("/auth/logout", logout, methods=["POST"], middleware=CAPPED),
-    Route("/auth/logout-all", logout_all, methods=["POST"], middleware=CAPPED),
-    Route("/auth/me", me, methods=["GET"], middleware=CAPPED),
-    Route("/auth/change-password", change_password, methods=["POST"], middleware=CAPPED),
+    Route("/auth/login", log_in, methods=["POST"], middleware=CAPPED),
+    Route("/auth/refresh", refresh_tokens, methods=["POST"], middleware=CAPPED),
+    Route("/auth/logout", log_out, methods=["POST"], middleware=CAPPED),
+    Route("/auth/logout-all", log_out_everywhere, methods=["POST"], middleware=CAPPED),
+    Route("/auth/me", show_me, methods=["GET"], middleware=CAPPED),
+    Route("/auth/change-password", change_own_password, methods=["POST"], middleware=CAPPED),
     Route("/auth/sessions", list_sessions, methods=["GET"], middleware=CAPPED),
     Route("/auth/sessions/{id}", end_session, methods=["DELETE"], middleware=CAPPED),
     Route("/api/authz/auth-request", SUBREQUEST, methods=["GET"]),

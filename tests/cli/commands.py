@@ -12,8 +12,8 @@ from unittest import mock
 
 import pytest
 
-from gateway import logs
 from gateway.cli import main
+from gateway.telemetry import logs
 from tests.harness import run_command
 
 EMAIL = "ann@example.com"

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from gateway.cli.serve import server_config
-from gateway.connections import BoundedProtocol
+from gateway.web.connections import BoundedProtocol
 from tests.connections.answers import EARLY, QUICK, digest
 
 QUIET_TURNS = 12

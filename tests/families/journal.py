@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.refresh_families import new_family_id
+from gateway.accounts.users import User
+from gateway.sessions.families import new_family_id
 from gateway.state import Gateway
-from gateway.users import User
 from tests.families.proxy import RESET_ON_CLOSE
 from tests.harness import GatewayProcess
 

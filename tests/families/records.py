@@ -11,7 +11,7 @@ _RECORD = struct.Struct(">B6s6sIII")
 
 @dataclass(frozen=True)
 class Record:
-    """One record; times in milliseconds of Redis's clock. See gateway/lua/family_record.lua."""
+    """One record; times in milliseconds of Redis's clock. See gateway/sessions/family_record.lua."""
 
     ended: int
     created_ms: int

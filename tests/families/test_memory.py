@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway.accounts.users import Users
 from gateway.clock import system_clock
 from gateway.derived_keys import KeyChain
-from gateway.refresh_families import MAX_DEVICE_BYTES, RefreshFamilies, new_family_id
-from gateway.store import Store
-from gateway.users import Users
+from gateway.sessions.families import MAX_DEVICE_BYTES, RefreshFamilies, new_family_id
+from gateway.store.store import Store
 from tests.families.conftest import Tally
 from tests.families.records import Records
 from tests.harness import SECRET, RedisServer

@@ -10,20 +10,21 @@ from typing import Literal
 
 import pytest
 
+from gateway.accounts.users import User, Users
 from gateway.clock import system_clock
 from gateway.derived_keys import KeyChain
 from gateway.errors import RefreshTokenInvalid, RefreshTokenReused, StoreUnavailable
-from gateway.refresh_families import RefreshFamilies, RefreshToken, Rotation, new_family_id
-from gateway.store import Script, Store
-from gateway.users import User, Users
+from gateway.sessions.families import RefreshFamilies, RefreshToken, Rotation, new_family_id
+from gateway.store.store import Store
 from tests.families.conftest import Tally
 from tests.families.proxy import Fault, Proxy
 from tests.families.records import Record, Records
 from tests.harness import SECRET, RedisServer
+from tests.scripts import load_script
 
 LANES = 8
 ATTEMPTS = 3  # how often the store sends a command at most
-ROTATE = Script.load("family_rotate").sha1.encode()
+ROTATE = load_script("family_rotate").sha1.encode()
 Side = Literal["request", "reply"]
 
 

@@ -20,13 +20,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, strategies
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from gateway.accounts.users import UserChanged
 from gateway.app import open_gateway
 from gateway.derived_keys import KeyChain
 from gateway.errors import InvalidCredentials, RefreshTokenInvalid, RefreshTokenReused, StoreUnavailable
-from gateway.refresh_families import RefreshToken, new_family_id
+from gateway.sessions.families import RefreshToken, new_family_id
 from gateway.state import Gateway
-from gateway.store import Script
-from gateway.users import UserChanged
 from tests.conftest import quick_environment
 from tests.deployments import ON_CLUSTER
 from tests.families.conftest import Tally
@@ -35,6 +34,7 @@ from tests.families.model import Model
 from tests.families.proxy import Fault, Proxy
 from tests.families.records import Records
 from tests.harness import SECRET, RedisServer, settings_of
+from tests.scripts import load_script
 
 # Time moves by whole units, and no limit is near a multiple of the unit: the seconds that a test takes do not matter.
 UNIT_SECONDS = 120
@@ -63,7 +63,7 @@ class World:
         self.server, self.proxy, self.window, self.tally = server, proxy, window, tally
         self.seconds_passed = 0
         self.keys = KeyChain.of(SECRET, ()).current
-        self.markers = {name: Script.load(name).sha1.encode() for name in SCRIPTS}
+        self.markers = {name: load_script(name).sha1.encode() for name in SCRIPTS}
         self.prefix = "families:"
         self.records = Records(server, self.prefix)
         self.gateways: list[Gateway] = []

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from gateway.accounts.users import Users
 from gateway.derived_keys import KeyChain
 from gateway.errors import RefreshTokenInvalid, RefreshTokenReused, StoreUnavailable
-from gateway.refresh_families import RefreshFamilies, RefreshToken, new_family_id
-from gateway.store import Store
-from gateway.users import Users
+from gateway.sessions.families import RefreshFamilies, RefreshToken, new_family_id
+from gateway.store.store import Store
 from tests.conftest import OpenStore
 from tests.families.conftest import Tally
 from tests.families.model import Model, Session

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.refresh_families import new_family_id
+from gateway.sessions.families import new_family_id
 from gateway.state import Gateway
 from tests.conftest import quick_environment
 from tests.faults.checker import Checker, Strike

@@ -5,10 +5,10 @@ import sys
 
 import uvicorn
 
-from gateway import logs
 from gateway.app import build_app
 from gateway.cli.serve import server_config
 from gateway.clock import system_clock
+from gateway.telemetry import logs
 from tests.harness import settings_of
 
 if __name__ == "__main__":

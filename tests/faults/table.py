@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.embedded import find_server
+from gateway.store.private import find_server
 from tests.faults.checker import Allowance, Verdict
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 import httpx2
 import pytest
 
-from gateway.store import Script
 from tests.conftest import quick_environment
 from tests.families.proxy import Fault as Cut
 from tests.families.proxy import Proxy
@@ -18,6 +17,7 @@ from tests.faults.entries import Entry
 from tests.faults.proxies import TurningProxy
 from tests.faults.scenes import Scene, Size
 from tests.harness import GatewayProcess, RedisServer, free_port
+from tests.scripts import load_script
 
 ERRORS = {
     "LOADING": "Redis is loading the dataset in memory",
@@ -74,7 +74,7 @@ def test_connections_to_redis_are_reset_at_any_byte(
     scene: Scene, proxies: tuple[Proxy, TurningProxy], make_fault: MakeFault, size: Size
 ) -> None:
     """F3: within the command or its reply, once or until the gateway gives up; tests/families has the sweep."""
-    cutting, rotate = proxies[0], Script.load("family_rotate").sha1.encode()
+    cutting, rotate = proxies[0], load_script("family_rotate").sha1.encode()
     with make_fault(scene, "F3", "The connection to Redis is reset within a rotation, at a random byte") as fault:
 
         def cut() -> None:

@@ -4,22 +4,22 @@ import ast
 import re
 from collections.abc import AsyncIterator, Callable
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.accounts.users import Users
 from gateway.derived_keys import KeyChain
-from gateway.guessing import GuessingThrottle
-from gateway.keyring import Keyring
-from gateway.rate_limits import RateLimiter
-from gateway.refresh_families import RefreshFamilies, new_family_id
-from gateway.revocations import Revocations
+from gateway.limits.guessing import GuessingThrottle
+from gateway.limits.rate_limits import RateLimiter
+from gateway.sessions.families import RefreshFamilies, new_family_id
+from gateway.sessions.revocations import Revocations
 from gateway.settings import Quota
-from gateway.store import Script, Store
-from gateway.users import Users
+from gateway.store.store import Script, Store
+from gateway.tokens.keyring import Keyring
 from tests.harness import SECRET, RedisServer, free_port, wait_until
+from tests.scripts import PLACES, load_script
 
 REPOSITORY = Path(__file__).parents[2]
 INCLUDED = ("family_record", "guess_lane")
@@ -32,11 +32,11 @@ COMMANDS_OF_REDIS_6_2 = {
 
 @cache
 def text_of(name: str) -> str:
-    return (files("gateway.lua") / f"{name}.lua").read_text()
+    return PLACES[name].read_text()
 
 
 def all_names() -> list[str]:
-    return sorted(entry.name.removesuffix(".lua") for entry in files("gateway.lua").iterdir() if ".lua" in entry.name)
+    return sorted(PLACES)
 
 
 SCRIPTS = [name for name in all_names() if name not in INCLUDED]
@@ -112,7 +112,8 @@ def test_the_header_tells_which_clock_the_script_reads(name: str) -> None:
 def test_the_caller_exists_and_loads_the_script(name: str) -> None:
     [(path, callers)] = re.findall(r"^-- CALLER +(\S+): (.+)$", header_of(name), re.MULTILINE)
     source = (REPOSITORY / path).read_text()
-    assert f'Script.load("{name}")' in source
+    assert f'Script.load(__package__, "{name}")' in source
+    assert PLACES[name].parent == (REPOSITORY / path).parent
     classes = {node.name: node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)}
     for caller in callers.split(", "):
         class_name, _, method = caller.partition(".")
@@ -122,7 +123,7 @@ def test_the_caller_exists_and_loads_the_script(name: str) -> None:
 
 def test_every_script_is_loaded_by_somebody() -> None:
     sources = "".join(path.read_text() for path in (REPOSITORY / "gateway").rglob("*.py"))
-    assert sorted(re.findall(r'Script\.load\("(\w+)"\)', sources)) == sorted(SCRIPTS)
+    assert sorted(re.findall(r'Script\.load\(__package__, "(\w+)"\)', sources)) == sorted(SCRIPTS)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -135,7 +136,7 @@ def test_a_script_includes_what_it_uses(name: str) -> None:
     own = set().union(*(helpers[included] for included in named))
     assert called & set().union(*helpers.values()) <= own
     assert all(called & helpers[included] for included in named)
-    loaded = Script.load(name)
+    loaded = load_script(name)
     assert [included for included in INCLUDED if text_of(included) in loaded.text] == named
     assert loaded.text.endswith(text_of(name))
 
@@ -154,7 +155,7 @@ def test_a_script_keeps_to_redis_6_2(name: str) -> None:
 def test_every_script_loads(redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         for name in SCRIPTS:
-            script = Script.load(name)
+            script = load_script(name)
             assert client.script_load(script.text) in (script.sha1, script.sha1.encode())
 
 

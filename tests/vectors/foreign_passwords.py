@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.foreign_hashes import KeycloakCredential, spelling_of_keycloak
+from gateway.accounts.foreign_hashes import KeycloakCredential, spelling_of_keycloak
 
 USUAL = "correct horse battery staple"
 OTHERS = {

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gateway.errors import RefreshTokenInvalid
-from gateway.revocations import LONGEST_ACCESS_TOKEN_LIFE_SECONDS, MARGIN_SECONDS
+from gateway.sessions.revocations import LONGEST_ACCESS_TOKEN_LIFE_SECONDS, MARGIN_SECONDS
 from gateway.state import Gateway
-from gateway.store import Script
 from tests.cli.commands import here
 from tests.conftest import quick_environment
 from tests.families.proxy import Fault, Proxy
 from tests.families.records import Records
 from tests.harness import GatewayProcess, RedisServer, in_gateway
+from tests.scripts import load_script
 from tests.web.asking import Session, client_of, log_in, problem_of
 
 PREFIX = "half:"
@@ -119,7 +119,7 @@ def test_an_ending_that_failed_half_way_is_no_life(
         doomed = log_in(behind, client)
         other = log_in(behind, client, doomed.user)
         user_id = doomed.user.user_id
-        proxy.arm(Script.load(script).sha1.encode(), Fault("request" if side == "request" else "reply"), ATTEMPTS)
+        proxy.arm(load_script(script).sha1.encode(), Fault("request" if side == "request" else "reply"), ATTEMPTS)
         assert deed(doomed, other) == 503
         proxy.disarm()
 
@@ -150,7 +150,7 @@ def test_the_next_request_completes_an_ending_that_failed_half_way(
     with client_of(behind) as client:
         doomed = log_in(behind, client)
         other = log_in(behind, client, doomed.user)
-        proxy.arm(Script.load(script).sha1.encode(), Fault("request"), ATTEMPTS)
+        proxy.arm(load_script(script).sha1.encode(), Fault("request"), ATTEMPTS)
         assert deed(doomed, other) == 503
         proxy.disarm()
         problem_of(doomed.refresh(), 401, "refresh-token-invalid")
@@ -170,7 +170,7 @@ def test_a_cut_off_that_was_not_announced_is_announced_by_the_next_login_or_refr
             lost = log_in(behind, client)
             records.client.delete(records.key(lost.user.user_id))
             kept = log_in(behind, client, lost.user)
-            proxy.arm(Script.load("revocation_announce").sha1.encode(), Fault("request"), ATTEMPTS)
+            proxy.arm(load_script("revocation_announce").sha1.encode(), Fault("request"), ATTEMPTS)
             assert change_password(lost, kept) == 503
             proxy.disarm()
             lost.user.password = NEW_PASSWORD
@@ -194,7 +194,7 @@ def test_an_ending_that_failed_before_it_began_has_ended_nothing(
     with client_of(behind) as client:
         doomed = log_in(behind, client)
         other = log_in(behind, client, doomed.user)
-        proxy.arm(Script.load("family_mark").sha1.encode(), Fault("request"), ATTEMPTS)
+        proxy.arm(load_script("family_mark").sha1.encode(), Fault("request"), ATTEMPTS)
         assert deed(doomed, other) == 503
         proxy.disarm()
         assert records.of(doomed.user.user_id)[doomed.sid].ended == 0

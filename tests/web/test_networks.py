@@ -6,9 +6,9 @@ import httpx2
 import pytest
 
 from gateway.errors import RateLimited
-from gateway.rate_limits import RateLimiter
+from gateway.limits.rate_limits import RateLimiter
 from gateway.settings import Quota
-from gateway.store import Store
+from gateway.store.store import Store
 from tests.cli.commands import assert_refused, here
 from tests.harness import SECRET, GatewayProcess, environment
 

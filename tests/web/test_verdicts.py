@@ -7,7 +7,7 @@ from collections.abc import Callable
 import httpx2
 
 from gateway.derived_keys import KeyChain
-from gateway.refresh_families import RefreshToken
+from gateway.sessions.families import RefreshToken
 from gateway.state import Gateway
 from tests.harness import SECRET, GatewayProcess, TestUser, in_gateway
 

@@ -1,0 +1,11 @@
+-- user_remove: delete a user, and mark the families that are there as ended. Works when Redis is at maxmemory.
+-- INCLUDES family_record
+-- KEYS[1]  <prefix>user:{<user id>}        hash
+-- KEYS[2]  <prefix>families:{<user id>}    hash: family id -> packed record
+-- RETURNS  {what is to be announced...}: ids of the families that are there, and the cut-off
+-- CLOCK    Redis TIME, milliseconds        COST  O(families of the user), two keys, one slot
+-- CALLER   gateway/accounts/users.py: Users.remove
+write_at_maxmemory(KEYS[2])
+local revocations = end_families(KEYS[2], KEYS[1], '', now_milliseconds())
+redis.call('DEL', KEYS[1])
+return revocations

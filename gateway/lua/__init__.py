@@ -1,1 +1,0 @@
-"""The Redis scripts: one file, one operation, one slot; each header says what goes in and what comes out."""

@@ -1,0 +1,12 @@
+"""Sessions: families of refresh tokens, and the news of those that have ended."""
+
+from gateway.sessions.families import Family, Opened, RefreshFamilies, new_family_id
+from gateway.sessions.revocations import Revocations
+
+__all__ = [
+    "Family",
+    "Opened",
+    "RefreshFamilies",
+    "Revocations",
+    "new_family_id",
+]

@@ -1,0 +1,17 @@
+"""GET /auth/me: who is asking, as stored now."""
+
+from starlette.responses import Response
+
+from gateway.errors import AccessTokenInvalid
+from gateway.state import GatewayRequest
+from gateway.web.api.delivery import user_body
+from gateway.web.http import json_response, require_access_token
+
+
+async def show_me(request: GatewayRequest) -> Response:
+    """Give the user of the access token."""
+    claims = require_access_token(request)
+    user = await request.state["gateway"].users.get(claims.sub)
+    if user is None or not user.is_active:
+        raise AccessTokenInvalid("user_disabled")
+    return json_response(user_body(user))

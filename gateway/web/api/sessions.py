@@ -1,0 +1,40 @@
+"""GET /auth/sessions and DELETE /auth/sessions/{id}: a user sees where he is logged in, and ends it there."""
+
+from starlette.responses import Response
+
+from gateway.clock import rfc3339
+from gateway.errors import NotFound
+from gateway.state import GatewayRequest
+from gateway.web.api.wire import SessionBody, SessionsBody
+from gateway.web.http import json_response, require_access_token, tell
+
+
+async def list_sessions(request: GatewayRequest) -> Response:
+    """Give the caller's living sessions, newest first."""
+    claims = require_access_token(request)
+    families = await request.state["gateway"].families.list(claims.sub)
+    rows = [
+        SessionBody(
+            id=family.family_id,
+            created_at=rfc3339(family.created_at),
+            last_used_at=rfc3339(family.last_used_at),
+            expires_at=rfc3339(family.expires_at),
+            ip=family.address,
+            device=family.device,
+            current=family.family_id == claims.sid,
+        )
+        for family in families
+    ]
+    return json_response(SessionsBody(rows))
+
+
+async def end_session(request: GatewayRequest) -> Response:
+    """End one of the caller's sessions."""
+    gateway = request.state["gateway"]
+    claims = require_access_token(request)
+    family_id = request.path_params["id"]
+    if not await gateway.families.exists(claims.sub, family_id):
+        raise NotFound("You have no such session")
+    await gateway.end_families(claims.sub, (family_id,))
+    tell("sessions_revoked", request, sid=family_id)
+    return Response(status_code=204)

@@ -1,0 +1,62 @@
+"""HTTP: what handlers of several rooms share."""
+
+from gateway.web.http.answers import json_response
+from gateway.web.http.audit import tell
+from gateway.web.http.bearer import find_access_token, refuse_token_in_query, require_access_token, verify
+from gateway.web.http.bodies import read_body
+from gateway.web.http.client_address import Address, address_of, peer_key, rate_key, rate_keys
+from gateway.web.http.cookies import (
+    KNOWN_DEVICE,
+    REFRESH_TOKEN,
+    clear_refresh_cookie,
+    cookie_name,
+    read_cookie,
+    set_device_cookie,
+    set_refresh_cookie,
+)
+from gateway.web.http.cross_site import refuse_cross_site
+from gateway.web.http.device import device_label
+from gateway.web.http.middleware import (
+    SECURITY_HEADERS,
+    BodyCap,
+    Cors,
+    Envelope,
+    is_too_large,
+    problem_lines,
+    refuse_quickly,
+)
+from gateway.web.http.problems import on_gateway_error, on_http_exception, problem_response
+
+__all__ = [
+    "KNOWN_DEVICE",
+    "REFRESH_TOKEN",
+    "SECURITY_HEADERS",
+    "Address",
+    "BodyCap",
+    "Cors",
+    "Envelope",
+    "address_of",
+    "clear_refresh_cookie",
+    "cookie_name",
+    "device_label",
+    "find_access_token",
+    "is_too_large",
+    "json_response",
+    "on_gateway_error",
+    "on_http_exception",
+    "peer_key",
+    "problem_lines",
+    "problem_response",
+    "rate_key",
+    "rate_keys",
+    "read_body",
+    "read_cookie",
+    "refuse_cross_site",
+    "refuse_quickly",
+    "refuse_token_in_query",
+    "require_access_token",
+    "set_device_cookie",
+    "set_refresh_cookie",
+    "tell",
+    "verify",
+]

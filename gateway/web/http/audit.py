@@ -1,0 +1,26 @@
+"""Security events of requests: with who is asking, from where, and the request id of the answer."""
+
+from gateway.state import GatewayRequest
+from gateway.web.http.client_address import address_of
+
+
+def tell(
+    event: str, request: GatewayRequest, *, failed: bool = False, reason: str = "", sub: str = "", sid: str = ""
+) -> None:
+    """
+    Tell a security event (`gateway.telemetry.AuditTrail`).
+
+    Args:
+        sub: The user. Without it the one whom this request is known to be of, else the account that it names.
+    """
+    gateway, scope = request.state["gateway"], request.scope
+    gateway.audit.tell(
+        event,
+        failed=failed,
+        reason=reason,
+        sub=sub or scope.get("gateway.sub", ""),
+        email=scope.get("gateway.email", ""),
+        sid=sid,
+        address=str(address_of(request, gateway.trusted_networks)),
+        request_id=scope["gateway.request_id"],
+    )

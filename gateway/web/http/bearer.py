@@ -1,0 +1,99 @@
+"""The access token of a request: found, verified, and looked up among the revoked."""
+
+from contextlib import suppress
+
+from gateway.errors import (
+    AccessTokenInvalid,
+    AccessTokenMissing,
+    CrossSiteRequest,
+    GatewayError,
+    MalformedRequest,
+    StoreUnavailable,
+)
+from gateway.settings import Settings
+from gateway.state import Gateway, GatewayRequest
+from gateway.tokens import RawHeaders
+from gateway.verifier import AccessClaims, AccessTokenError, ClaimsRejected, presented
+from gateway.web.http.cross_site import refuse_cross_site
+
+SAFE_METHODS = ("GET", "HEAD")
+TOKENS_IN_QUERY = ("access_token", "refresh_token", "token")
+
+
+def find_access_token(headers: RawHeaders, settings: Settings) -> tuple[str, bool]:
+    """
+    Give the access token and whether it came as a cookie.
+
+    Raises:
+        AccessTokenMissing: There is none.
+        MalformedRequest: There are two, or the cookie was sent twice.
+    """
+    try:
+        found = presented.find_access_token(headers, is_https=settings.is_https)
+    except presented.SentTwice as error:
+        raise MalformedRequest(str(error)) from error
+    if found is None:
+        raise AccessTokenMissing
+    return found
+
+
+def verify(token: str, gateway: Gateway, now: int) -> AccessClaims:
+    """
+    Verify a token from memory: signature, times, issuer, audience, and whether its session was revoked.
+
+    Raises:
+        AccessTokenInvalid: It does not hold.
+        StoreUnavailable: This process has no keys yet, has never read which sessions were revoked, or has not heard of
+            them for longer than `revocation_max_lag_seconds`.
+    """
+    if not gateway.revocations.may_be_asked:
+        raise StoreUnavailable("revocations-stale" if gateway.revocations.was_read else "revocations-unread")
+    try:
+        claims = gateway.verified_tokens.verify(token, gateway.keyring.keys.verification, now=now)
+    except AccessTokenError as error:
+        raise AccessTokenInvalid(error.code, **_facts(error, gateway.settings)) from error
+    revocations = gateway.revocations
+    if revocations.has_ended(claims.sub, claims.sid, claims.auth_time) or claims.jti in revocations:
+        raise AccessTokenInvalid("revoked")
+    return claims
+
+
+def _facts(error: AccessTokenError, settings: Settings) -> dict[str, str]:
+    """What the log tells of a token that was refused: why, and what a claim says that ought to say something else."""
+    facts = {"reason": str(error)}
+    if isinstance(error, ClaimsRejected) and error.value:
+        facts["value"] = str(error.value)
+        if setting := {"iss": "issuer", "aud": "audience"}.get(error.claim):
+            facts["mend"] = f"the setting {setting} is {getattr(settings, setting)} here"
+        else:
+            facts["mend"] = "set the clocks of the gateways by NTP"
+    return facts
+
+
+def refuse_token_in_query(request: GatewayRequest) -> None:
+    """Raise `MalformedRequest` when a token is in the query string, where logs and histories keep it."""
+    if any(name in request.query_params for name in TOKENS_IN_QUERY):
+        raise MalformedRequest("A token does not belong in the query string")
+
+
+def require_access_token(request: GatewayRequest) -> AccessClaims:
+    """
+    Give the claims of the request's access token; with a cookie and an unsafe method, the request must come from
+    where it may.
+
+    Raises:
+        AccessTokenMissing, AccessTokenInvalid, MalformedRequest, CrossSiteRequest, StoreUnavailable: As above.
+    """
+    gateway = request.state["gateway"]
+    refuse_token_in_query(request)
+    token, is_cookie = find_access_token(request.scope["headers"], gateway.settings)
+    if is_cookie and request.method not in SAFE_METHODS:
+        try:
+            refuse_cross_site(request.headers, gateway.settings)
+        except CrossSiteRequest:
+            with suppress(GatewayError):
+                request.scope["gateway.sub"] = verify(token, gateway, gateway.clock()).sub
+            raise
+    claims = verify(token, gateway, gateway.clock())
+    request.scope["gateway.sub"] = claims.sub
+    return claims

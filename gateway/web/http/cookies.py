@@ -1,0 +1,54 @@
+"""The cookies: refresh token and known device, which the gateway sets, and the access token, which an app may set."""
+
+from starlette.responses import Response
+
+from gateway.errors import MalformedRequest
+from gateway.settings import Settings
+from gateway.tokens import RawHeaders
+from gateway.verifier import presented
+
+REFRESH_TOKEN = "refresh_token"  # noqa: S105 - the name of a cookie
+KNOWN_DEVICE = "known_device"
+PATH = "/auth"
+LOGIN_PATH = "/auth/login"
+
+
+def cookie_name(settings: Settings, name: str) -> str:
+    """Give the full name, which says what the issuer is."""
+    return presented.full_cookie_name(name, is_https=settings.is_https)
+
+
+def read_cookie(headers: RawHeaders, name: str) -> str | None:
+    """
+    Give the value of a cookie, as it was sent: quotes belong to it, and blanks and tabs around it do not.
+
+    Raises:
+        MalformedRequest: It was sent twice. A sibling subdomain can plant a second one, so neither is believed.
+    """
+    try:
+        return presented.read_cookie(headers, name)
+    except presented.SentTwice as error:
+        raise MalformedRequest(str(error)) from error
+
+
+def set_refresh_cookie(response: Response, settings: Settings, refresh_token: str, max_age_seconds: int) -> None:
+    """Hand out a refresh token; the browser forgets it when the session has ended unused."""
+    _set(response, settings, REFRESH_TOKEN, refresh_token, PATH, max_age_seconds)
+
+
+def clear_refresh_cookie(response: Response, settings: Settings) -> None:
+    """Take the refresh token back, with the same attributes as it was given."""
+    _set(response, settings, REFRESH_TOKEN, "", PATH, 0)
+
+
+def set_device_cookie(response: Response, settings: Settings, value: str, max_age_seconds: int) -> None:
+    """Let this device be known at its next logins."""
+    _set(response, settings, KNOWN_DEVICE, value, LOGIN_PATH, max_age_seconds)
+
+
+def _set(response: Response, settings: Settings, name: str, value: str, path: str, max_age_seconds: int) -> None:
+    response.headers.append(
+        "Set-Cookie",
+        f"{cookie_name(settings, name)}={value}; Path={path}; Max-Age={max_age_seconds}; HttpOnly; "
+        f"SameSite={settings.cookie_samesite.capitalize()}" + ("; Secure" if settings.is_https else ""),
+    )

@@ -1,0 +1,226 @@
+"""Pure ASGI middleware: the envelope of every answer, CORS, and the cap on bodies."""
+
+import asyncio
+import contextlib
+import logging
+import re
+import secrets
+import time
+from collections.abc import Iterable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.errors import GatewayError, PayloadTooLarge
+from gateway.settings import Settings
+from gateway.state import GatewayRequest
+from gateway.store import request_budget
+from gateway.web.http.client_address import address_of
+from gateway.web.http.problems import internal_error_response, problem_response
+
+MAX_BODY_BYTES = 16_384
+LINGER_SECONDS = 2.0
+PREFLIGHT_MAX_AGE_SECONDS = 600
+MAX_TOLD_CHARACTERS = 512
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+_SECURITY_HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+Header = tuple[bytes, bytes]
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+QUIET_PATHS = ("/livez", "/readyz")
+
+logger = logging.getLogger("gateway.access")
+
+
+class Envelope:
+    """Gives every answer its request id, `Cache-Control: no-store` and security headers, and logs one line for it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; an error that nobody answered becomes a 500 that tells nothing."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun, status = time.monotonic(), 0
+        scope["gateway.request_id"] = request_id = secrets.token_hex(8)
+
+        async def send_enveloped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = _enveloped(message["headers"], request_id)
+            await send(message)
+
+        try:
+            with request_budget():
+                await self.app(scope, receive, send_enveloped)
+        except Exception:
+            logger.exception("a request failed", extra={"fields": {"request_id": request_id}})
+            if status == 0:
+                await internal_error_response()(scope, receive, send_enveloped)
+        if scope["path"] not in QUIET_PATHS and not (status == 200 and scope["path"].startswith("/api/authz/")):
+            _log(scope, status, time.monotonic() - begun)
+
+
+class Cors:
+    """
+    Lets the allowed origins read answers under /auth/, errors included (Fetch standard, CORS protocol).
+
+    Args:
+        public_paths: Those of documents that say themselves that all origins may read them; here their preflights are
+            answered.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, public_paths: tuple[str, ...]) -> None:
+        self.app = app
+        self.allowed_origins = settings.allowed_origins
+        self.public_paths = public_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, a preflight included."""
+        if scope["type"] != "http" or not (scope["path"] in self.public_paths or scope["path"].startswith("/auth/")):
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        origin = headers.get("origin", "")
+        if scope["path"] in self.public_paths:
+            answers = _preflight(headers, "GET, HEAD", "*") if scope["method"] == "OPTIONS" and origin else self.app
+            await answers(scope, receive, send)
+            return
+        allowed = origin in self.allowed_origins
+
+        async def send_with_cors(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer = MutableHeaders(scope=message)
+                answer.add_vary_header("Origin")
+                if allowed:
+                    answer["Access-Control-Allow-Origin"] = origin
+                    answer["Access-Control-Allow-Credentials"] = "true"
+                    answer["Access-Control-Expose-Headers"] = "Retry-After, RateLimit, RateLimit-Policy, X-Request-Id"
+            await send(message)
+
+        if allowed and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+            await _preflight(headers, "GET, POST, DELETE", origin)(scope, receive, send_with_cors)
+        else:
+            await self.app(scope, receive, send_with_cors)
+
+
+def _preflight(headers: Headers, methods: str, origin: str) -> Response:
+    """Allow an *origin* these *methods* and the headers that its preflight asks for (Fetch standard, CORS protocol)."""
+    asked = ",".join(headers.getlist("access-control-request-headers")).split(",")
+    names = [name for text in asked if (name := text.strip(" \t")) and _FIELD_NAME.fullmatch(name)]
+    return Response(
+        status_code=204,
+        headers={
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Allow-Methods": methods,
+            "Access-Control-Allow-Headers": ", ".join(names) or "Authorization, Content-Type",
+            "Access-Control-Max-Age": str(PREFLIGHT_MAX_AGE_SECONDS),
+            "Vary": "Access-Control-Request-Headers",
+        },
+    )
+
+
+class BodyCap:
+    """Reads the request body before the handler sees it, and answers 413 as soon as it is too large."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request whose body is at most `MAX_BODY_BYTES`."""
+        if is_too_large(Headers(scope=scope)):
+            await self._refuse(scope, receive, send)
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > MAX_BODY_BYTES:
+                await self._refuse(scope, receive, send)
+                return
+        given = False
+
+        async def receive_whole() -> Message:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.app(scope, receive_whole, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, then read on for a while: closing while the body still comes would cut the answer off."""
+        scope["gateway.error"] = error = PayloadTooLarge(f"At most {MAX_BODY_BYTES} bytes")
+        response = problem_response(error)
+        headers = [*response.raw_headers, (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while (await receive()).get("more_body"):
+                    pass
+        await send({"type": "http.response.body"})
+
+
+def is_too_large(headers: Headers) -> bool:
+    """Tell whether a body is announced that is longer than `MAX_BODY_BYTES`."""
+    declared = headers.get("content-length", "0")
+    return not declared.isdecimal() or int(declared) > MAX_BODY_BYTES
+
+
+def refuse_quickly(scope: Scope, error: GatewayError) -> tuple[int, bytes]:
+    """Give an error as a quick answer (`gateway.state.QuickAnswer`), in its envelope and with its line in the log."""
+    scope["gateway.error"] = error
+    scope["gateway.request_id"] = request_id = secrets.token_hex(8)
+    _log(scope, error.status, 0.0)
+    return problem_lines(error, request_id)
+
+
+def problem_lines(error: GatewayError, request_id: str | None = None) -> tuple[int, bytes]:
+    """Give an error as a quick answer in its envelope, without a line in the log."""
+    response = problem_response(error)
+    headers = _enveloped([*response.raw_headers, (b"vary", b"Origin")], request_id or secrets.token_hex(8))
+    return response.status_code, b"".join(b"%s: %s\r\n" % header for header in headers) + b"\r\n" + response.body
+
+
+def _enveloped(headers: Iterable[Header], request_id: str) -> list[Header]:
+    headers = list(headers)
+    if not any(name == b"cache-control" for name, _ in headers):
+        headers.append((b"cache-control", b"no-store"))
+    return [*headers, (b"x-request-id", request_id.encode()), *_SECURITY_HEADERS]
+
+
+def _log(scope: Scope, status: int, seconds: float) -> None:
+    error = scope.get("gateway.error")
+    request: GatewayRequest = Request(scope)
+    gateway = scope["state"].get("gateway")  # a server that is not ours has none
+    fields = {
+        "method": scope["method"],
+        "path": scope["path"][:MAX_TOLD_CHARACTERS],
+        "status": status,
+        "milliseconds": round(seconds * 1000, 1),
+        "address": str(address_of(request, gateway.trusted_networks)) if gateway else "",
+        "peer": scope["client"][0] if scope.get("client") else "",
+        "request_id": scope["gateway.request_id"],
+    }
+    if sub := scope.get("gateway.sub"):
+        fields["sub"] = sub
+    if error is not None:
+        fields["problem"] = error.slug
+    if cause := getattr(error, "cause", None) or scope.get("gateway.outcome"):
+        fields["cause"] = cause
+    if error is not None:
+        fields |= {name: value[:MAX_TOLD_CHARACTERS] for name, value in error.facts.items()}
+    logger.info("request", extra={"fields": fields})

@@ -1,0 +1,85 @@
+"""The one exit for errors: an error type becomes `application/problem+json` (RFC 9457)."""
+
+import http
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.errors import (
+    AuthenticationTooWeak,
+    GatewayError,
+    MethodNotAllowed,
+    NotFound,
+    NotReady,
+    PasswordRejected,
+    RateLimited,
+    Unavailable,
+)
+from gateway.state import GatewayRequest
+from gateway.web.http.audit import tell
+
+PROBLEM_TYPE_PREFIX = "urn:token-gateway:problem:"
+CHALLENGE = 'Bearer realm="token-gateway"'
+_TOKENS_THAT_WERE_SENT = ("access-token-invalid", "refresh-token-invalid", "refresh-token-reused")
+
+
+def problem_response(error: GatewayError) -> Response:
+    """Give the answer for an error: body, `WWW-Authenticate`, `Retry-After`, `Allow` and the rate headers."""
+    members: dict[str, object] = {}
+    headers: dict[str, str] = {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = CHALLENGE + (
+            ', error="invalid_token"' if error.slug in _TOKENS_THAT_WERE_SENT else ""
+        )
+    match error:
+        case AuthenticationTooWeak():
+            # RFC 9470 section 3
+            required = f'error="insufficient_user_authentication", max_age="{error.max_age_seconds}"'
+            headers["WWW-Authenticate"] = f"{CHALLENGE}, {required}"
+        case RateLimited():
+            headers["Retry-After"] = str(error.retry_after_seconds)
+            if error.policy:
+                headers |= {"RateLimit-Policy": error.policy, "RateLimit": error.state}
+        case Unavailable():
+            headers["Retry-After"] = str(error.retry_after_seconds)
+            if isinstance(error, NotReady):
+                members["failing"] = error.failing
+        case MethodNotAllowed():
+            headers["Allow"] = error.allow
+        case PasswordRejected():
+            members["reasons"] = error.reasons
+    return _problem(error.slug, error.title, error.status, error.detail, members, headers)
+
+
+def internal_error_response() -> Response:
+    """Give the answer for what should not have happened; it tells nothing of it."""
+    return _problem("internal-error", "Something went wrong here", 500, "It has been logged.", {}, {})
+
+
+async def on_gateway_error(request: Request, error: Exception) -> Response:
+    """Answer an error of ours, and leave it where the access log finds it."""
+    assert isinstance(error, GatewayError)  # noqa: S101 - registered for this type alone
+    request.scope["gateway.error"] = error
+    if isinstance(error, RateLimited):
+        ours: GatewayRequest = Request(request.scope)
+        tell("rate_limited", ours, failed=True, reason=error.limit)
+    return problem_response(error)
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """Answer what Starlette's router refuses: an unknown path, or a method that the path does not have."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type alone
+    if error.status_code == 404:
+        return problem_response(NotFound())
+    if error.status_code == 405:
+        return problem_response(MethodNotAllowed((error.headers or {}).get("Allow", "")))
+    return _problem("malformed-request", http.HTTPStatus(error.status_code).phrase, error.status_code, "", {}, {})
+
+
+def _problem(
+    slug: str, title: str, status: int, detail: str, members: dict[str, object], headers: dict[str, str]
+) -> Response:
+    body = {"type": PROBLEM_TYPE_PREFIX + slug, "title": title, "status": status, "detail": detail, **members}
+    return Response(msgspec.json.encode(body), status, headers, media_type="application/problem+json")

@@ -53,7 +53,7 @@ def length_of(password: str) -> int:
 @functools.cache
 def common_passwords() -> frozenset[str]:
     """Give the most used passwords, case folded."""
-    text = (files("gateway") / "common_passwords.txt").read_text()
+    text = (files("gateway.accounts") / "common_passwords.txt").read_text()
     return frozenset(line.casefold() for line in text.splitlines())
 
 

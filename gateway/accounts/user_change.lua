@@ -1,6 +1,6 @@
 -- user_change: change fields of a user; where sessions must not outlive the change, mark them as ended with it. Works
 -- when Redis is at maxmemory.
--- INCLUDES family_record
+-- INCLUDES sessions/family_record
 -- KEYS[1]  <prefix>user:{<user id>}        hash
 -- KEYS[2]  <prefix>families:{<user id>}    hash: family id -> packed record
 -- ARGV[1]  expected password version, or "" for any

@@ -1,5 +1,5 @@
 -- user_remove: delete a user, and mark the families that are there as ended. Works when Redis is at maxmemory.
--- INCLUDES family_record
+-- INCLUDES sessions/family_record
 -- KEYS[1]  <prefix>user:{<user id>}        hash
 -- KEYS[2]  <prefix>families:{<user id>}    hash: family id -> packed record
 -- RETURNS  {what is to be announced...}: ids of the families that are there, and the cut-off

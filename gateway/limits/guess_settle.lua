@@ -1,5 +1,5 @@
 -- guess_settle: say what became of an attempt that guess_take let be heard. Works when Redis is at maxmemory.
--- INCLUDES guess_lane
+-- INCLUDES limits/guess_lane
 -- KEYS[1]  <prefix>guess:{<sha-256 of the e-mail>}  hash: lane -> failures in a row and attempts of the last minute
 -- ARGV[1]  lane                             "unknown", the id of a known device, or "change-password"
 -- ARGV[2]  attempt id                       letters and digits

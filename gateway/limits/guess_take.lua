@@ -1,6 +1,6 @@
 -- guess_take: let one attempt to prove a password be heard, or refuse it. Until guess_settle says what became of it, it
 -- counts against those that come beside it, so that no burst of parallel attempts slips through.
--- INCLUDES guess_lane
+-- INCLUDES limits/guess_lane
 -- KEYS[1]  <prefix>guess:{<sha-256 of the e-mail>}  hash: lane -> failures in a row and attempts of the last minute
 -- ARGV[1]  lane                             "unknown", the id of a known device, or "change-password"
 -- ARGV[2]  attempt id                       letters and digits

@@ -1,5 +1,5 @@
 -- family_list: the families of one user that are alive.
--- INCLUDES family_record
+-- INCLUDES sessions/family_record
 -- KEYS[1]  <prefix>families:{<user id>}    hash: family id -> packed record
 -- ARGV[1]  idle lifetime                   seconds, > 0
 -- RETURNS  {family id, created, rotated, end, tail, ...} five items for each family; times in milliseconds

@@ -1,5 +1,5 @@
 -- family_mark: mark families of one user as ended, some or all. Works when Redis is at maxmemory.
--- INCLUDES family_record
+-- INCLUDES sessions/family_record
 -- KEYS[1]  <prefix>families:{<user id>}    hash: family id -> packed record
 -- KEYS[2]  <prefix>user:{<user id>}        hash: email, cut_off, put_off, unannounced
 -- ARGV[1]  "all" to end all, those too that Redis has lost, or "" for those that are named

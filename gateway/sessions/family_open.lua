@@ -1,5 +1,5 @@
 -- family_open: open a family for a user who has just proved a password, and make room for it.
--- INCLUDES family_record
+-- INCLUDES sessions/family_record
 -- KEYS[1]  <prefix>families:{<user id>}    hash: family id -> packed record
 -- KEYS[2]  <prefix>user:{<user id>}        hash: is_active, password_version, cut_off, put_off, unannounced
 -- ARGV[1]  family id                       22 characters

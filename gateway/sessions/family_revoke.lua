@@ -1,5 +1,5 @@
 -- family_revoke: delete families whose revocation has been announced. Works when Redis is at maxmemory.
--- INCLUDES family_record
+-- INCLUDES sessions/family_record
 -- KEYS[1]  <prefix>families:{<user id>}    hash: family id -> packed record
 -- KEYS[2]  <prefix>user:{<user id>}        hash: unannounced
 -- ARGV[1]  idle lifetime                   seconds, > 0

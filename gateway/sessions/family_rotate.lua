@@ -1,5 +1,5 @@
 -- family_rotate: judge one presented refresh token and advance, keep, repeat, heal or end its family.
--- INCLUDES family_record
+-- INCLUDES sessions/family_record
 -- KEYS[1]  <prefix>families:{<user id>}    hash: family id -> packed record
 -- KEYS[2]  <prefix>user:{<user id>}        hash: email, name, roles, is_active, created_at, unannounced
 -- ARGV[1]  family id                       22 characters

@@ -59,11 +59,11 @@ class Script:
 
     @classmethod
     def load(cls, package: str, name: str) -> "Script":
-        """Read `NAME.lua` of a package, and what its header includes."""
-        folder = files(package)
-        text = (folder / f"{name}.lua").read_text()
-        for included in re.findall(r"^-- INCLUDES (\w+)$", text, re.MULTILINE):
-            text = (folder / f"{included}.lua").read_text() + text
+        """Read `NAME.lua` of a room, such as `gateway.sessions`, and what its header includes: `ROOM/NAME`."""
+        house, _, room = package.rpartition(".")
+        text = (files(house) / room / f"{name}.lua").read_text()
+        for included in re.findall(r"^-- INCLUDES (\w+/\w+)$", text, re.MULTILINE):
+            text = (files(house) / f"{included}.lua").read_text() + text
         return cls(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -12,8 +12,8 @@ from unittest import mock
 
 import pytest
 
+from gateway import telemetry
 from gateway.cli import main
-from gateway.telemetry import logs
 from tests.harness import run_command
 
 EMAIL = "ann@example.com"
@@ -61,7 +61,7 @@ def here(*arguments: str, env: Mapping[str, str], stdin: str = "") -> Outcome:
         mock.patch.dict(os.environ, environ, clear=True),  # noqa: TID251 - the environment of the command
         mock.patch.object(sys, "argv", ["gateway", *arguments]),
         mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()))),
-        mock.patch.object(logs, "configure_for_commands"),  # else the log of the tests would be gone too
+        mock.patch.object(telemetry, "configure_for_commands"),  # else the log of the tests would be gone too
         redirect_stdout(io.StringIO()) as out,
         redirect_stderr(io.StringIO()) as err,
         pytest.raises(SystemExit) as ended,

@@ -132,7 +132,7 @@ def test_a_script_includes_what_it_uses(name: str) -> None:
         included: set(re.findall(r"^local function (\w+)", text_of(included), re.MULTILINE)) for included in INCLUDED
     }
     called = set(re.findall(r"\b(\w+)\(", body_of(name)))
-    named = re.findall(r"^-- INCLUDES (\w+)$", header_of(name), re.MULTILINE)
+    named = re.findall(r"^-- INCLUDES \w+/(\w+)$", header_of(name), re.MULTILINE)
     own = set().union(*(helpers[included] for included in named))
     assert called & set().union(*helpers.values()) <= own
     assert all(called & helpers[included] for included in named)

@@ -15,7 +15,7 @@ export VENV PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check format-check lint types imports pytest coverage format bench bench-peers fuzz timing soak faults hostile lock clean install-serve install-test
+.PHONY: help serve test check format-check lint types imports house pytest coverage format bench bench-peers fuzz timing soak faults hostile lock clean install-serve install-test
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ types: install-test ## Check the types with mypy --strict
 
 imports: install-test ## Check who imports whom
 	$(BIN)/lint-imports --no-logo
+
+house: install-test ## Show the rooms of the code, floor by floor, and who imports whom
+	@$(BIN)/python .ci/house
 
 pytest: export TEST_REDIS := $(REDIS)
 pytest: install-test ## Run the tests (WORKERS=3 REDIS=cluster PYTEST_ARGS=...)

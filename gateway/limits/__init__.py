@@ -4,8 +4,8 @@ from gateway.limits.guessing import KNOWN_DEVICE_SECONDS, GuessingThrottle
 from gateway.limits.rate_limits import RateLimiter, RateState
 
 __all__ = [
-    "KNOWN_DEVICE_SECONDS",
-    "GuessingThrottle",
     "RateLimiter",
     "RateState",
+    "KNOWN_DEVICE_SECONDS",
+    "GuessingThrottle",
 ]

@@ -7,6 +7,6 @@ __all__ = [
     "Family",
     "Opened",
     "RefreshFamilies",
-    "Revocations",
     "new_family_id",
+    "Revocations",
 ]

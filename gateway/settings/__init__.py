@@ -6,14 +6,14 @@ from gateway.settings.schema import Settings, public_values
 from gateway.settings.spellings import MIN_SECRET_BYTES, Network, Quota
 
 __all__ = [
+    "Settings",
+    "public_values",
     "MIN_SECRET_BYTES",
-    "LoadedSettings",
     "Network",
     "Quota",
-    "Settings",
+    "LoadedSettings",
     "chosen_log_format",
-    "example_toml",
     "load_settings",
-    "public_values",
+    "example_toml",
     "settings_table",
 ]

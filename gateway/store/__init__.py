@@ -6,17 +6,17 @@ from gateway.store.private import PrivateRedis, open_private_redis, serving_addr
 from gateway.store.store import Script, Store, StreamEntry, request_budget
 
 __all__ = [
-    "PrivateRedis",
     "Script",
-    "ServerLook",
     "Store",
     "StreamEntry",
+    "request_budget",
+    "ServerLook",
     "check_server",
     "doubtful_url",
     "examine_server",
-    "open_private_redis",
-    "private_secret",
-    "request_budget",
-    "serving_address",
     "watch_server",
+    "private_secret",
+    "PrivateRedis",
+    "open_private_redis",
+    "serving_address",
 ]

@@ -11,11 +11,11 @@ from gateway.telemetry.logs import (
 )
 
 __all__ = [
-    "AuditTrail",
     "OnceAMinute",
     "configure",
     "configure_for_commands",
     "is_json",
     "json_line",
     "log_what_python_tells",
+    "AuditTrail",
 ]

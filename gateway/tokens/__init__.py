@@ -7,12 +7,12 @@ from gateway.tokens.signing_keys import Keys, SigningKey, load_private_key
 from gateway.tokens.size_bounds import SizeBounds
 
 __all__ = [
-    "AccessTokenMinter",
-    "IdentityHeaders",
     "Keyring",
     "Keys",
-    "RawHeaders",
     "SigningKey",
-    "SizeBounds",
     "load_private_key",
+    "AccessTokenMinter",
+    "IdentityHeaders",
+    "RawHeaders",
+    "SizeBounds",
 ]

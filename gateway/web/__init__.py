@@ -6,14 +6,14 @@ from gateway.web.public import PUBLIC_PATHS, jwks_uri
 from gateway.web.routes import QUICK_ANSWERS, ROUTES
 
 __all__ = [
-    "PUBLIC_PATHS",
     "QUICK_ANSWERS",
     "ROUTES",
     "Cors",
     "Envelope",
-    "doubtful_file_limit",
-    "jwks_uri",
     "on_gateway_error",
     "on_http_exception",
+    "PUBLIC_PATHS",
+    "jwks_uri",
+    "doubtful_file_limit",
     "raise_file_limit",
 ]

@@ -8,13 +8,13 @@ from gateway.web.api.refresh import refresh_tokens
 from gateway.web.api.sessions import end_session, list_sessions
 
 __all__ = [
-    "change_own_password",
-    "end_session",
-    "list_sessions",
     "log_in",
-    "log_out",
-    "log_out_everywhere",
     "login_quickly",
     "refresh_tokens",
+    "log_out",
+    "log_out_everywhere",
     "show_me",
+    "end_session",
+    "list_sessions",
+    "change_own_password",
 ]

@@ -18,7 +18,7 @@ __all__ = [
     "jwks",
     "jwks_quickly",
     "jwks_uri",
-    "livez",
     "metadata",
+    "livez",
     "readyz",
 ]

@@ -5,6 +5,8 @@ The leaves of `GatewayError` are the table of problems in the HTTP contract: eac
 and `title`. The message of an instance is for the log and for the `detail` of answers below 500; its `facts` are
 for the line of the request in the log alone. Neither ever holds a token, a password or a key. The leaves of
 `CommandError` end a command with their `exit_status`.
+
+One file, since it is one table.
 """
 
 from typing import ClassVar

@@ -4,6 +4,8 @@ Password hashes that other programs have made, so that their users can move here
 The spellings are those of Django, of Keycloak's realm export and of Authelia's user file. A hash is stored as it was
 given, compared as its own program would, and replaced by one of ours at the first login. Each has bounds on its work:
 nobody can bring in a hash that keeps a thread busy for seconds, or takes all memory.
+
+One file: each program's spelling is a few lines, and the bounds are of them all.
 """
 
 import base64

@@ -4,6 +4,8 @@ Passwords: hashed and compared off the event loop, on threads of their own, at t
 Ours are `p1$<pepper id>$<bcrypt>` with bcrypt(base64(HMAC-SHA-384(pepper, NFC(password)))): the whole password
 counts, and a dump of Redis does not confirm one without `secret` (OWASP Password Storage Cheat Sheet). Those of other
 programs (`gateway.accounts.foreign_hashes`) are understood and renewed at the next login.
+
+One file: what is hashed, at what cost, and who waits for whom decide each other.
 """
 
 import asyncio

@@ -1,4 +1,8 @@
-"""Users in Redis: one hash each, found by id or by the SHA-256 of their normalised e-mail address."""
+"""
+Users in Redis: one hash each, found by id or by the SHA-256 of their normalised e-mail address.
+
+One file, since a user and his address, two keys in two slots, change together.
+"""
 
 import hashlib
 import re

@@ -1,4 +1,8 @@
-"""gateway users ...: the accounts. Nothing here is done over HTTP; it takes Redis and the secret."""
+"""
+gateway users ...: the accounts. Nothing here is done over HTTP; it takes Redis and the secret.
+
+One file, since it is one noun: a command is a few lines each.
+"""
 
 import sys
 from typing import Any

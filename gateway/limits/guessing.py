@@ -14,6 +14,8 @@ Failures are remembered for `MEMORY_SECONDS_PER_FAILURE` each, from the last on:
 waits for a lane of n failures to be forgotten has guessed n times in n * 6 hours, whatever n he chooses: at most four
 times a day, 1461 times a year, and who does not wait is stopped at 100, after less than four days. What addresses of
 nobody leave in Redis is bounded by the hashes of six hours, since each failure costs one: 10 a second, 216,000 keys.
+
+One file: lanes, devices and waits are one answer to one question.
 """
 
 import asyncio

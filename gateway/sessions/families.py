@@ -3,6 +3,8 @@ Refresh-token families: one family is one session, and one Lua script decides ev
 
 A refresh token is a MAC'd (user id, family id, generation). Nothing in Redis is a bearer secret, a forgery is
 refused without asking Redis, and a lost write heals, because a good MAC proves that the generation was issued.
+
+One file: token, record and verdicts are one protocol with the scripts beside it.
 """
 
 import base64

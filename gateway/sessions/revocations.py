@@ -8,6 +8,8 @@ A revocation is a text: the `sid` of a session, the `jti` of a token, or a cut-o
 nothing>". A cut-off ends all sessions of a user whose `auth_time` is that second or an earlier one, those too that
 Redis has lost, but for the one session that is kept. The second is of Redis's clock, as `auth_time` is, and no session
 that is opened later has such an `auth_time` (docs/decisions/0010-cut-offs.md).
+
+One file: what is announced, and how it is read, have one format.
 """
 
 import asyncio

@@ -1,4 +1,8 @@
-"""Loading: flags go over the environment, the environment over the TOML file, the file over the defaults."""
+"""
+Loading: flags go over the environment, the environment over the TOML file, the file over the defaults.
+
+One file: a value goes through all of it, and each refusal names where it came from.
+"""
 
 import difflib
 import fnmatch

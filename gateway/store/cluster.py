@@ -1,4 +1,8 @@
-"""A client of a Redis Cluster that sends commands together, to the node that serves their key, wherever that is now."""
+"""
+A client of a Redis Cluster that sends commands together, to the node that serves their key, wherever that is now.
+
+One file: who serves what, and what is sent there, is one state.
+"""
 
 import asyncio
 import secrets

@@ -3,6 +3,8 @@ Whether a Redis is fit to keep sessions: what stops a start, what an operator sh
 
 Each message ends in its mend. What our user may do is found out by doing it, in ways that change nothing: that takes no
 right to look at the access control list.
+
+One file: it is a list of findings, each a few lines.
 """
 
 import asyncio

@@ -7,6 +7,8 @@ kernel frees however a process ends:
 - `lock`: by the owner and, as an inherited descriptor, by its server, so that no two servers share the files;
 - `owner`: by the owner alone; holds a line about it. Free while `lock` is held: the owner was killed;
 - `attached`: shared, by commands that use the server of another process.
+
+One file: who owns, who attaches and who ends the server is one play of three locks.
 """
 
 import ctypes

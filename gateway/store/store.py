@@ -4,6 +4,8 @@ The one door to Redis: runs commands and scripts under a deadline, and turns Red
 Every key of one script carries the same hash tag, so that everything works on Redis Cluster. Commands that were
 sent may be sent once more when the connection broke, never after a timeout; every script here is written so that
 running twice does no harm. While a server is not heard, calls to it fail at once (`gateway.store.breaker`).
+
+One file, since it is the one way: deadline, budget, breaker and errors are of each call.
 """
 
 import asyncio

@@ -9,6 +9,8 @@ a time limit, and is put back when Redis has lost it or holds an older one.
 Beside it lie the names of the keys that were dropped as compromised, sealed too: a keyring from an old backup has these
 keys again, and nobody but that list knows better when no gateway is alive to remember. It has the slot of the keyring,
 so that both change in one step, and survives when the keyring alone is put back.
+
+One file: every change of the document goes through the same two methods.
 """
 
 import asyncio

@@ -1,4 +1,8 @@
-"""The issuer's keys, found through its metadata and kept fresh over HTTP, and the verifier that services use."""
+"""
+The issuer's keys, found through its metadata and kept fresh over HTTP, and the verifier that services use.
+
+One file: what is fetched, kept, and when to ask again is one state.
+"""
 
 import asyncio
 import concurrent.futures

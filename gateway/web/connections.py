@@ -12,6 +12,8 @@ when the one before has its answer and the client reads.
 Allowed subrequests, the JWKS, and logins that there is no room for are answered here, from memory, as soon as their
 head is read: routes, middleware and a task for each request would take several times as long as the answer itself
 (`gateway.state.QuickAnswer`).
+
+One file, since it is one state machine: a connection and what it waits for.
 """
 
 import asyncio

@@ -1,16 +1,75 @@
-"""Request bodies, read strictly: JSON or an urlencoded form, chosen by Content-Type, each member once."""
+"""Request bodies: capped, and read strictly: JSON or an urlencoded form, chosen by Content-Type, each member once."""
 
+import asyncio
+import contextlib
 import json
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.errors import MalformedRequest, UnsupportedMediaType
+from gateway.errors import MalformedRequest, PayloadTooLarge, UnsupportedMediaType
 from gateway.state import GatewayRequest
+from gateway.web.http.problems import problem_response
 
+MAX_BODY_BYTES = 16_384
 MAX_FORM_FIELDS = 20
+LINGER_SECONDS = 2.0
 T = TypeVar("T")
+
+
+class BodyCap:
+    """Reads the request body before the handler sees it, and answers 413 as soon as it is too large."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request whose body is at most `MAX_BODY_BYTES`."""
+        if is_too_large(Headers(scope=scope)):
+            await self._refuse(scope, receive, send)
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > MAX_BODY_BYTES:
+                await self._refuse(scope, receive, send)
+                return
+        given = False
+
+        async def receive_whole() -> Message:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.app(scope, receive_whole, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, then read on for a while: closing while the body still comes would cut the answer off."""
+        scope["gateway.error"] = error = PayloadTooLarge(f"At most {MAX_BODY_BYTES} bytes")
+        response = problem_response(error)
+        headers = [*response.raw_headers, (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while (await receive()).get("more_body"):
+                    pass
+        await send({"type": "http.response.body"})
+
+
+def is_too_large(headers: Headers) -> bool:
+    """Tell whether a body is announced that is longer than `MAX_BODY_BYTES`."""
+    declared = headers.get("content-length", "0")
+    return not declared.isdecimal() or int(declared) > MAX_BODY_BYTES
 
 
 async def read_body(

@@ -1,7 +1,5 @@
-"""Pure ASGI middleware: the envelope of every answer, CORS, and the cap on bodies."""
+"""Pure ASGI middleware: the envelope of every answer, and CORS."""
 
-import asyncio
-import contextlib
 import logging
 import re
 import secrets
@@ -13,15 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.errors import GatewayError, PayloadTooLarge
+from gateway.errors import GatewayError
 from gateway.settings import Settings
 from gateway.state import GatewayRequest
 from gateway.store import request_budget
 from gateway.web.http.client_address import address_of
 from gateway.web.http.problems import internal_error_response, problem_response
 
-MAX_BODY_BYTES = 16_384
-LINGER_SECONDS = 2.0
 PREFLIGHT_MAX_AGE_SECONDS = 600
 MAX_TOLD_CHARACTERS = 512
 SECURITY_HEADERS = {
@@ -126,58 +122,6 @@ def _preflight(headers: Headers, methods: str, origin: str) -> Response:
             "Vary": "Access-Control-Request-Headers",
         },
     )
-
-
-class BodyCap:
-    """Reads the request body before the handler sees it, and answers 413 as soon as it is too large."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request whose body is at most `MAX_BODY_BYTES`."""
-        if is_too_large(Headers(scope=scope)):
-            await self._refuse(scope, receive, send)
-            return
-        body, more = b"", True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > MAX_BODY_BYTES:
-                await self._refuse(scope, receive, send)
-                return
-        given = False
-
-        async def receive_whole() -> Message:
-            nonlocal given
-            if given:
-                return await receive()
-            given = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        await self.app(scope, receive_whole, send)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, then read on for a while: closing while the body still comes would cut the answer off."""
-        scope["gateway.error"] = error = PayloadTooLarge(f"At most {MAX_BODY_BYTES} bytes")
-        response = problem_response(error)
-        headers = [*response.raw_headers, (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-        await send({"type": "http.response.body", "body": response.body, "more_body": True})
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_SECONDS):
-                while (await receive()).get("more_body"):
-                    pass
-        await send({"type": "http.response.body"})
-
-
-def is_too_large(headers: Headers) -> bool:
-    """Tell whether a body is announced that is longer than `MAX_BODY_BYTES`."""
-    declared = headers.get("content-length", "0")
-    return not declared.isdecimal() or int(declared) > MAX_BODY_BYTES
 
 
 def refuse_quickly(scope: Scope, error: GatewayError) -> tuple[int, bytes]:

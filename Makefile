@@ -111,6 +111,7 @@ lock: install-test ## Make the lock files again (UPGRADE=--upgrade for newer ver
 	$(COMPILE) --extra imports --constraints $(LOCKS)/test.txt -o $(LOCKS)/runtime.txt
 	$(BIN)/uv pip compile --quiet $(UPGRADE) --group build --constraints $(LOCKS)/test.txt -o $(LOCKS)/build.txt
 	$(BIN)/uv pip compile --quiet $(UPGRADE) --group lock -o $(LOCKS)/lock.txt
+	$(BIN)/uv pip compile --quiet $(UPGRADE) --group oldest --no-build -o $(LOCKS)/verifier-oldest.txt
 
 clean: ## Remove what the targets made, .venv too; data of `make serve` stays
 	rm -rf $(VENV) benchmarks/peers/.work benchmarks/results/brief benchmarks/results/full build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,18 +1,8 @@
-"""What stands in for a clock, and for a store with a bad connection."""
+"""What stands in for a store with a bad connection."""
 
 from typing import Any
 
 from gateway.store.store import Store
-
-
-class FakeClock:
-    """Seconds that stand still until a test moves them."""
-
-    def __init__(self) -> None:
-        self.now = 1_790_000_000
-
-    def __call__(self) -> int:
-        return self.now
 
 
 class SendsTwice(Store):

@@ -107,7 +107,20 @@ def test_the_transcript_prints_what_it_shows(gateway: GatewayProcess, demo_passw
     check_steps(wanted)
 
 
-def test_the_python_programs_verify_a_token(gateway: GatewayProcess, demo_token: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def installed_verifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder that `pip install ./gateway/verifier` has installed into."""
+    folder = tmp_path_factory.mktemp("installed")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--target", str(folder)]
+    subprocess.run(
+        [*pip, "--no-deps", "--no-build-isolation", "--no-index", "./gateway/verifier"], cwd=ROOT, check=True
+    )
+    return folder
+
+
+def test_the_python_programs_verify_a_token(
+    gateway: GatewayProcess, demo_token: str, tmp_path: Path, installed_verifier: Path
+) -> None:
     """Both programs accept a good token and refuse a bad one; only the address is put in."""
     programs = [
         block
@@ -121,7 +134,7 @@ def test_the_python_programs_verify_a_token(gateway: GatewayProcess, demo_token:
         for token, accepted in ((demo_token, True), (demo_token[:-8] + "AAAAAAAA", False)):
             done = subprocess.run(
                 [sys.executable, str(path), token], cwd=ROOT, capture_output=True, text=True, timeout=30,
-                env={"PYTHONPATH": str(ROOT)},
+                env={"PYTHONPATH": str(installed_verifier)},
             )  # fmt: skip
             assert (done.returncode == 0) is accepted, done.stderr
             assert ("usr_" in done.stdout) is accepted
@@ -145,8 +158,11 @@ def test_the_node_program_verifies_a_token(gateway: GatewayProcess, demo_token: 
         assert ("usr_" in done.stdout) is accepted
 
 
-def test_the_protected_application_serves_whom_the_role_allows(gateway: GatewayProcess, demo_token: str) -> None:
+def test_the_protected_application_serves_whom_the_role_allows(
+    gateway: GatewayProcess, demo_token: str, installed_verifier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The README's Starlette application, with the address and the role of the demo user put in."""
+    monkeypatch.syspath_prepend(installed_verifier)
     (program,) = [
         block
         for language, block in FENCE.findall(section(README, "Verify a token offline"))

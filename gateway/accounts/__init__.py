@@ -5,6 +5,7 @@ from gateway.accounts.password_rules import check_new_password, length_of
 from gateway.accounts.passwords import Passwords, generate_password
 from gateway.accounts.users import (
     NOBODY,
+    ROLE,
     EmailTaken,
     UnknownUser,
     User,
@@ -18,6 +19,7 @@ from gateway.accounts.users import (
 
 __all__ = [
     "NOBODY",
+    "ROLE",
     "EmailTaken",
     "UnknownUser",
     "User",

@@ -26,7 +26,7 @@ NOBODY = "usr_" + "0" * 22
 INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 JOINERS = "\u200c\u200d"
 _EMAIL = re.compile(r"\A[^\s@]+@[^\s@]+\Z")
-_ROLE = re.compile(r"\A[a-z0-9][a-z0-9_.:-]{0,63}\Z")
+ROLE = re.compile(r"\A[a-z0-9][a-z0-9_.:-]{0,63}\Z")
 
 
 class EmailTaken(CommandError):
@@ -120,7 +120,7 @@ def check_roles(roles: tuple[str, ...]) -> tuple[str, ...]:
             than 1000 characters together: an access token holds them, and verifiers refuse one over 4096 characters.
     """
     for role in roles:
-        if not _ROLE.match(role):
+        if not ROLE.match(role):
             raise CommandError(
                 f"{role!r} is not a role: 1 to 64 of a-z, 0-9, '_', '.', ':' and '-', the first a letter or digit"
             )

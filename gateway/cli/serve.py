@@ -1,11 +1,9 @@
 """gateway serve: bind, check everything that can be wrong, say where things are, and serve."""
 
 import asyncio
-import ctypes
 import functools
 import logging
 import multiprocessing
-import os
 import signal
 import socket
 import sys
@@ -26,6 +24,7 @@ from gateway.cli.check import doubtful_settings
 from gateway.cli.connection import checked_gateway, with_redis
 from gateway.cli.core_dumps import forbid_core_dumps
 from gateway.errors import StartupError
+from gateway.orphans import ending_with
 from gateway.settings import Settings
 from gateway.store import PrivateRedis
 from gateway.web import doubtful_file_limit, jwks_uri, raise_file_limit
@@ -33,7 +32,6 @@ from gateway.web.connections import BoundedProtocol
 
 BACKLOG = 2048
 DRAIN_SECONDS = 5
-PR_SET_PDEATHSIG = 1
 
 logger = logging.getLogger("gateway")
 
@@ -167,10 +165,8 @@ def _app_of_process(settings: Settings) -> ASGIApp:
     parent = multiprocessing.parent_process()
     if parent is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of us; the parent ends its workers by TERM
-    if parent is not None and sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent.pid:
-            sys.exit(1)
+        if parent.pid is not None and (end_with_parent := ending_with(parent.pid)) is not None:
+            end_with_parent()
     return build_app(settings)
 
 

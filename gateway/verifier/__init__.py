@@ -1,7 +1,7 @@
 """
 Verify the gateway's access tokens in another service; needs PyJWT, cryptography and msgspec alone.
 
-    from . import AccessTokenVerifier
+    from gateway.verifier import AccessTokenVerifier  # or gateway_verifier, where it is installed by itself
 
     verifier = AccessTokenVerifier(issuer="https://auth.example.com", audience="https://api.example.com")
     claims = verifier.verify(token)

@@ -24,7 +24,7 @@ from gateway.limits.guessing import (
     GuessingThrottle,
 )
 from gateway.store.store import Store
-from tests.doubles import FakeClock
+from tests.clocks import FakeClock
 from tests.harness import SECRET, RedisServer
 
 EMAIL = "victim@example.com"

@@ -23,7 +23,7 @@ from gateway.sessions.revocations import (
     Revocations,
 )
 from gateway.store.store import Store, StreamEntry
-from tests.doubles import FakeClock
+from tests.clocks import FakeClock
 from tests.harness import RedisServer, free_port, until
 from tests.scripts import load_script
 

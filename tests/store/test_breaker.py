@@ -17,8 +17,8 @@ from gateway.store.clients import send_together
 from gateway.store.faults import LOG_INTERVAL_SECONDS
 from gateway.store.store import CALL_DEADLINE_SECONDS, MAX_CALLS_UNDER_WAY, PROBE_SECONDS, Store
 from gateway.tasks import CANCEL_AGAIN_SECONDS
+from tests.clocks import FakeClock
 from tests.conftest import OpenStore
-from tests.doubles import FakeClock
 from tests.harness import RedisServer
 from tests.topologies import SERVICE, SentinelServer
 

@@ -39,7 +39,7 @@ def show(request: Request) -> Response:
 
 
 def public(request: Request) -> Response:
-    claims = request.state["claims"]
+    claims = request.state.claims
     return PlainTextResponse("nobody" if claims is None else claims.sub)
 
 

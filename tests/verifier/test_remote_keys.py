@@ -27,7 +27,7 @@ from gateway.verifier import (
     http_get,
     public_jwk,
 )
-from tests.doubles import FakeClock
+from tests.clocks import FakeClock
 from tests.verifier.mint import AUDIENCE, ISSUER, NOW, claims, compact, header, verification_key
 
 JWKS = "/.well-known/jwks.json"

@@ -12,11 +12,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import MalformedRequest, PayloadTooLarge, UnsupportedMediaType
 from gateway.state import GatewayRequest
+from gateway.web.admission import LINGER_SECONDS
 from gateway.web.http.problems import problem_response
 
 MAX_BODY_BYTES = 16_384
 MAX_FORM_FIELDS = 20
-LINGER_SECONDS = 2.0
 T = TypeVar("T")
 
 

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
+from gateway.accounts import ROLE
 from gateway.errors import (
     AccessTokenInvalid,
     AccessTokenMissing,
@@ -32,7 +33,6 @@ MAX_NAMES_COMPARED = 16
 MAX_NAME_CHARACTERS = 64
 LIKENESS = 0.75
 _OURS = {"role": "role", "maxauthage": "max_auth_age"}  # by their letters
-_ROLE = re.compile(r"\A[a-z0-9][a-z0-9_.:-]{0,63}\Z")
 _SECONDS = re.compile(r"\A[0-9]{1,10}\Z")
 
 logger = logging.getLogger("gateway.authz")
@@ -110,7 +110,7 @@ def _read_requirements(query: bytes) -> _Requirements:
     ages = [value for name, value in asked if name == "max_auth_age"]
     alternatives = [value.split(",") for name, value in asked if name == "role"]
     is_readable = all(_SECONDS.match(age) for age in ages)
-    is_readable &= all(_ROLE.match(role) for roles in alternatives for role in roles)
+    is_readable &= all(ROLE.match(role) for roles in alternatives for role in roles)
     others = [name for name in dict.fromkeys(name for name, _ in asked) if name not in _OURS.values()]
     return _Requirements(
         is_readable,

@@ -40,8 +40,8 @@ def test_the_oldest_that_it_takes_are_those_that_are_tested() -> None:
 @pytest.mark.parametrize("which", ["oldest", "newest"])
 def test_its_tests_pass_where_it_alone_is_installed(which: str) -> None:
     """Built, installed without the gateway, with the oldest and the newest of what it needs."""
-    if which == "oldest" and sys.version_info >= (3, 13):
-        pytest.skip("msgspec 0.18 has no wheel for this Python")
+    if which == "oldest" and sys.version_info >= (3, 12):
+        pytest.skip("msgspec 0.14 has no wheel for this Python")
     done = subprocess.run([".ci/verifier", which], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     print(done.stdout.splitlines()[-1])

@@ -129,6 +129,7 @@ class Store:
         self._probing: set[asyncio.Task[Any]] = set()
         self._confirmations = Confirmations(monotonic)
         self._looked_up_at = 0.0
+        self._asked_sentinels_at = 0.0
         self.stream_is_heard = False
 
     def key(self, name: str) -> str:
@@ -195,10 +196,15 @@ class Store:
         """
         Give up to *count* entries of a stream that follow *after_id*.
 
-        On a connection of its own. With *wait* the first entry is waited for, half a second at most.
+        On a connection of its own. With *wait* the first entry is waited for, half a second at most; then the Sentinels,
+        where there are some, are asked whether this is the master still. One that stalled answers again as if nothing
+        had been, and they take 8 seconds to tell it that it is none any more.
         """
         block = ("BLOCK", round(STREAM_BLOCK_SECONDS * 1000)) if wait else ()
         reply = await self._ask_stream(key, ("XREAD", "COUNT", count, *block, "STREAMS", key, after_id))
+        if wait and await self._is_replaced():
+            await self._drop_connections()
+            raise StoreUnavailable("replaced")
         return [(entry_id.decode(), fields) for _, entries in reply or () for entry_id, fields in entries]
 
     async def entry_before(self, key: str, entry_id: str | None) -> StreamEntry | None:
@@ -258,6 +264,17 @@ class Store:
             self._looked_up_at = self._monotonic()
             await self._drop_connections()
         return await send()
+
+    async def _is_replaced(self) -> bool:
+        """Tell whether the Sentinels name another master than the one that the stream is read from."""
+        if self._monotonic() - self._asked_sentinels_at < LOOK_UP_INTERVAL_SECONDS:
+            return False
+        self._asked_sentinels_at = self._monotonic()
+        try:
+            async with asyncio.timeout(LOOK_UP_INTERVAL_SECONDS):
+                return await is_replaced(self._clients.stream)
+        except REDIS_FAILURES:
+            return False  # they do not say
 
     async def _drop_connections(self) -> None:
         """Let what is sent next find its server anew, which may be another one."""

@@ -17,6 +17,7 @@ ANSWER_SECONDS = 10.0
 PAUSE_SECONDS = 0.02
 REFRESH_EVERY = 5
 LOGIN_EVERY = 40
+TOLD_TO_WAIT_SECONDS = 3.0  # a login that finds no room is told 2 to 4 s
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Notes:
     of_others: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     tried_again: int = 0
+    told_to_wait: int = 0
 
 
 class HonestUser:
@@ -79,7 +81,9 @@ class HonestUser:
         if subject != self._user.user_id:
             self.notes.of_others.append(f"{self._user.user_id} asked {what} and got {subject}")
 
-    async def _asked(self, what: str, method: str, target: str, body: Any = None) -> dict[str, Any] | None:
+    async def _asked(
+        self, what: str, method: str, target: str, body: Any = None, tries_left: int = 2
+    ) -> dict[str, Any] | None:
         content = json.dumps(body).encode() if body else b""
         head = f"{method} {target} HTTP/1.1\r\nHost: {SITE}\r\nContent-Type: application/json\r\n"
         head += f"Content-Length: {len(content)}\r\n" if body else f"Authorization: Bearer {self._access_token}\r\n"
@@ -90,6 +94,11 @@ class HonestUser:
             self._hang_up()
             self.notes.unserved.append(f"{what}: {error!r}")
             return None
+        if status == 503 and b":overloaded" in answer and tries_left:
+            # What strangers' logins take of the cores may be told, and whoever comes again as told is served.
+            self.notes.told_to_wait += 1
+            await asyncio.sleep(TOLD_TO_WAIT_SECONDS)
+            return await self._asked(what, method, target, body, tries_left - 1)
         self.notes.seconds.append(time.monotonic() - begun)
         self.notes.asked[what] += 1
         if status != 200:

@@ -19,8 +19,8 @@ LAST_LINE = "<!-- To here. -->"
 NAMES = ("nginx", "haproxy", "caddy", "newest-caddy")
 HEAD = """\
 | proxy | hostile connections | at the gateway: connections, requests = answers + not waited for | refused | honest \
-requests | not served | of somebody else | median, p99: before → meanwhile | ratios | gateway holds: before → after | \
-violations |
+requests | not served, told to wait | of somebody else | median, p99: before → meanwhile | ratios | gateway \
+holds: before → after | violations |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
@@ -58,7 +58,7 @@ class Row:
             f"{self.tap.connections:,}, {self.tap.requests:,} = {self.tap.answers:,} + {self.tap.given_up:,}",
             f"{self.tap.refusals:,}",
             f"{self.meanwhile.asked.total():,}",
-            str(len(self.meanwhile.unserved)),
+            f"{len(self.meanwhile.unserved)}, {self.meanwhile.told_to_wait}",
             str(len(self.meanwhile.of_others)),
             f"{median:.1f}, {p99:.1f} → {median_then:.1f}, {p99_then:.1f} ms",
             f"{median_then / median:.2f}, {p99_then / p99:.2f}",

@@ -196,9 +196,9 @@ class Store:
         """
         Give up to *count* entries of a stream that follow *after_id*.
 
-        On a connection of its own. With *wait* the first entry is waited for, half a second at most; then the Sentinels,
-        where there are some, are asked whether this is the master still. One that stalled answers again as if nothing
-        had been, and they take 8 seconds to tell it that it is none any more.
+        On a connection of its own. With *wait* the first entry is waited for, half a second at most; then the
+        Sentinels, where there are some, are asked whether this is the master still. One that stalled answers again as
+        if nothing had been, and they take 8 seconds to tell it that it is none any more.
         """
         block = ("BLOCK", round(STREAM_BLOCK_SECONDS * 1000)) if wait else ()
         reply = await self._ask_stream(key, ("XREAD", "COUNT", count, *block, "STREAMS", key, after_id))

@@ -615,9 +615,9 @@ class TestOpening:
         works = [work for pair in zip(logins, refreshes, strict=True) for work in pair]
         answers = await asyncio.gather(*works[:40], end(), *works[40:], return_exceptions=True)
         unexpected = {type(answer) for answer in answers} - {
-            RefreshToken, Rotation, InvalidCredentials, RefreshTokenInvalid, tuple
+            RefreshToken, Rotation, InvalidCredentials, RefreshTokenInvalid, StoreUnavailable, tuple
         }  # fmt: skip
-        assert not unexpected
+        assert not unexpected  # and who had no answer within half a second, on a busy host, is in or is not
         assert await families.list(user_id) == []
         # Nor does an access token that was made of any of these answers.
         (revocations,) = [answer for answer in answers if isinstance(answer, tuple)]

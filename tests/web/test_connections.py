@@ -238,11 +238,13 @@ def test_ten_thousand_trickling_connections_are_closed_and_good_requests_go_on(
             except OSError:
                 pass
             connection.close()
+    # What they cost is a part of a core, however many requests others let through in that time.
+    of_a_core = (busy - quiet) * len(busy_times) / sum(busy_times)
     print(
         f"10000 half-open connections in {opened_seconds:.1f} s, {still_open} left after 7 s; CPU for a request "
-        f"{quiet * 1e6:.0f} us before, {busy * 1e6:.0f} us meanwhile (goodput {quiet / busy:.2f}); median "
+        f"{quiet * 1e6:.0f} us before, {busy * 1e6:.0f} us meanwhile, so they take {of_a_core:.2f} of a core; median "
         f"{statistics.median(quiet_times) * 1000:.2f} and {statistics.median(busy_times) * 1000:.2f} ms"
     )
     assert still_open == 0
-    assert quiet / busy > 0.6
+    assert of_a_core < 0.4
     assert httpx2.get(f"{gateway.url}/readyz").status_code == 200

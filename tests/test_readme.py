@@ -275,6 +275,13 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
             assert anchor in anchors, f"{page.name}: {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_file_that_is_named_is_there(page: Path) -> None:
+    rooms = "|".join(path.name for path in (ROOT / "gateway").iterdir() if path.is_dir() and path.name != "__pycache__")
+    named = re.findall(rf"`((?:gateway|tests|benchmarks|{rooms})/[\w./-]+\.(?:py|lua))`", page.read_text())
+    assert [name for name in named if not (ROOT / name).exists() and not (ROOT / "gateway" / name).exists()] == []
+
+
 def test_the_floors_in_contributing_are_those_of_the_import_rule() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if contract.get("containers") == ["gateway"])

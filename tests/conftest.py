@@ -1,6 +1,8 @@
 """Fixtures: one real Redis for each test process, one ordinary gateway on it, and a factory for others."""
 
+import os
 import secrets
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -17,6 +19,8 @@ from tests.certificates import Certificates, make_certificates
 from tests.deployments import KIND, KINDS, RedisOfTests, prefer_valkey
 from tests.harness import SECRET, GatewayProcess, RedisServer, environment, free_port, wait_until
 
+MEMORY = Path("/dev/shm")
+ENOUGH_BYTES = 4 * 2**30
 OpenStore = Callable[..., Store]
 
 QUICK: dict[str, Any] = {
@@ -33,6 +37,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Heed TEST_REDIS: whatever is started from here on is of that kind."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background of a shell
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Where there is room in memory, what tests write goes there: servers that all wait for one disk to be synced answer
+    # late, and no test is about that disk (those that are about one mount it).
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))  # noqa: TID251 - what pytest itself reads
     if KIND not in KINDS:
         raise pytest.UsageError(f"TEST_REDIS is one of {', '.join(KINDS)}, not {KIND}")
     if KIND == "valkey":

@@ -43,13 +43,16 @@ def test_a_benchmark_works(name: str, tmp_path: Path) -> None:
             pytest.skip(f"{program} is not installed here: apt-get install {program}")
     # Without coverage of what it starts: that is the other tests' to measure, and costs time.
     env = {k: v for k, v in os.environ.items() if not k.startswith(("COV", "GATEWAY_"))}  # noqa: TID251 - for a child
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / f"bench_{name}.py")],
-        env=env | {"BRIEF": "1", "RESULTS": str(tmp_path), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "benchmarks" / f"bench_{name}.py")],
+            env=env | {"BRIEF": "1", "RESULTS": str(tmp_path), "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=110,
+        )
+        if "store-unavailable" not in done.stderr:
+            break  # else the other tests had the cores for half a second, and a benchmark takes no 503
     assert done.returncode == 0, done.stdout + done.stderr
     document = json.loads((tmp_path / f"{name}.json").read_text())
     assert document["form"] == "brief"

@@ -42,7 +42,10 @@ def test_its_tests_pass_where_it_alone_is_installed(which: str) -> None:
     """Built, installed without the gateway, with the oldest and the newest of what it needs."""
     if which == "oldest" and sys.version_info >= (3, 12):
         pytest.skip("msgspec 0.14 has no wheel for this Python")
-    done = subprocess.run([".ci/verifier", which], cwd=ROOT, capture_output=True, text=True)
+    # The longest of them looks at our own code alone, and is run once.
+    done = subprocess.run(
+        [".ci/verifier", which, "-k", "not hundred_thousand"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     print(done.stdout.splitlines()[-1])
     assert int(re.findall(r"(\d+) passed", done.stdout)[0]) > 500

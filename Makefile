@@ -83,8 +83,11 @@ house: install-test ## Show the rooms of the code, floor by floor, and who impor
 	@$(BIN)/python .ci/house
 
 pytest: export TEST_REDIS := $(REDIS)
+# Many tests have limits of time, and share the cores with others: what fails is run once more, alone, and told.
 pytest: install-test ## Run the tests (WORKERS=3 REDIS=cluster PYTEST_ARGS=...)
-	$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS) || { status=$$?; [ "$$status" = 1 ] || exit "$$status"; \
+		echo "== what failed beside other tests, once more and alone:"; \
+		$(BIN)/pytest -n 0 --last-failed --last-failed-no-failures none $(PYTEST_ARGS); }
 
 coverage: export TEST_REDIS := $(REDIS)
 coverage: install-test ## Run the tests, and tell which lines of the gateway none of them reaches

@@ -273,7 +273,10 @@ class Users:
         left to make: of who has logged in since, if somebody has enabled the user meanwhile.
         """
         reply = await self._store.run(
-            self._remove, [self._key(user_id), self._store.key(f"families:{{{user_id}}}")], durable=True
+            self._remove,
+            [self._key(user_id), self._store.key(f"families:{{{user_id}}}")],
+            durable=True,
+            is_followed=True,  # by the release of the address
         )
         await self._store.run(self._release, [self._email_key(email)], user_id, durable=True)
         return tuple(revocation.decode() for revocation in reply)
@@ -298,6 +301,7 @@ class Users:
             keep_family,
             *(word for pair in fields.items() for word in pair),
             durable=durable,
+            is_followed=end_sessions,  # by the announcement
         )
         if reply[0] == b"unknown":
             raise UnknownUser(f"there is no user {user_id}")

@@ -277,7 +277,14 @@ class RefreshFamilies:
     async def _mark_some(self, user_id: str, which: str, family_ids: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
         nonce = self._new_nonce()
         living, *revocations = await self._store.run(
-            self._mark, self._keys(user_id), which, self._idle_ttl_seconds, nonce, *family_ids, durable=True
+            self._mark,
+            self._keys(user_id),
+            which,
+            self._idle_ttl_seconds,
+            nonce,
+            *family_ids,
+            durable=True,
+            is_followed=True,  # by the announcement
         )
         return living, _texts(revocations)
 

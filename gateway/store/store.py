@@ -42,6 +42,7 @@ PROBE_SECONDS = 0.3
 CALL_DEADLINE_SECONDS = 1.0
 DURABLE_DEADLINE_SECONDS = 1.7
 REQUEST_SECONDS = 1.5
+REQUEST_AND_DISK_SECONDS = 1.8
 LOOK_UP_INTERVAL_SECONDS = 0.25
 SCRIPT_LOADS = 20
 MAX_CALLS_UNDER_WAY = 32
@@ -74,6 +75,7 @@ class _Budget:
     """What all calls of one request may still take together."""
 
     seconds_left: float = REQUEST_SECONDS
+    with_disk_seconds_left: float = REQUEST_AND_DISK_SECONDS
 
 
 _budget: ContextVar[_Budget | None] = ContextVar("redis_budget", default=None)
@@ -82,9 +84,10 @@ _budget: ContextVar[_Budget | None] = ContextVar("redis_budget", default=None)
 @contextmanager
 def request_budget() -> Iterator[None]:
     """
-    Let all calls within the block take `REQUEST_SECONDS` together.
+    Let all calls within the block take `REQUEST_SECONDS` together; with those that wait for the disk, which is slow by
+    nature, `REQUEST_AND_DISK_SECONDS`.
 
-    What else the block does is not counted, nor is waiting for the disk, which is slow by nature.
+    What else the block does is not counted.
     """
     token = _budget.set(_Budget())
     try:
@@ -137,7 +140,12 @@ class Store:
         return self.prefix + name
 
     async def run(
-        self, script: Script, keys: Sequence[str], *arguments: str | int | bytes, durable: bool = False
+        self,
+        script: Script,
+        keys: Sequence[str],
+        *arguments: str | int | bytes,
+        durable: bool = False,
+        is_followed: bool = False,
     ) -> Any:
         """
         Run *script* on *keys*, all of one slot. Loads it when Redis has forgotten it.
@@ -145,7 +153,11 @@ class Store:
         With *durable* the answer is given when a replica has the write, or where there is none the disk, if the
         server can be asked for that (WAIT; WAITAOF since Redis 7.2). `StoreUnavailable` then also means that
         nobody has confirmed it in time: it may be lost, and should be done again.
+
+        With *is_followed* another durable write is sent before anybody is told that this one is done. Where the disk of
+        one server confirms, it is waited for once: what has the later write has this one too.
         """
+        durable = durable and not (is_followed and self._one_disk_confirms)
         command = ("EVALSHA", script.sha1, len(keys), *keys, *arguments)
         send = partial(self._run, script, keys[0], command, durable=durable)
         return await self._call(script.name, keys[0], send, durable=durable)
@@ -228,12 +240,14 @@ class Store:
 
     async def _call(self, what: str, key: str, send: Callable[[], Any], *, durable: bool = False) -> Any:
         """Make a call that touches *key*: under the breaker of its server, the deadline, and the budget."""
-        breaker = self._breaker_of(key)
-        budget = None if durable and self._confirmations.are_of_the_disk else _budget.get()
+        breaker, budget = self._breaker_of(key), _budget.get()
+        waits_for_disk = durable and self._confirmations.are_of_the_disk
         seconds = DURABLE_DEADLINE_SECONDS if durable else CALL_DEADLINE_SECONDS
+        if budget:
+            seconds = min(seconds, budget.with_disk_seconds_left if waits_for_disk else budget.seconds_left)
         begun = self._monotonic()
         try:
-            async with asyncio.timeout(min(seconds, budget.seconds_left) if budget else seconds):
+            async with asyncio.timeout(seconds):
                 async with self._under_way[durable]:
                     if breaker.is_open:
                         breaker.refused += 1
@@ -247,10 +261,15 @@ class Store:
             raise self._unavailable(what, error) from error
         finally:
             if budget:
-                budget.seconds_left -= self._monotonic() - begun
+                budget.with_disk_seconds_left -= self._monotonic() - begun
+                budget.seconds_left -= 0.0 if waits_for_disk else self._monotonic() - begun
         breaker.heard()
         _heed_cancellation()
         return reply
+
+    @property
+    def _one_disk_confirms(self) -> bool:
+        return self._confirmations.are_of_the_disk and not isinstance(self._clients.ordinary, ClusterClient)
 
     async def _send_to_the_right_one(self, send: Callable[[], Any]) -> Any:
         try:

@@ -460,9 +460,9 @@ class TestRotation:
         mine, theirs = [await open_family(families, await add_user(store)) for _ in range(2)]
 
         class MixedUp(Store):
-            async def run(self, script: Any, keys: Any, *arguments: Any, durable: bool = False) -> Any:
+            async def run(self, script: Any, keys: Any, *arguments: Any, **options: Any) -> Any:
                 keys = [key.replace(mine.user_id, theirs.user_id) for key in keys]
-                return await super().run(script, keys, theirs.family_id, *arguments[1:], durable=durable)
+                return await super().run(script, keys, theirs.family_id, *arguments[1:], **options)
 
         mixed_up = MixedUp(redis_server.url, store.prefix)
         with pytest.raises(StoreUnavailable):

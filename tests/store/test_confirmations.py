@@ -5,11 +5,9 @@ With everysec WAITAOF of Valkey 9.1.2 answers before the second's fdatasync, so 
 """
 
 import asyncio
-import os
 import random
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -17,8 +15,7 @@ from gateway.errors import StoreUnavailable
 from gateway.store.confirmations import DISK_TIMEOUT_MILLISECONDS
 from gateway.store.store import DURABLE_DEADLINE_SECONDS, Store
 from tests.conftest import OpenStore
-from tests.deployments import valkey_binary
-from tests.harness import RedisServer
+from tests.harness import GatewayProcess, RedisServer
 
 pytestmark = [pytest.mark.redis, pytest.mark.one_server("each node of a cluster is asked in the same way")]
 
@@ -26,14 +23,6 @@ ROUNDS = 5
 WRITERS = 16
 LONGEST_ROUND_SECONDS = 1.2
 MakeRedis = Callable[..., RedisServer]
-
-
-@pytest.fixture
-def own_valkey(own_redis: MakeRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRedis:
-    """Give a factory of Valkey servers that end with the test."""
-    (tmp_path / "valkey-server").symlink_to(valkey_binary())
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    return own_redis
 
 
 def questions(server: RedisServer) -> int:
@@ -51,6 +40,26 @@ async def test_each_durable_write_asks_the_disk_and_no_other_does(own_valkey: Ma
     for number in range(5):
         await store.execute("SET", store.key("durable"), number, durable=True)
     assert questions(server) == 5
+
+
+def test_the_end_of_a_session_waits_for_the_disk_once(
+    own_valkey: MakeRedis, make_gateway: Callable[..., GatewayProcess]
+) -> None:
+    """Its announcement comes after its mark, into the same file: a disk that has the one has the other."""
+    server = own_valkey("--appendfsync", "everysec")
+    gateway = make_gateway(redis_url=server.url)
+    user = gateway.add_user()
+    with gateway.client() as client:
+        tokens = [gateway.login(user, client, delivery="body")["refresh_token"] for _ in range(4)]
+
+        def log_out(refresh_token: str) -> None:
+            assert client.post("/auth/logout", json={"refresh_token": refresh_token}).status_code == 204
+
+        log_out(tokens[0])  # with this one it learns that there is a disk to wait for
+        before = questions(server)
+        for token in tokens[1:]:
+            log_out(token)
+        assert questions(server) - before == 3
 
 
 async def test_a_server_without_an_append_only_file_is_not_asked(own_valkey: MakeRedis, open_store: OpenStore) -> None:

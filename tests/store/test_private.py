@@ -232,7 +232,7 @@ def test_a_server_that_takes_long_to_load_its_data_is_waited_for(
     [log] = data_dir.glob("redis/appendonlydir/*.incr.aof")
     with log.open("ab") as file:
         file.write(b"*2\r\n$4\r\nINCR\r\n$5\r\ncount\r\n" * 2_000_000)
-    monkeypatch.setattr(embedded, "WAIT_SECONDS", 0.4)
+    monkeypatch.setattr(embedded, "WAIT_SECONDS", 0.8)
     with open_private_redis(data_dir, for_serving=True) as server:
         assert ask(server, "GET", "count") == "2000000"
 

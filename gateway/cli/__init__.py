@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from gateway import __version__, telemetry
+from gateway import __version__
 from gateway.cli.core_dumps import forbid_core_dumps
 from gateway.errors import CommandError, Overloaded, StoreUnavailable
 from gateway.settings import LoadedSettings, chosen_log_format, load_settings
@@ -167,8 +167,13 @@ def main() -> None:
 
 
 def _fail(invocation: Invocation, message: str, exit_status: int) -> None:
-    text = " ".join(message.split())
-    click.echo(telemetry.json_line(text) if invocation.logs_json else f"gateway: {text}", err=True)
+    line = " ".join(message.split())
+    if invocation.logs_json:
+        from gateway.telemetry import json_line  # of `serve` alone, so that other commands need not load it
+
+        click.echo(json_line(line), err=True)
+    else:
+        click.echo(f"gateway: {line}", err=True)
     sys.exit(exit_status)
 
 

@@ -21,6 +21,7 @@ class DerivedKeys:
     refresh_token_mac: bytes
     key_sealing: bytes
     password_pepper: bytes
+    browser_session_mac: bytes
     known_device_mac: bytes
     account_mac: bytes
 
@@ -37,6 +38,7 @@ class DerivedKeys:
             refresh_token_mac=derive("refresh-token-mac"),
             key_sealing=derive("key-sealing"),
             password_pepper=derive("password-pepper"),
+            browser_session_mac=derive("browser-session-mac"),
             known_device_mac=derive("known-device-mac"),
             account_mac=derive("account-mac"),
         )

@@ -84,6 +84,20 @@ class AccessTokenInvalid(GatewayError):
         self.facts = facts
 
 
+class BrowserSessionEnded(AccessTokenInvalid):
+    """
+    The session of a browser's cookie is revoked, over, or nobody's.
+
+    Args:
+        cause: Which of these, in a word, for the log alone.
+        unannounced: Families that this look found ended without their revocation having been announced.
+    """
+
+    def __init__(self, cause: str, unannounced: tuple[str, ...] = ()) -> None:
+        super().__init__(f"session-{cause}")
+        self.unannounced = unannounced
+
+
 class AuthenticationTooWeak(GatewayError):
     """
     The access token is good, but the login behind it is not good enough for what is asked: a new login helps.

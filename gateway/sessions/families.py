@@ -7,25 +7,19 @@ refused without asking Redis, and a lost write heals, because a good MAC proves 
 One file: token, record and verdicts are one protocol with the scripts beside it.
 """
 
-import base64
-import hmac
 import ipaddress
-import re
 import secrets
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.derived_keys import DerivedKeys, KeyChain
 from gateway.errors import InvalidCredentials, RefreshTokenInvalid, RefreshTokenReused, StoreUnavailable
+from gateway.sessions.opaque import format_opaque, parse_opaque
 from gateway.store import Script, Store
 
-FORMAT_VERSION = 1
 KEPT_SECONDS = 30
 MAX_DEVICE_BYTES = 22
-_FIELDS = struct.Struct(">B16s16sI")
-_TOKEN = re.compile(r"\A[A-Za-z0-9_-]{92}\Z")
 
 
 def new_family_id() -> str:
@@ -38,8 +32,7 @@ class RefreshToken:
     """
     What a refresh token says.
 
-    The wire form is base64url of version (1 byte), user id (16), family id (16), generation (4, big-endian) and
-    an HMAC-SHA-256 over these (32): 92 characters without padding or spare bits, so each token has one spelling.
+    The wire form is that of `gateway.sessions.opaque`, with the generation as the number.
     """
 
     user_id: str
@@ -48,9 +41,7 @@ class RefreshToken:
 
     def format(self, keys: DerivedKeys) -> str:
         """Give the wire form, MAC'd with the key in *keys*."""
-        user, family = _unpack_id(self.user_id.removeprefix("usr_")), _unpack_id(self.family_id)
-        fields = _FIELDS.pack(FORMAT_VERSION, user, family, self.generation)
-        return base64.urlsafe_b64encode(fields + _mac(keys, fields)).decode()
+        return format_opaque(self.user_id, self.family_id, self.generation, keys.refresh_token_mac)
 
     @classmethod
     def parse(cls, text: str, keychain: KeyChain) -> "RefreshToken":
@@ -60,15 +51,10 @@ class RefreshToken:
         Raises:
             RefreshTokenInvalid: Not a token of ours, or spelt in another way than it was issued.
         """
-        if not _TOKEN.match(text):
+        said = parse_opaque(text, (keys.refresh_token_mac for keys in keychain))
+        if said is None:
             raise RefreshTokenInvalid("forged")
-        octets = base64.urlsafe_b64decode(text)
-        fields, mac = octets[: _FIELDS.size], octets[_FIELDS.size :]
-        genuine = [hmac.compare_digest(mac, _mac(keys, fields)) for keys in keychain]
-        version, user, family, generation = _FIELDS.unpack(fields)
-        if not any(genuine) or version != FORMAT_VERSION:
-            raise RefreshTokenInvalid("forged")
-        return cls("usr_" + _pack_id(user), _pack_id(family), generation)
+        return cls(*said)
 
 
 @dataclass(frozen=True)
@@ -155,7 +141,16 @@ class RefreshFamilies:
         """Read a refresh token; see `RefreshToken.parse`."""
         return RefreshToken.parse(text, self._keychain)
 
-    async def open(self, user_id: str, password_version: int, family_id: str, address: str, device: str) -> Opened:
+    async def open(
+        self,
+        user_id: str,
+        password_version: int,
+        family_id: str,
+        address: str,
+        device: str,
+        *,
+        most_seconds: int | None = None,
+    ) -> Opened:
         """
         Open a family for a user whose password has just been proved.
 
@@ -164,6 +159,7 @@ class RefreshFamilies:
             family_id: From `new_family_id`.
             address: Where the login came from, as text; kept for the user's own list.
             device: A short label; cut to 22 bytes.
+            most_seconds: How long it may live at most, where that is less than all others.
 
         Returns:
             The first refresh token, and the families that gave way and must be ended.
@@ -178,7 +174,7 @@ class RefreshFamilies:
             family_id,
             password_version,
             self._idle_ttl_seconds,
-            self._absolute_ttl_seconds,
+            min(self._absolute_ttl_seconds, most_seconds or self._absolute_ttl_seconds),
             self._max_per_user,
             _pack_tail(address, device),
         )
@@ -305,18 +301,6 @@ class RefreshFamilies:
 
     def _keys(self, user_id: str) -> tuple[str, str]:
         return self._store.key(f"families:{{{user_id}}}"), self._store.key(f"user:{{{user_id}}}")
-
-
-def _mac(keys: DerivedKeys, fields: bytes) -> bytes:
-    return hmac.digest(keys.refresh_token_mac, fields, "sha256")
-
-
-def _pack_id(octets: bytes) -> str:
-    return base64.urlsafe_b64encode(octets)[:22].decode()
-
-
-def _unpack_id(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "==")
 
 
 def _pack_tail(address: str, device: str) -> bytes:

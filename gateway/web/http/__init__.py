@@ -1,22 +1,14 @@
 """HTTP: what handlers of several rooms share."""
 
-from gateway.web.http.answers import json_response
-from gateway.web.http.audit import tell
-from gateway.web.http.bearer import find_access_token, refuse_token_in_query, require_access_token, verify
-from gateway.web.http.bodies import BodyCap, is_too_large, read_body
-from gateway.web.http.client_address import Address, address_of, peer_key, rate_key, rate_keys
-from gateway.web.http.cookies import (
-    KNOWN_DEVICE,
-    REFRESH_TOKEN,
-    clear_refresh_cookie,
-    cookie_name,
-    read_cookie,
-    set_device_cookie,
-    set_refresh_cookie,
-)
-from gateway.web.http.cross_site import refuse_cross_site
-from gateway.web.http.device import device_label
 from gateway.web.http.middleware import SECURITY_HEADERS, Cors, Envelope, problem_lines, refuse_quickly
+from gateway.web.http.bodies import BodyCap, is_too_large, read_body
+from gateway.web.http.bearer import find_access_token, refuse_token_in_query, require_access_token, verify
+from gateway.web.http.cookies import KNOWN_DEVICE, REFRESH_TOKEN, clear_refresh_cookie, cookie_name, read_cookie, set_device_cookie, set_refresh_cookie
+from gateway.web.http.cross_site import refuse_cross_site
+from gateway.web.http.client_address import Address, address_of, peer_key, rate_key, rate_keys
+from gateway.web.http.device import device_label
+from gateway.web.http.audit import tell
+from gateway.web.http.answers import json_response
 from gateway.web.http.problems import on_gateway_error, on_http_exception, problem_response
 
 __all__ = [

@@ -18,7 +18,7 @@ from gateway.cores import usable_cores
 from gateway.derived_keys import KeyChain
 from gateway.errors import GatewayError, StartupError, StoreUnavailable
 from gateway.limits import GuessingThrottle, RateLimiter
-from gateway.sessions import RefreshFamilies, Revocations
+from gateway.sessions import Presences, RefreshFamilies, Revocations
 from gateway.settings import Settings
 from gateway.state import Gateway, State
 from gateway.store import ServerLook, Store, watch_server
@@ -71,6 +71,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
     )
     guessing = GuessingThrottle(store, keychain, clock, is_on=settings.account_throttle == "on")
     audit = AuditTrail(store, keychain, clock)
+    revocations = Revocations(store, clock, max_lag_seconds=settings.revocation_max_lag_seconds)
     try:
         yield Gateway(
             settings=settings,
@@ -89,7 +90,14 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
                 replay_window_seconds=settings.refresh_replay_window_seconds,
                 max_per_user=settings.max_sessions_per_user,
             ),
-            revocations=Revocations(store, clock, max_lag_seconds=settings.revocation_max_lag_seconds),
+            revocations=revocations,
+            presences=Presences(
+                store,
+                keychain,
+                revocations,
+                idle_ttl_seconds=settings.refresh_idle_ttl_seconds,
+                check_seconds=settings.session_check_seconds,
+            ),
             rate_limiter=RateLimiter(
                 store,
                 {

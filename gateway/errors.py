@@ -282,6 +282,10 @@ class StoreUnavailable(Unavailable):
         self.cause = cause
 
 
+class SessionUnseen(StoreUnavailable):
+    """Only Redis could tell whether this browser session lives."""
+
+
 class Overloaded(Unavailable):
     """
     More passwords are waiting to be hashed than can be in good time.

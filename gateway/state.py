@@ -11,7 +11,7 @@ from starlette.types import Scope
 from gateway.accounts import Passwords, Users
 from gateway.clock import Clock
 from gateway.limits import GuessingThrottle, RateLimiter
-from gateway.sessions import RefreshFamilies, Revocations
+from gateway.sessions import Presences, RefreshFamilies, Revocations
 from gateway.settings import Network, Settings
 from gateway.store import ServerLook, Store
 from gateway.telemetry import AuditTrail, OnceAMinute
@@ -33,6 +33,7 @@ class Gateway:
     passwords: Passwords
     families: RefreshFamilies
     revocations: Revocations
+    presences: Presences
     rate_limiter: RateLimiter
     guessing: GuessingThrottle
     access_tokens: AccessTokenMinter

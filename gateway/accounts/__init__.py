@@ -1,9 +1,21 @@
 """Accounts: users by e-mail address, their passwords, and hashes that came from elsewhere."""
 
-from gateway.accounts.users import NOBODY, ROLE, EmailTaken, UnknownUser, User, UserChanged, Users, check_email, check_name, check_roles, normalise_email
-from gateway.accounts.passwords import Passwords, generate_password
-from gateway.accounts.password_rules import check_new_password, length_of
 from gateway.accounts.foreign_hashes import KeycloakCredential, read_foreign_hash, spelling_of_keycloak
+from gateway.accounts.password_rules import check_new_password, length_of
+from gateway.accounts.passwords import Passwords, generate_password
+from gateway.accounts.users import (
+    NOBODY,
+    ROLE,
+    EmailTaken,
+    UnknownUser,
+    User,
+    UserChanged,
+    Users,
+    check_email,
+    check_name,
+    check_roles,
+    normalise_email,
+)
 
 __all__ = [
     "NOBODY",

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from gateway.derived_keys import KeyChain
 from gateway.errors import BrowserSessionEnded, StoreUnavailable
 from gateway.sessions.browser import SessionCookie
+from gateway.sessions.families import Opened
 from gateway.sessions.revocations import LONGEST_ACCESS_TOKEN_LIFE_SECONDS, Revocations
 from gateway.store import Script, Store
 
@@ -81,10 +82,20 @@ class Presences:
         self._look = Script.load(__package__, "presence_look")
         self._seen: dict[str, _Seen] = {}
         self._looks: dict[str, asyncio.Task[_Seen]] = {}
+        self._cookies: dict[str, SessionCookie] = {}
 
     def parse(self, text: str) -> SessionCookie | None:
-        """Read a session cookie; see `SessionCookie.parse`."""
-        return SessionCookie.parse(text, self._keychain)
+        """Read a session cookie; see `SessionCookie.parse`. What was read before is not computed again."""
+        cookie = self._cookies.get(text)
+        if cookie is None and (cookie := SessionCookie.parse(text, self._keychain)) is not None:
+            self._cookies[text] = cookie
+            if len(self._cookies) > self._max_remembered:
+                del self._cookies[next(iter(self._cookies))]
+        return cookie
+
+    def cookie_of(self, user_id: str, opened: Opened) -> str:
+        """Give the cookie of a session that has just been opened."""
+        return SessionCookie(user_id, opened.family_id, opened.auth_time).format(self._keychain.current)
 
     def known(self, cookie: SessionCookie) -> Presence | None:
         """
@@ -152,8 +163,7 @@ class Presences:
             unannounced = (cookie.family_id,) if outcome in ("revoked", "user_disabled") else ()
             raise BrowserSessionEnded(outcome, unannounced)
         now_ms, created_ms, end_ms = reply[2:5]
-        email, name, roles, cut_off = (word.decode() for word in reply[5:9])
-        del cut_off
+        email, name, roles = (word.decode() for word in reply[5:8])
         presence = Presence(
             sub=cookie.user_id,
             sid=cookie.family_id,

@@ -78,6 +78,10 @@ def load_settings(flags: Mapping[str, object], environ: Mapping[str, str]) -> Lo
     if settings.cookie_samesite == "none" and not settings.is_https:
         reason = f"allowed is strict or lax, because the issuer {settings.issuer} is not https"
         raise _refusal("cookie_samesite", "none", origins["cookie_samesite"], reason)
+    domain, host = settings.cookie_domain, settings.issuer_host
+    if domain is not None and host != domain and not host.endswith(f".{domain}"):
+        reason = f"allowed is the host of the issuer {settings.issuer} or a parent of it"
+        raise _refusal("cookie_domain", domain, origins["cookie_domain"], reason)
     for shorter, longer, reason in _ORDERED_LIFETIMES:
         least, most = getattr(settings, shorter), getattr(settings, longer)
         if least > most:

@@ -5,6 +5,7 @@ The annotations of `Settings` are the one source: what is loaded is checked by t
 of the manual are written from them. One file, since it is one table.
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
@@ -14,6 +15,7 @@ from msgspec import Meta
 
 from gateway.settings.spellings import (
     ADDRESS,
+    DOMAIN,
     ISSUER,
     KEY_PREFIX,
     LIMIT,
@@ -144,6 +146,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_sessions_per_user: Annotated[
         int, _about("When one more session opens, the least recently used is revoked.", 1, 1000)
     ] = 50
+    cookie_domain: Annotated[
+        str | None,
+        _about(
+            "Domain whose hosts share one browser session: the issuer's host, or a parent of it.",
+            form=DOMAIN,
+            if_none="none: the issuer's host alone",
+            example="example.com",
+        ),
+    ] = None
+    browser_session_ttl_seconds: Annotated[
+        int,
+        _about(
+            'A browser session without "keep me signed in" ends so long after login, in seconds.',
+            60,
+            YEAR_SECONDS,
+            relaxed_least=1,
+        ),
+    ] = 43_200
+    session_check_seconds: Annotated[
+        int,
+        _about("For how long, in seconds, a browser session that was seen alive is taken from memory.", 1, 600),
+    ] = 60
     bcrypt_cost: Annotated[
         int, _about("Work for one password hash; each step doubles it.", 10, 16, relaxed_least=4)
     ] = 12
@@ -196,6 +220,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def issuer_origin(self) -> str:
         """Origin of the issuer as browsers write it: lower case, without default port."""
         return canonical_origin(self.issuer)
+
+    @property
+    def issuer_host(self) -> str:
+        """Host of the issuer in lower case, an IPv6 address in brackets."""
+        return re.sub(r":[0-9]+\Z", "", self.issuer_origin.partition("://")[2])
 
     @property
     def login_quota(self) -> Quota | None:

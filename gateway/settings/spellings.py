@@ -117,6 +117,11 @@ REDIS_URL = Form(
     rf"|rediss?\+sentinel://{_NODES}/[^\s/?#]+(/[0-9]+)?{_QUERY}|rediss?\+cluster://{_NODES}/?{_QUERY}",
 )
 # Braces make hash tags; the others mean something in a pattern of SCAN.
+DOMAIN = Form(
+    "a name of two labels or more, such as example.com; no address, no port and no dot in front",
+    r"(?=.{1,253}\Z)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+(?![0-9]+\Z)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?",
+    str.lower,
+)
 KEY_PREFIX = Form(
     r"1 to 64 visible ASCII characters, none of {}*?[] and the backslash", r"((?![{}*?[\]\\])[!-~]){1,64}"
 )

@@ -1,9 +1,9 @@
 """Tokens: the signing keys, the access tokens that they sign, and the headers that tell what a token says."""
 
-from gateway.tokens.keyring import Keyring
-from gateway.tokens.signing_keys import Keys, SigningKey, load_private_key
 from gateway.tokens.access_tokens import AccessTokenMinter
 from gateway.tokens.identity_headers import IdentityHeaders, RawHeaders
+from gateway.tokens.keyring import Keyring
+from gateway.tokens.signing_keys import Keys, SigningKey, load_private_key
 from gateway.tokens.size_bounds import SizeBounds
 
 __all__ = [

@@ -1,9 +1,8 @@
 """The headers by which a reverse proxy tells the app behind it who is asking."""
 
 from collections.abc import Sequence
+from typing import Protocol
 from urllib.parse import quote
-
-from gateway.verifier import AccessClaims
 
 RawHeaders = list[tuple[bytes, bytes]]
 """Headers as ASGI sends them."""
@@ -21,9 +20,29 @@ MAX_IDENTITY_HEADERS_BYTES = 3500
 """All of them together, names and line ends included: more than that, and proxies refuse the whole answer."""
 
 
+class Identity(Protocol):
+    """Who is asking: the claims of an access token, or a browser session."""
+
+    @property
+    def sub(self) -> str:
+        """Give the user."""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Give what the user may do."""
+
+    @property
+    def email(self) -> str | None:
+        """Give the address, where it may be told."""
+
+    @property
+    def name(self) -> str | None:
+        """Give the name, where it may be told."""
+
+
 class IdentityHeaders:
     """
-    Makes the headers of an allowed subrequest, once for each token.
+    Makes the headers of an allowed subrequest, once for each token or session.
 
     Args:
         family: `remote`, `x-auth-request` or `x-forwarded`.
@@ -31,37 +50,40 @@ class IdentityHeaders:
 
     def __init__(self, family: str) -> None:
         self._names = [name.encode() for name in NAMES[family]]
-        self._made: dict[str, tuple[AccessClaims, RawHeaders, bytes]] = {}
+        self._made: dict[str, tuple[Identity, RawHeaders, bytes]] = {}
 
-    def of(self, claims: AccessClaims) -> RawHeaders:
+    def of(self, key: str, who: Identity) -> RawHeaders:
         """
         Give every identity header, empty when there is nothing to say, so that none of the client's gets through.
 
         Values are visible ASCII and the space; anything else, and `%`, is percent-encoded UTF-8.
+
+        Args:
+            key: What *who* is remembered by: the `jti` of a token, the `sid` of a session.
         """
-        return self._make(claims)[1]
+        return self._make(key, who)[1]
 
-    def lines_of(self, claims: AccessClaims) -> bytes:
+    def lines_of(self, key: str, who: Identity) -> bytes:
         """Give the same headers as they stand in the answer, with the empty line that ends them."""
-        return self._make(claims)[2]
+        return self._make(key, who)[2]
 
-    def _make(self, claims: AccessClaims) -> tuple[AccessClaims, RawHeaders, bytes]:
-        made = self._made.get(claims.jti)
-        if made is not None and made[0] is claims:
+    def _make(self, key: str, who: Identity) -> tuple[Identity, RawHeaders, bytes]:
+        made = self._made.get(key)
+        if made is not None and made[0] is who:
             return made
-        values = _values(claims.email, claims.name, claims)
+        values = _values(who.email, who.name, who)
         # Users of an earlier version, or of other settings, may have more than fits. What they may do comes first.
         if lines_bytes(self._names, values) > MAX_IDENTITY_HEADERS_BYTES:
-            values = _values(claims.email, None, claims)
+            values = _values(who.email, None, who)
         if lines_bytes(self._names, values) > MAX_IDENTITY_HEADERS_BYTES:
-            values = _values(None, None, claims)
+            values = _values(None, None, who)
         headers = [
             *zip(self._names, values, strict=True),
             (b"cache-control", b"no-store"),
             (b"content-length", b"0"),
         ]
         lines = b"".join(b"%s: %s\r\n" % (name.lower(), value) for name, value in headers) + b"\r\n"
-        self._made[claims.jti] = made = claims, headers, lines
+        self._made[key] = made = who, headers, lines
         if len(self._made) > MAX_REMEMBERED:
             del self._made[next(iter(self._made))]
         return made
@@ -77,6 +99,6 @@ def lines_bytes(names: Sequence[bytes], values: Sequence[bytes]) -> int:
     return sum(len(name) + len(value) + len(": \r\n") for name, value in zip(names, values, strict=True))
 
 
-def _values(email: str | None, name: str | None, claims: AccessClaims) -> list[bytes]:
-    said = (email or claims.sub, ",".join(claims.roles), name or "", email or "", claims.sub)
+def _values(email: str | None, name: str | None, who: Identity) -> list[bytes]:
+    said = (email or who.sub, ",".join(who.roles), name or "", email or "", who.sub)
     return [encode_value(value) for value in said]

@@ -1,9 +1,9 @@
 """HTTP: the route table and its rooms. `connections` is a door of its own, since it alone knows uvicorn."""
 
-from gateway.web.routes import QUICK_ANSWERS, ROUTES
+from gateway.web.admission import doubtful_file_limit, raise_file_limit
 from gateway.web.http import Cors, Envelope, on_gateway_error, on_http_exception
 from gateway.web.public import PUBLIC_PATHS, jwks_uri
-from gateway.web.admission import doubtful_file_limit, raise_file_limit
+from gateway.web.routes import QUICK_ANSWERS, ROUTES
 
 __all__ = [
     "QUICK_ANSWERS",

@@ -6,13 +6,13 @@ from gateway.accounts import UnknownUser, UserChanged, check_new_password
 from gateway.errors import AccessTokenInvalid, InvalidCredentials, WrongCurrentPassword
 from gateway.state import GatewayRequest
 from gateway.web.api.wire import ChangePasswordRequest
-from gateway.web.http import address_of, rate_key, rate_keys, read_body, require_access_token, tell
+from gateway.web.http import address_of, rate_key, rate_keys, read_body, require_caller, tell
 
 
 async def change_own_password(request: GatewayRequest) -> Response:
     """Compare the current password, judge the new one, store it, and end the other sessions with it."""
     gateway = request.state["gateway"]
-    claims = require_access_token(request)
+    claims = await require_caller(request)
     body = await read_body(request, ChangePasswordRequest, form=False)
     address = address_of(request, gateway.trusted_networks)
     await gateway.rate_limiter.take("change-password", *rate_keys(address))

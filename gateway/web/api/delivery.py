@@ -5,9 +5,10 @@ from starlette.responses import Response
 from gateway.accounts import User
 from gateway.clock import rfc3339
 from gateway.limits import RateState
+from gateway.sessions import Opened
 from gateway.state import Gateway
-from gateway.web.api.wire import TokenBody, UserBody
-from gateway.web.http import json_response, set_refresh_cookie
+from gateway.web.api.wire import TokenBody, UserAnswer, UserBody
+from gateway.web.http import json_response, set_refresh_cookie, set_session_cookie
 
 
 def token_response(
@@ -33,9 +34,25 @@ def token_response(
     )
     if as_cookie:
         set_refresh_cookie(response, gateway.settings, refresh_token, max_age_seconds)
+    _tell_rate(response, rate)
+    return response
+
+
+def session_response(
+    gateway: Gateway, user: User, opened: Opened, *, remember: bool, rate: RateState | None
+) -> Response:
+    """Hand out a browser session, which outlives the browser when it is to be remembered."""
+    response = json_response(UserAnswer(user_body(user)))
+    cookie = gateway.presences.cookie_of(user.user_id, opened)
+    max_age_seconds = gateway.settings.refresh_absolute_ttl_seconds if remember else None
+    set_session_cookie(response, gateway.settings, cookie, max_age_seconds)
+    _tell_rate(response, rate)
+    return response
+
+
+def _tell_rate(response: Response, rate: RateState | None) -> None:
     if rate:
         response.headers["RateLimit-Policy"], response.headers["RateLimit"] = rate.policy, rate.state
-    return response
 
 
 def user_body(user: User) -> UserBody:

@@ -11,7 +11,7 @@ from gateway.errors import InvalidCredentials, MalformedRequest, Overloaded, Ref
 from gateway.limits import KNOWN_DEVICE_SECONDS
 from gateway.sessions import Opened, new_family_id
 from gateway.state import Gateway, GatewayRequest
-from gateway.web.api.delivery import token_response
+from gateway.web.api.delivery import session_response, token_response
 from gateway.web.api.wire import LoginRequest
 from gateway.web.http import (
     KNOWN_DEVICE,
@@ -20,6 +20,7 @@ from gateway.web.http import (
     address_of,
     cookie_name,
     device_label,
+    find_session,
     is_too_large,
     rate_key,
     rate_keys,
@@ -41,9 +42,10 @@ async def log_in(request: GatewayRequest) -> Response:
     address = _heard_address(request)
     refuse_token_in_query(request)
     earlier = read_cookie(request.scope["headers"], cookie_name(gateway.settings, REFRESH_TOKEN))
+    earlier_session = find_session(request.scope["headers"], gateway)
     body = await read_body(request, LoginRequest, ignored_fields=OAUTH_FORM_FIELDS)
-    if body.delivery not in ("cookie", "body"):
-        raise MalformedRequest("delivery is `cookie` or `body`")
+    if body.delivery not in ("cookie", "body", "session"):
+        raise MalformedRequest("delivery is `cookie`, `body` or `session`")
 
     request.scope["gateway.email"] = normalise_email(body.username)
 
@@ -57,8 +59,18 @@ async def log_in(request: GatewayRequest) -> Response:
         raise
     await gateway.end_families(user.user_id, opened.unannounced)
     await _end_earlier_session(gateway, earlier)
+    if earlier_session is not None and await gateway.families.exists(
+        earlier_session.user_id, earlier_session.family_id
+    ):
+        await gateway.end_families(earlier_session.user_id, (earlier_session.family_id,))
     tell("login_succeeded", request, sub=user.user_id, sid=opened.family_id)
 
+    device_token = gateway.guessing.remember_device(user.user_id, user.password_version, device_id)
+    if body.delivery == "session":
+        response = session_response(gateway, user, opened, remember=body.remember, rate=rate)
+        if device_token is not None:
+            set_device_cookie(response, gateway.settings, device_token, KNOWN_DEVICE_SECONDS)
+        return response
     access_token = await gateway.access_tokens.mint(
         subject=user.user_id,
         family_id=opened.family_id,
@@ -70,7 +82,6 @@ async def log_in(request: GatewayRequest) -> Response:
         session_seconds_left=opened.max_age_seconds,
     )
     as_cookie = body.delivery == "cookie"
-    device_token = gateway.guessing.remember_device(user.user_id, user.password_version, device_id)
     response = token_response(
         gateway,
         access_token,
@@ -123,8 +134,21 @@ async def _open_session(
         user = await _authenticate(gateway, found, body.password, rate_key(address))
         attempt.was_right = True
         label = device_label(request.headers.get("user-agent", ""))
-        opened = await gateway.families.open(user.user_id, user.password_version, new_family_id(), str(address), label)
+        opened = await gateway.families.open(
+            user.user_id,
+            user.password_version,
+            new_family_id(),
+            str(address),
+            label,
+            most_seconds=_most_seconds(gateway, body),
+        )
     return user, opened, attempt.device_id
+
+
+def _most_seconds(gateway: Gateway, body: LoginRequest) -> int | None:
+    """Give how long the session may live at most: one that ends with the browser has an end of its own."""
+    is_short = body.delivery == "session" and not body.remember
+    return gateway.settings.browser_session_ttl_seconds if is_short else None
 
 
 async def _authenticate(gateway: Gateway, user: User | None, password: str, address_key: str) -> User:

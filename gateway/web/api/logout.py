@@ -2,38 +2,65 @@
 
 from starlette.responses import Response
 
-from gateway.errors import RefreshTokenInvalid
+from gateway.errors import RefreshTokenInvalid, RefreshTokenMissing
 from gateway.state import GatewayRequest
 from gateway.web.api.presented import presented_refresh_token
 from gateway.web.api.wire import RevokedBody
-from gateway.web.http import clear_refresh_cookie, json_response, require_access_token, tell
+from gateway.web.http import (
+    clear_refresh_cookie,
+    clear_session_cookie,
+    find_session,
+    json_response,
+    read_cookie,
+    refuse_cross_site,
+    require_caller,
+    session_cookie_name,
+    tell,
+)
 
 
 async def log_out(request: GatewayRequest) -> Response:
-    """End the session of a refresh token, whichever of its generations it is."""
+    """End the session of a refresh token, whichever of its generations it is, and that of the session cookie."""
     gateway = request.state["gateway"]
-    presented = await presented_refresh_token(request)
+    session = find_session(request.scope["headers"], gateway)
     response = Response(status_code=204)
+    if session is not None:
+        refuse_cross_site(request.headers, gateway.settings)
+        clear_session_cookie(response, gateway.settings)
+        await _end(request, session.user_id, session.family_id)
+    try:
+        presented = await presented_refresh_token(request)
+    except RefreshTokenMissing:
+        if session is None:
+            raise
+        return response
     clear_refresh_cookie(response, gateway.settings)
     try:
         token = gateway.families.parse(presented.text)
     except RefreshTokenInvalid:
         return response
-    if await gateway.families.exists(token.user_id, token.family_id):
-        await gateway.end_families(token.user_id, (token.family_id,))
-        tell("logout", request, sub=token.user_id, sid=token.family_id)
-    elif token.family_id not in gateway.revocations:
-        # Redis has lost it, or it is over; in the first case access tokens of it may still be good.
-        await gateway.revocations.announce((token.family_id,))
+    await _end(request, token.user_id, token.family_id)
     return response
+
+
+async def _end(request: GatewayRequest, user_id: str, family_id: str) -> None:
+    gateway = request.state["gateway"]
+    if await gateway.families.exists(user_id, family_id):
+        await gateway.end_families(user_id, (family_id,))
+        tell("logout", request, sub=user_id, sid=family_id)
+    elif family_id not in gateway.revocations:
+        # Redis has lost it, or it is over; in the first case access tokens of it may still be good.
+        await gateway.revocations.announce((family_id,))
 
 
 async def log_out_everywhere(request: GatewayRequest) -> Response:
     """End every session of the caller, his own counted, and refuse every access token that he was given before."""
     gateway = request.state["gateway"]
-    claims = require_access_token(request)
+    claims = await require_caller(request)
     count = await gateway.end_all_families(claims.sub)
     tell("sessions_revoked", request, reason="logout-all", sid=claims.sid)
     response = json_response(RevokedBody(count))
     clear_refresh_cookie(response, gateway.settings)
+    if read_cookie(request.scope["headers"], session_cookie_name(gateway.settings)) is not None:
+        clear_session_cookie(response, gateway.settings)
     return response

@@ -6,12 +6,12 @@ from gateway.clock import rfc3339
 from gateway.errors import NotFound
 from gateway.state import GatewayRequest
 from gateway.web.api.wire import SessionBody, SessionsBody
-from gateway.web.http import json_response, require_access_token, tell
+from gateway.web.http import json_response, require_caller, tell
 
 
 async def list_sessions(request: GatewayRequest) -> Response:
     """Give the caller's living sessions, newest first."""
-    claims = require_access_token(request)
+    claims = await require_caller(request)
     families = await request.state["gateway"].families.list(claims.sub)
     rows = [
         SessionBody(
@@ -31,7 +31,7 @@ async def list_sessions(request: GatewayRequest) -> Response:
 async def end_session(request: GatewayRequest) -> Response:
     """End one of the caller's sessions."""
     gateway = request.state["gateway"]
-    claims = require_access_token(request)
+    claims = await require_caller(request)
     family_id = request.path_params["id"]
     if not await gateway.families.exists(claims.sub, family_id):
         raise NotFound("You have no such session")

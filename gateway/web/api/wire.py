@@ -4,12 +4,16 @@ import msgspec
 
 
 class LoginRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of POST /auth/login; `delivery` is `cookie` or `body`, `device_token` what an earlier login gave."""
+    """
+    Body of POST /auth/login; `delivery` is `cookie`, `body` or `session`, `device_token` what an earlier login gave, and
+    `remember` whether a browser session outlives the browser.
+    """
 
     username: str
     password: str
     delivery: str = "cookie"
     device_token: str | None = None
+    remember: bool = False
 
     def __repr__(self) -> str:
         """Show nothing of it."""
@@ -60,6 +64,12 @@ class TokenBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     user: UserBody | None = None
     refresh_token: str | None = None
     device_token: str | None = None
+
+
+class UserAnswer(msgspec.Struct, frozen=True):
+    """Answer of /auth/login with `delivery` = `session`: the session is in the cookie."""
+
+    user: UserBody
 
 
 class SessionBody(msgspec.Struct, frozen=True):

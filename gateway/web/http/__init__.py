@@ -1,14 +1,33 @@
 """HTTP: what handlers of several rooms share."""
 
-from gateway.web.http.middleware import SECURITY_HEADERS, Cors, Envelope, problem_lines, refuse_quickly
-from gateway.web.http.bodies import BodyCap, is_too_large, read_body
-from gateway.web.http.bearer import find_access_token, refuse_token_in_query, require_access_token, verify
-from gateway.web.http.cookies import KNOWN_DEVICE, REFRESH_TOKEN, clear_refresh_cookie, cookie_name, read_cookie, set_device_cookie, set_refresh_cookie
-from gateway.web.http.cross_site import refuse_cross_site
-from gateway.web.http.client_address import Address, address_of, peer_key, rate_key, rate_keys
-from gateway.web.http.device import device_label
-from gateway.web.http.audit import tell
 from gateway.web.http.answers import json_response
+from gateway.web.http.audit import tell
+from gateway.web.http.bearer import (
+    Caller,
+    find_access_token,
+    find_presence,
+    find_session,
+    refuse_token_in_query,
+    require_caller,
+    verify,
+)
+from gateway.web.http.bodies import BodyCap, is_too_large, read_body
+from gateway.web.http.client_address import Address, address_of, peer_key, rate_key, rate_keys
+from gateway.web.http.cookies import (
+    KNOWN_DEVICE,
+    REFRESH_TOKEN,
+    clear_refresh_cookie,
+    clear_session_cookie,
+    cookie_name,
+    read_cookie,
+    session_cookie_name,
+    set_device_cookie,
+    set_refresh_cookie,
+    set_session_cookie,
+)
+from gateway.web.http.cross_site import refuse_cross_site
+from gateway.web.http.device import device_label
+from gateway.web.http.middleware import SECURITY_HEADERS, Cors, Envelope, problem_lines, refuse_quickly
 from gateway.web.http.problems import on_gateway_error, on_http_exception, problem_response
 
 __all__ = [
@@ -20,17 +39,23 @@ __all__ = [
     "BodyCap",
     "is_too_large",
     "read_body",
+    "Caller",
     "find_access_token",
+    "find_presence",
+    "find_session",
     "refuse_token_in_query",
-    "require_access_token",
+    "require_caller",
     "verify",
     "KNOWN_DEVICE",
     "REFRESH_TOKEN",
     "clear_refresh_cookie",
+    "clear_session_cookie",
     "cookie_name",
     "read_cookie",
+    "session_cookie_name",
     "set_device_cookie",
     "set_refresh_cookie",
+    "set_session_cookie",
     "refuse_cross_site",
     "Address",
     "address_of",

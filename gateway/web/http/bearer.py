@@ -1,22 +1,28 @@
-"""The access token of a request: found, verified, and looked up among the revoked."""
+"""Who asks: by an access token, found, verified, and looked up among the revoked; or by the cookie of a session."""
 
 from contextlib import suppress
 
 from gateway.errors import (
     AccessTokenInvalid,
     AccessTokenMissing,
+    BrowserSessionEnded,
     CrossSiteRequest,
     GatewayError,
     MalformedRequest,
     StoreUnavailable,
 )
+from gateway.sessions import Presence, SessionCookie
 from gateway.settings import Settings
 from gateway.state import Gateway, GatewayRequest
 from gateway.tokens import RawHeaders
 from gateway.verifier import AccessClaims, AccessTokenError, ClaimsRejected, presented
+from gateway.web.http.cookies import read_cookie, session_cookie_name
 from gateway.web.http.cross_site import refuse_cross_site
 
 SAFE_METHODS = ("GET", "HEAD")
+Caller = AccessClaims | Presence
+"""Who asks: both have `sub`, `sid`, `auth_time`, `amr`, `roles`, `email` and `name`."""
+
 TOKENS_IN_QUERY = ("access_token", "refresh_token", "token")
 
 
@@ -76,24 +82,66 @@ def refuse_token_in_query(request: GatewayRequest) -> None:
         raise MalformedRequest("A token does not belong in the query string")
 
 
-def require_access_token(request: GatewayRequest) -> AccessClaims:
+def find_session(headers: RawHeaders, gateway: Gateway) -> SessionCookie | None:
     """
-    Give the claims of the request's access token; with a cookie and an unsafe method, the request must come from
-    where it may.
+    Give what the session cookie says; None without one of ours.
+
+    Raises:
+        MalformedRequest: It was sent twice.
+    """
+    text = read_cookie(headers, session_cookie_name(gateway.settings))
+    return gateway.presences.parse(text) if text is not None else None
+
+
+async def require_caller(request: GatewayRequest) -> Caller:
+    """
+    Give who asks: by an access token, or without one by a browser session. With a cookie and an unsafe method, the
+    request must come from where it may.
 
     Raises:
         AccessTokenMissing, AccessTokenInvalid, MalformedRequest, CrossSiteRequest, StoreUnavailable: As above.
+        BrowserSessionEnded: The session is revoked or over.
     """
     gateway = request.state["gateway"]
     refuse_token_in_query(request)
-    token, is_cookie = find_access_token(request.scope["headers"], gateway.settings)
+    headers = request.scope["headers"]
+    session = find_session(headers, gateway)
+    try:
+        token, is_cookie = find_access_token(headers, gateway.settings)
+    except AccessTokenMissing:
+        if session is None:
+            raise
+        token, is_cookie = None, True
     if is_cookie and request.method not in SAFE_METHODS:
         try:
             refuse_cross_site(request.headers, gateway.settings)
         except CrossSiteRequest:
             with suppress(GatewayError):
-                request.scope["gateway.sub"] = verify(token, gateway, gateway.clock()).sub
+                request.scope["gateway.sub"] = (await _caller(token, session, gateway)).sub
             raise
-    claims = verify(token, gateway, gateway.clock())
-    request.scope["gateway.sub"] = claims.sub
-    return claims
+    caller = await _caller(token, session, gateway)
+    request.scope["gateway.sub"] = caller.sub
+    return caller
+
+
+async def _caller(token: str | None, session: SessionCookie | None, gateway: Gateway) -> Caller:
+    if token is not None:
+        return verify(token, gateway, gateway.clock())
+    assert session is not None  # noqa: S101 - one of both is there
+    return await find_presence(session, gateway)
+
+
+async def find_presence(session: SessionCookie, gateway: Gateway) -> Presence:
+    """
+    Give the session of a cookie, from memory or by a look at Redis; complete its end where that was left half done.
+
+    Raises:
+        BrowserSessionEnded: It is revoked, over, or nobody's.
+        StoreUnavailable: Redis did not answer, and the session was not seen within the last hour.
+    """
+    try:
+        return await gateway.presences.find(session)
+    except BrowserSessionEnded as error:
+        with suppress(StoreUnavailable):
+            await gateway.end_families(session.user_id, error.unannounced)
+        raise

@@ -1,4 +1,4 @@
-"""The cookies: refresh token and known device, which the gateway sets, and the access token, which an app may set."""
+"""The cookies: browser session, refresh token and known device, and the access token, which an application may set."""
 
 from starlette.responses import Response
 
@@ -9,6 +9,7 @@ from gateway.verifier import presented
 
 REFRESH_TOKEN = "refresh_token"  # noqa: S105 - the name of a cookie
 KNOWN_DEVICE = "known_device"
+BROWSER_SESSION = "gateway_session"
 PATH = "/auth"
 LOGIN_PATH = "/auth/login"
 
@@ -16,6 +17,13 @@ LOGIN_PATH = "/auth/login"
 def cookie_name(settings: Settings, name: str) -> str:
     """Give the full name, which says what the issuer is."""
     return presented.full_cookie_name(name, is_https=settings.is_https)
+
+
+def session_cookie_name(settings: Settings) -> str:
+    """Give the full name of the session cookie: browsers hold to `__Host-` that nobody but this host has set it."""
+    if settings.is_https and settings.cookie_domain is None:
+        return f"__Host-{BROWSER_SESSION}"
+    return cookie_name(settings, BROWSER_SESSION)
 
 
 def read_cookie(headers: RawHeaders, name: str) -> str | None:
@@ -44,6 +52,22 @@ def clear_refresh_cookie(response: Response, settings: Settings) -> None:
 def set_device_cookie(response: Response, settings: Settings, value: str, max_age_seconds: int) -> None:
     """Let this device be known at its next logins."""
     _set(response, settings, KNOWN_DEVICE, value, LOGIN_PATH, max_age_seconds)
+
+
+def set_session_cookie(response: Response, settings: Settings, value: str, max_age_seconds: int | None) -> None:
+    """Hand out a browser session; without *max_age_seconds* it is forgotten when the browser is closed."""
+    domain = f"; Domain={settings.cookie_domain}" if settings.cookie_domain else ""
+    max_age = f"; Max-Age={max_age_seconds}" if max_age_seconds is not None else ""
+    response.headers.append(
+        "Set-Cookie",
+        f"{session_cookie_name(settings)}={value}; Path=/{domain}{max_age}; HttpOnly; SameSite=Lax"
+        + ("; Secure" if settings.is_https else ""),
+    )
+
+
+def clear_session_cookie(response: Response, settings: Settings) -> None:
+    """Take the browser session back, with the same attributes as it was given."""
+    set_session_cookie(response, settings, "", 0)
 
 
 def _set(response: Response, settings: Settings, name: str, value: str, path: str, max_age_seconds: int) -> None:

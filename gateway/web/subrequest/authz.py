@@ -1,9 +1,9 @@
 """
 /api/authz/*: a reverse proxy asks about a request before it lets it pass.
 
-The answer depends on the access token and on the requirements in the query that the proxy's own configuration
-names, and on nothing else. It is 200 with every identity header, or 401, or 403, whatever is sent; it comes from
-memory, Redis up or down.
+The answer depends on the credentials and on the requirements in the query that the proxy's own configuration names,
+and on nothing else. It is 200 with every identity header, or 401, or 403, whatever is sent. It comes from memory, Redis
+up or down; only a browser session that was not seen for a while takes a look at Redis, and is 503 where that is away.
 """
 
 import difflib
@@ -23,10 +23,22 @@ from gateway.errors import (
     AuthenticationTooWeak,
     GatewayError,
     InsufficientRole,
+    SessionUnseen,
+    StoreUnavailable,
 )
+from gateway.sessions import Presence, SessionCookie
 from gateway.state import Gateway
+from gateway.tokens import RawHeaders
 from gateway.verifier import AccessClaims
-from gateway.web.http import find_access_token, problem_response, verify
+from gateway.web.http import (
+    Caller,
+    find_access_token,
+    find_presence,
+    problem_response,
+    read_cookie,
+    session_cookie_name,
+    verify,
+)
 
 MAX_REMEMBERED_QUERIES = 128
 MAX_NAMES_COMPARED = 16
@@ -52,8 +64,14 @@ class Authz:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one subrequest."""
         try:
-            claims = self._decide(scope)
-        except (AccessTokenMissing, AccessTokenInvalid, AuthenticationTooWeak, InsufficientRole) as error:
+            headers = await self._headers(scope)
+        except (
+            AccessTokenMissing,
+            AccessTokenInvalid,
+            AuthenticationTooWeak,
+            InsufficientRole,
+            SessionUnseen,
+        ) as error:
             denial: GatewayError = error
         except GatewayError as error:
             denial = AccessTokenInvalid(getattr(error, "cause", "") or error.slug, reason=error.detail)
@@ -61,7 +79,6 @@ class Authz:
             logger.exception("a subrequest failed; it is denied")
             denial = AccessTokenInvalid("internal-error")
         else:
-            headers = scope["state"]["gateway"].identity_headers.of(claims)
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
             return
@@ -69,25 +86,65 @@ class Authz:
         await problem_response(denial)(scope, receive, send)
 
     def quickly(self, scope: Scope) -> tuple[int, bytes] | None:
-        """Give the 200 (`gateway.state.QuickAnswer`), or raise why it is none."""
+        """Give the 200 (`gateway.state.QuickAnswer`), or raise why it is none; None where that takes a look at Redis."""
         gateway: Gateway = scope["state"]["gateway"]
-        return 200, gateway.identity_headers.lines_of(self._decide(scope))
+        asked = self._asked(scope, gateway)
+        found = self._find(scope, gateway)
+        caller = gateway.presences.known(found) if isinstance(found, SessionCookie) else found
+        if caller is None:
+            return None
+        self._check(scope, gateway, caller, asked)
+        return 200, gateway.identity_headers.lines_of(_key_of(caller), caller)
 
-    def _decide(self, scope: Scope) -> AccessClaims:
+    async def _headers(self, scope: Scope) -> RawHeaders:
         gateway: Gateway = scope["state"]["gateway"]
-        now = gateway.clock()
-        asked = _read_requirements(scope["query_string"]) if self._reads_query and scope["query_string"] else None
-        if asked:
-            _tell_near_misses(asked, gateway)
-        token, _ = find_access_token(scope["headers"], gateway.settings)
-        claims = verify(token, gateway, now)
+        asked = self._asked(scope, gateway)
+        found = self._find(scope, gateway)
+        caller = await _present(found, gateway) if isinstance(found, SessionCookie) else found
+        self._check(scope, gateway, caller, asked)
+        return gateway.identity_headers.of(_key_of(caller), caller)
+
+    def _find(self, scope: Scope, gateway: Gateway) -> AccessClaims | SessionCookie:
+        """
+        Give who asks: an access token of ours that is good, else a session cookie of ours.
+
+        Any other `Authorization` beside that cookie is the application's own, and is not looked at.
+        """
+        headers = scope["headers"]
+        text = read_cookie(headers, session_cookie_name(gateway.settings))
+        try:
+            return verify(find_access_token(headers, gateway.settings)[0], gateway, gateway.clock())
+        except (AccessTokenMissing, AccessTokenInvalid):
+            session = gateway.presences.parse(text) if text is not None else None
+            if session is None:
+                raise
+            return session
+
+    def _asked(self, scope: Scope, gateway: Gateway) -> "_Requirements | None":
+        if not (self._reads_query and scope["query_string"]):
+            return None
+        asked = _read_requirements(scope["query_string"])
+        _tell_near_misses(asked, gateway)
+        return asked
+
+    def _check(self, scope: Scope, gateway: Gateway, caller: Caller, asked: "_Requirements | None") -> None:
         if self._reads_query and scope.get("gateway.has_fragment"):
-            scope["gateway.sub"] = claims.sub
+            scope["gateway.sub"] = caller.sub
             raise InsufficientRole("What follows the # in the URL of the proxy's configuration cannot be read")
         if asked:
-            scope["gateway.sub"] = claims.sub
-            _check_requirements(claims, asked, now)
-        return claims
+            scope["gateway.sub"] = caller.sub
+            _check_requirements(caller, asked, gateway.clock())
+
+
+async def _present(session: SessionCookie, gateway: Gateway) -> Presence:
+    try:
+        return await find_presence(session, gateway)
+    except StoreUnavailable as error:
+        raise SessionUnseen(error.cause) from error
+
+
+def _key_of(caller: Caller) -> str:
+    return caller.sid if isinstance(caller, Presence) else caller.jti
 
 
 class _Requirements(NamedTuple):
@@ -138,11 +195,11 @@ def _tell_near_misses(asked: _Requirements, gateway: Gateway) -> None:
         )
 
 
-def _check_requirements(claims: AccessClaims, asked: _Requirements, now: int) -> None:
+def _check_requirements(caller: Caller, asked: _Requirements, now: int) -> None:
     """Raise `InsufficientRole` or `AuthenticationTooWeak` unless all that the query asks for holds."""
     if not asked.is_readable:
         raise InsufficientRole("A requirement of the proxy's configuration cannot be read")
-    if asked.max_auth_age is not None and now - claims.auth_time > asked.max_auth_age:
+    if asked.max_auth_age is not None and now - caller.auth_time > asked.max_auth_age:
         raise AuthenticationTooWeak(asked.max_auth_age)
-    if any(roles.isdisjoint(claims.roles) for roles in asked.alternatives):
+    if any(roles.isdisjoint(caller.roles) for roles in asked.alternatives):
         raise InsufficientRole

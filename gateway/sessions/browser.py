@@ -1,8 +1,8 @@
 """
 The cookie of a browser session: one opaque text, which stays the same for as long as the session lives.
 
-So whatever a browser does at once, in twelve tabs, in forms, sockets and scripts, goes on; nothing has to be renewed, and
-no answer can overtake another one. It is no refresh token and no access token, and nothing verifies it offline.
+So whatever a browser does at once, in twelve tabs, in forms, sockets and scripts, goes on; nothing has to be renewed,
+and no answer can overtake another one. It is no refresh token and no access token, and nothing verifies it offline.
 """
 
 from dataclasses import dataclass

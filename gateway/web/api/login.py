@@ -1,6 +1,7 @@
 """POST /auth/login: a password becomes a session."""
 
 import contextlib
+from collections.abc import Iterator
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -41,8 +42,7 @@ async def log_in(request: GatewayRequest) -> Response:
     gateway = request.state["gateway"]
     address = _heard_address(request)
     refuse_token_in_query(request)
-    earlier = read_cookie(request.scope["headers"], cookie_name(gateway.settings, REFRESH_TOKEN))
-    earlier_session = find_session(request.scope["headers"], gateway)
+    earlier = list(_earlier_sessions(request))
     body = await read_body(request, LoginRequest, ignored_fields=OAUTH_FORM_FIELDS)
     if body.delivery not in ("cookie", "body", "session"):
         raise MalformedRequest("delivery is `cookie`, `body` or `session`")
@@ -58,11 +58,8 @@ async def log_in(request: GatewayRequest) -> Response:
         tell("login_failed", request, failed=True, reason=error.cause)
         raise
     await gateway.end_families(user.user_id, opened.unannounced)
-    await _end_earlier_session(gateway, earlier)
-    if earlier_session is not None and await gateway.families.exists(
-        earlier_session.user_id, earlier_session.family_id
-    ):
-        await gateway.end_families(earlier_session.user_id, (earlier_session.family_id,))
+    for session in earlier:
+        await _end_earlier_session(gateway, *session)
     tell("login_succeeded", request, sub=user.user_id, sid=opened.family_id)
 
     device_token = gateway.guessing.remember_device(user.user_id, user.password_version, device_id)
@@ -163,13 +160,18 @@ async def _authenticate(gateway: Gateway, user: User | None, password: str, addr
     return user
 
 
-async def _end_earlier_session(gateway: Gateway, refresh_token: str | None) -> None:
-    """End the session whose refresh token the browser brought along: it is about to be overwritten there."""
-    if refresh_token is None:
-        return
-    try:
-        earlier = gateway.families.parse(refresh_token)
-    except RefreshTokenInvalid:
-        return
-    if await gateway.families.exists(earlier.user_id, earlier.family_id):
-        await gateway.end_families(earlier.user_id, (earlier.family_id,))
+def _earlier_sessions(request: GatewayRequest) -> Iterator[tuple[str, str]]:
+    """Give user and family of the sessions whose cookies came along: the browser is about to overwrite them."""
+    gateway, headers = request.state["gateway"], request.scope["headers"]
+    refresh_token = read_cookie(headers, cookie_name(gateway.settings, REFRESH_TOKEN))
+    if refresh_token is not None:
+        with contextlib.suppress(RefreshTokenInvalid):
+            token = gateway.families.parse(refresh_token)
+            yield token.user_id, token.family_id
+    if (session := find_session(headers, gateway)) is not None:
+        yield session.user_id, session.family_id
+
+
+async def _end_earlier_session(gateway: Gateway, user_id: str, family_id: str) -> None:
+    if await gateway.families.exists(user_id, family_id):
+        await gateway.end_families(user_id, (family_id,))

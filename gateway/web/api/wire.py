@@ -5,8 +5,8 @@ import msgspec
 
 class LoginRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
-    Body of POST /auth/login; `delivery` is `cookie`, `body` or `session`, `device_token` what an earlier login gave, and
-    `remember` whether a browser session outlives the browser.
+    Body of POST /auth/login; `delivery` is `cookie`, `body` or `session`, `device_token` what an earlier login gave,
+    and `remember` whether a browser session outlives the browser.
     """
 
     username: str

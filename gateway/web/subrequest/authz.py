@@ -86,7 +86,7 @@ class Authz:
         await problem_response(denial)(scope, receive, send)
 
     def quickly(self, scope: Scope) -> tuple[int, bytes] | None:
-        """Give the 200 (`gateway.state.QuickAnswer`), or raise why it is none; None where that takes a look at Redis."""
+        """Give the 200 (`gateway.state.QuickAnswer`), or raise why it is none; None where it takes a look at Redis."""
         gateway: Gateway = scope["state"]["gateway"]
         asked = self._asked(scope, gateway)
         found = self._find(scope, gateway)

@@ -25,6 +25,7 @@ from gateway.settings.spellings import (
     PRINTABLE,
     PROXY,
     REDIS_URL,
+    RETURN_HOST,
     SECRET,
     Form,
     Network,
@@ -155,6 +156,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             example="example.com",
         ),
     ] = None
+    return_hosts: Annotated[
+        tuple[str, ...],
+        _about(
+            "Hosts that a login may lead to, on any port; exact, or `*.name`.",
+            form=RETURN_HOST,
+            if_none="the issuer's host, `cookie_domain` and all under it",
+            example=("app.example.com", "*.apps.example.com"),
+        ),
+    ] = ()
     browser_session_ttl_seconds: Annotated[
         int,
         _about(
@@ -225,6 +235,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def issuer_host(self) -> str:
         """Host of the issuer in lower case, an IPv6 address in brackets."""
         return re.sub(r":[0-9]+\Z", "", self.issuer_origin.partition("://")[2])
+
+    @property
+    def allowed_return_hosts(self) -> tuple[str, ...]:
+        """What `return_hosts` says, or the issuer's host, `cookie_domain` and all under it."""
+        of_domain = (self.cookie_domain, f"*.{self.cookie_domain}") if self.cookie_domain else ()
+        return self.return_hosts or tuple(dict.fromkeys((self.issuer_host, *of_domain)))
 
     @property
     def login_quota(self) -> Quota | None:

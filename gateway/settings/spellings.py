@@ -122,6 +122,11 @@ DOMAIN = Form(
     r"(?=.{1,253}\Z)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+(?![0-9]+\Z)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?",
     str.lower,
 )
+RETURN_HOST = Form(
+    "a host, or *.name for every host below a name; without scheme and port",
+    rf"\*\.{_NAME}|{_HOST}",
+    str.lower,
+)
 KEY_PREFIX = Form(
     r"1 to 64 visible ASCII characters, none of {}*?[] and the backslash", r"((?![{}*?[\]\\])[!-~]){1,64}"
 )

@@ -29,6 +29,7 @@ from gateway.web.http.cross_site import refuse_cross_site
 from gateway.web.http.device import device_label
 from gateway.web.http.middleware import SECURITY_HEADERS, Cors, Envelope, problem_lines, refuse_quickly
 from gateway.web.http.problems import on_gateway_error, on_http_exception, problem_response
+from gateway.web.http.return_address import safe_return_address
 
 __all__ = [
     "SECURITY_HEADERS",
@@ -63,6 +64,7 @@ __all__ = [
     "rate_key",
     "rate_keys",
     "device_label",
+    "safe_return_address",
     "tell",
     "json_response",
     "on_gateway_error",

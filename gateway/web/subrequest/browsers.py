@@ -87,8 +87,8 @@ def _url_of(endpoint: Endpoint, path: str, fields: _Fields) -> str:
         case Endpoint.NGINX:
             return fields[b"x-original-url"]
         case Endpoint.FORWARD:
-            host, uri = fields[b"x-forwarded-host"], fields[b"x-forwarded-uri"]
-            return f"{fields[b'x-forwarded-proto']}://{host}{uri}"
+            scheme, host, uri = (fields[b"x-forwarded-" + name] for name in (b"proto", b"host", b"uri"))
+            return f"{scheme}://{host}{uri}" if uri else ""  # one that was sent twice, or not at all, is not known
         case Endpoint.ENVOY:
             return f"{fields[b'x-forwarded-proto']}://{fields[b'host']}/{path}"
 

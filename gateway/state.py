@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 from starlette.requests import Request
 from starlette.types import Scope
@@ -86,10 +86,18 @@ lines, an empty line, the body). After None or an error the request goes the ord
 """
 
 
+class Renderer(Protocol):
+    """Writes pages for people."""
+
+    def render(self, template: str, language: str, **values: object) -> str:
+        """Give the HTML of a template in one of the languages that there are."""
+
+
 class State(TypedDict):
-    """What the lifespan hands to every request."""
+    """What the lifespan hands to every request; `renderer` is None without the portal."""
 
     gateway: Gateway
+    renderer: Renderer | None
     quick_answers: dict[bytes, QuickAnswer]
 
 

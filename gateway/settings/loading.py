@@ -82,6 +82,9 @@ def load_settings(flags: Mapping[str, object], environ: Mapping[str, str]) -> Lo
     if domain is not None and host != domain and not host.endswith(f".{domain}"):
         reason = f"allowed is the host of the issuer {settings.issuer} or a parent of it"
         raise _refusal("cookie_domain", domain, origins["cookie_domain"], reason)
+    templates = settings.templates_dir
+    if templates is not None and not Path(templates).expanduser().is_dir():
+        raise _refusal("templates_dir", templates, origins["templates_dir"], "allowed is a directory that is there")
     for shorter, longer, reason in _ORDERED_LIFETIMES:
         least, most = getattr(settings, shorter), getattr(settings, longer)
         if least > most:

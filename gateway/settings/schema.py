@@ -21,12 +21,14 @@ from gateway.settings.spellings import (
     LIMIT,
     MASK,
     ORIGIN,
+    PAGE_URL,
     PATH,
     PRINTABLE,
     PROXY,
     REDIS_URL,
     RETURN_HOST,
     SECRET,
+    SHOWN,
     Form,
     Network,
     Quota,
@@ -117,6 +119,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         _about("`aud` of tokens issued at login.", form=PRINTABLE, if_none="the issuer", example="https://example.com"),
     ] = ""
+    audiences: Annotated[
+        tuple[str, ...],
+        _about(
+            "Audiences besides `audience` for which access tokens may be made: what `token=` in the URL of a "
+            "subrequest may name.",
+            form=PRINTABLE,
+        ),
+    ] = ()
     client_id: Annotated[str, _about("`client_id` of tokens issued at login.", form=PRINTABLE)] = "first-party"
     signing_algorithm: Annotated[
         Literal["RS256", "PS256", "ES256", "Ed25519", "EdDSA"],
@@ -147,6 +157,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_sessions_per_user: Annotated[
         int, _about("When one more session opens, the least recently used is revoked.", 1, 1000)
     ] = 50
+    portal: Annotated[
+        Literal["on", "off"],
+        _about("Pages on which people log in, and to which the subrequest leads their browsers; off: neither."),
+    ] = "on"
+    portal_name: Annotated[
+        str | None,
+        _about("Name shown on the pages.", form=SHOWN, if_none="the issuer's host", example="Example Inc."),
+    ] = None
+    templates_dir: Annotated[
+        str | None,
+        _about("Directory of templates of your own, used instead of ours of the same name.", form=PATH, if_none="none"),
+    ] = None
+    login_url: Annotated[
+        str | None,
+        _about(
+            "A login page of your own, to which the subrequest leads instead, with `rd`.",
+            form=PAGE_URL,
+            if_none="the portal's",
+            example="https://www.example.com/sign-in",
+        ),
+    ] = None
     cookie_domain: Annotated[
         str | None,
         _about(
@@ -241,6 +272,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """What `return_hosts` says, or the issuer's host, `cookie_domain` and all under it."""
         of_domain = (self.cookie_domain, f"*.{self.cookie_domain}") if self.cookie_domain else ()
         return self.return_hosts or tuple(dict.fromkeys((self.issuer_host, *of_domain)))
+
+    @property
+    def shown_name(self) -> str:
+        """What `portal_name` says, or the issuer's host."""
+        return self.portal_name or self.issuer_host
 
     @property
     def login_quota(self) -> Quota | None:

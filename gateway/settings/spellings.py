@@ -138,6 +138,11 @@ ISSUER = Form(
     rf"(?=.{{1,255}}\Z)https?://{_HOST}({_PORT})?",
     _check_issuer,
 )
+PAGE_URL = Form(
+    "an http:// or https:// URL of at most 512 visible ASCII characters without user, query and fragment",
+    rf"(?=[^?#]{{1,512}}\Z)https?://{_HOST}({_PORT})?(/[!-~]*)?",
+)
+SHOWN = Form("1 to 100 characters that can be seen", r"(?=.*\S)[^\x00-\x1f\x7f]{1,100}")
 PRINTABLE = Form("1 to 255 printable ASCII characters", r"[ -~]{1,255}")
 LIMIT = Form(
     "N/second, N/minute, N/hour or N/day with N from 1 to 999999, or off",

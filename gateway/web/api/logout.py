@@ -9,6 +9,7 @@ from gateway.web.api.wire import RevokedBody
 from gateway.web.http import (
     clear_refresh_cookie,
     clear_session_cookie,
+    end_own_session,
     find_session,
     json_response,
     read_cookie,
@@ -27,7 +28,7 @@ async def log_out(request: GatewayRequest) -> Response:
     if session is not None:
         refuse_cross_site(request.headers, gateway.settings)
         clear_session_cookie(response, gateway.settings)
-        await _end(request, session.user_id, session.family_id)
+        await end_own_session(request, session.user_id, session.family_id)
     try:
         presented = await presented_refresh_token(request)
     except RefreshTokenMissing:
@@ -39,18 +40,8 @@ async def log_out(request: GatewayRequest) -> Response:
         token = gateway.families.parse(presented.text)
     except RefreshTokenInvalid:
         return response
-    await _end(request, token.user_id, token.family_id)
+    await end_own_session(request, token.user_id, token.family_id)
     return response
-
-
-async def _end(request: GatewayRequest, user_id: str, family_id: str) -> None:
-    gateway = request.state["gateway"]
-    if await gateway.families.exists(user_id, family_id):
-        await gateway.end_families(user_id, (family_id,))
-        tell("logout", request, sub=user_id, sid=family_id)
-    elif family_id not in gateway.revocations:
-        # Redis has lost it, or it is over; in the first case access tokens of it may still be good.
-        await gateway.revocations.announce((family_id,))
 
 
 async def log_out_everywhere(request: GatewayRequest) -> Response:

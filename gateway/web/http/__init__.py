@@ -27,7 +27,17 @@ from gateway.web.http.cookies import (
 )
 from gateway.web.http.cross_site import refuse_cross_site
 from gateway.web.http.device import device_label
+from gateway.web.http.ending import end_own_session
 from gateway.web.http.middleware import SECURITY_HEADERS, Cors, Envelope, problem_lines, refuse_quickly
+from gateway.web.http.new_password import change_password_of
+from gateway.web.http.opening import (
+    Credentials,
+    LoggedIn,
+    earlier_sessions,
+    heard_address,
+    open_family,
+    open_session,
+)
 from gateway.web.http.problems import on_gateway_error, on_http_exception, problem_response
 from gateway.web.http.return_address import safe_return_address
 
@@ -65,6 +75,14 @@ __all__ = [
     "rate_keys",
     "device_label",
     "safe_return_address",
+    "Credentials",
+    "LoggedIn",
+    "earlier_sessions",
+    "heard_address",
+    "open_family",
+    "open_session",
+    "end_own_session",
+    "change_password_of",
     "tell",
     "json_response",
     "on_gateway_error",

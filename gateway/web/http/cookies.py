@@ -3,6 +3,7 @@
 from starlette.responses import Response
 
 from gateway.errors import MalformedRequest
+from gateway.limits import KNOWN_DEVICE_SECONDS
 from gateway.settings import Settings
 from gateway.tokens import RawHeaders
 from gateway.verifier import presented
@@ -49,9 +50,9 @@ def clear_refresh_cookie(response: Response, settings: Settings) -> None:
     _set(response, settings, REFRESH_TOKEN, "", PATH, 0)
 
 
-def set_device_cookie(response: Response, settings: Settings, value: str, max_age_seconds: int) -> None:
+def set_device_cookie(response: Response, settings: Settings, value: str) -> None:
     """Let this device be known at its next logins."""
-    _set(response, settings, KNOWN_DEVICE, value, LOGIN_PATH, max_age_seconds)
+    _set(response, settings, KNOWN_DEVICE, value, LOGIN_PATH, KNOWN_DEVICE_SECONDS)
 
 
 def set_session_cookie(response: Response, settings: Settings, value: str, max_age_seconds: int | None) -> None:

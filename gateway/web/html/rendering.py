@@ -72,14 +72,15 @@ class Html:
             "min_length": settings.password_min_length,
             "languages": {name: texts["language"] for name, texts in self.texts.items()},
             "static": self._paths.__getitem__,
-            "stylesheet": Markup(style.decode()),  # noqa: S704 - it is ours or the operator's
+            "stylesheet": Markup(style.decode(errors="replace")),  # noqa: S704 - it is ours or the operator's
         }
-        try:
-            for name in self._environment.list_templates(extensions=["html"]):
+        # Ours are known to be good, and compiled when they are wanted.
+        for name in sorted(path.relative_to(own).as_posix() for path in own.rglob("*.html")) if own else []:
+            try:
                 self._environment.get_template(name)
-        except (jinja2.TemplateError, OSError, UnicodeError) as error:
-            line = f" line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
-            raise StartupError(f"the template {name}{line} in templates_dir is no good: {error}") from error
+            except (jinja2.TemplateError, OSError, UnicodeError) as error:
+                line = f" line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+                raise StartupError(f"the template {name}{line} in templates_dir is no good: {error}") from error
 
     def render(self, template: str, language: str, **values: object) -> str:
         """Give the HTML of a template in one of the languages that there are."""

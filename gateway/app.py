@@ -24,7 +24,7 @@ from gateway.state import Gateway, State
 from gateway.store import ServerLook, Store, watch_server
 from gateway.tasks import end_tasks
 from gateway.telemetry import AuditTrail
-from gateway.tokens import AccessTokenMinter, IdentityHeaders, Keyring, SizeBounds
+from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring, SizeBounds
 from gateway.verifier import VerifiedTokens
 from gateway.web import PUBLIC_PATHS, QUICK_ANSWERS, ROUTES, Cors, Envelope, on_gateway_error, on_http_exception
 
@@ -108,6 +108,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
             ),
             guessing=guessing,
             access_tokens=access_tokens,
+            application_tokens=ApplicationTokens(access_tokens, (settings.audience, *settings.audiences)),
             verified_tokens=VerifiedTokens(
                 issuer=settings.issuer, audience=settings.audience, max_tokens=MAX_REMEMBERED_TOKENS
             ),
@@ -159,7 +160,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
             ]
             await gateway.revocations.wait_until_read(FIRST_READING_SECONDS)
             try:
-                yield {"gateway": gateway, "quick_answers": QUICK_ANSWERS}
+                yield {"gateway": gateway, "renderer": object(), "quick_answers": QUICK_ANSWERS}
             finally:
                 await end_tasks(followers)
 

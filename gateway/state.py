@@ -15,7 +15,7 @@ from gateway.sessions import Presences, RefreshFamilies, Revocations
 from gateway.settings import Network, Settings
 from gateway.store import ServerLook, Store
 from gateway.telemetry import AuditTrail, OnceAMinute
-from gateway.tokens import AccessTokenMinter, IdentityHeaders, Keyring
+from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring
 from gateway.verifier import VerifiedTokens
 
 
@@ -37,6 +37,7 @@ class Gateway:
     rate_limiter: RateLimiter
     guessing: GuessingThrottle
     access_tokens: AccessTokenMinter
+    application_tokens: ApplicationTokens
     verified_tokens: VerifiedTokens
     identity_headers: IdentityHeaders
     audit: AuditTrail

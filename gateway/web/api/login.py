@@ -14,11 +14,11 @@ from gateway.web.http import (
     earlier_sessions,
     heard_address,
     is_too_large,
+    open_session,
     read_body,
     refuse_quickly,
     refuse_token_in_query,
     set_device_cookie,
-    open_session,
 )
 
 OAUTH_FORM_FIELDS = frozenset({"grant_type", "scope", "client_id", "client_secret"})

@@ -349,7 +349,7 @@ def test_a_parameter_that_is_like_no_requirement_and_a_right_one_are_not_told(
     gateway = make_gateway()
     with client_of(gateway) as client:
         session = log_in(gateway, client)
-        names = "rd", "q", "page", "id", "code", "state", "csrf_token", "access_token", "locale", "profile", "maximum", "age"
+        names = "rd", "q", "page", "id", "code", "state", "csrf_token", "locale", "profile", "maximum", "age"
         query = urlencode(dict.fromkeys(names, "1") | {"role": "staff", "max_auth_age": "3600"})
         assert ask(session, f"{WITH_QUERY[0]}?{query}").status_code == 200
         assert ask(session, f"{ENVOY}/x?roles=admin").status_code == 200

@@ -143,9 +143,10 @@ async def _present(session: SessionCookie, gateway: Gateway) -> Presence:
 
 async def _token_for(caller: Caller, audience: str, gateway: Gateway) -> str:
     now = gateway.clock()
-    # Of an access token we know that its session lives until it expires, and nothing beyond.
-    is_present = isinstance(caller, Presence)
-    seconds_left = gateway.presences.seconds_left(caller.sid) if is_present else caller.exp - now
+    if isinstance(caller, Presence):
+        seconds_left = gateway.presences.seconds_left(caller.sid)
+    else:
+        seconds_left = caller.exp - now  # of its session we know no more
     return await gateway.application_tokens.make(caller, audience, now, seconds_left)
 
 

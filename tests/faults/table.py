@@ -21,8 +21,8 @@ NAMES = (
 )
 LEFT_OUT_IF_IT_MUST_BE = {"F18"}
 HEAD = """\
-| | fault | injected | requests: refresh, login, authz, browser | 503 or none | outage: median, longest, allowed | authz p99: \
-before → in the fault, then | ratios | violations |
+| | fault | injected | requests: refresh, login, authz, browser | 503 or none | outage: median, longest, allowed \
+| authz p99: before → in the fault, then | ratios | violations |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 

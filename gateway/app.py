@@ -26,7 +26,17 @@ from gateway.tasks import end_tasks
 from gateway.telemetry import AuditTrail
 from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring, SizeBounds
 from gateway.verifier import VerifiedTokens
-from gateway.web import PUBLIC_PATHS, QUICK_ANSWERS, ROUTES, Cors, Envelope, on_gateway_error, on_http_exception
+from gateway.web import (
+    PUBLIC_PATHS,
+    QUICK_ANSWERS,
+    ROUTES,
+    ROUTES_WITHOUT_PORTAL,
+    Cors,
+    Envelope,
+    Html,
+    on_gateway_error,
+    on_http_exception,
+)
 
 FIRST_READING_SECONDS = 2.0
 MAX_REMEMBERED_TOKENS = 16_384
@@ -140,7 +150,13 @@ async def _report_counters(gateway: Gateway) -> None:
 
 
 def build_app(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
-    """Give the ASGI application. It starts without Redis too, not ready, and becomes ready when Redis is there."""
+    """
+    Give the ASGI application. It starts without Redis too, not ready, and becomes ready when Redis is there.
+
+    Raises:
+        StartupError: The templates of the operator cannot be read.
+    """
+    renderer = Html(settings) if settings.portal == "on" else None
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
@@ -160,12 +176,12 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
             ]
             await gateway.revocations.wait_until_read(FIRST_READING_SECONDS)
             try:
-                yield {"gateway": gateway, "renderer": object(), "quick_answers": QUICK_ANSWERS}
+                yield {"gateway": gateway, "renderer": renderer, "quick_answers": QUICK_ANSWERS}
             finally:
                 await end_tasks(followers)
 
     app = Starlette(
-        routes=ROUTES,
+        routes=ROUTES if renderer else ROUTES_WITHOUT_PORTAL,
         middleware=[Middleware(Envelope), Middleware(Cors, settings=settings, public_paths=PUBLIC_PATHS)],
         exception_handlers={GatewayError: on_gateway_error, HTTPException: on_http_exception},
         lifespan=lifespan,

@@ -40,6 +40,10 @@ class MalformedRequest(GatewayError):
         self.cause = cause
 
 
+class CookieSentTwice(MalformedRequest):
+    """A cookie of ours came twice. A sibling subdomain can plant a second one, so neither is believed."""
+
+
 class InvalidCredentials(GatewayError):
     """
     Unknown user, wrong password or disabled user at login: the same answer for all three.

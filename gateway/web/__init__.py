@@ -1,13 +1,16 @@
 """HTTP: the route table and its rooms. `connections` is a door of its own, since it alone knows uvicorn."""
 
 from gateway.web.admission import doubtful_file_limit, raise_file_limit
+from gateway.web.html import Html
 from gateway.web.http import Cors, Envelope, on_gateway_error, on_http_exception
 from gateway.web.public import PUBLIC_PATHS, jwks_uri
-from gateway.web.routes import QUICK_ANSWERS, ROUTES
+from gateway.web.routes import QUICK_ANSWERS, ROUTES, ROUTES_WITHOUT_PORTAL
 
 __all__ = [
     "QUICK_ANSWERS",
     "ROUTES",
+    "ROUTES_WITHOUT_PORTAL",
+    "Html",
     "Cors",
     "Envelope",
     "on_gateway_error",

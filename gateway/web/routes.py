@@ -1,10 +1,13 @@
 """The route table: every path of the gateway, its method, and who answers."""
 
+from collections.abc import Awaitable, Callable
+
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.middleware import Middleware
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from gateway.state import QuickAnswer
+from gateway.state import GatewayRequest, QuickAnswer
 from gateway.web.api import (
     change_own_password,
     end_session,
@@ -16,7 +19,22 @@ from gateway.web.api import (
     refresh_tokens,
     show_me,
 )
+from gateway.web.html import STATIC_PATH, asks_for_page, give_static_file
 from gateway.web.http import BodyCap
+from gateway.web.pages import (
+    accept_invitation,
+    end_chosen_session,
+    end_other_sessions,
+    lead_to_account,
+    lead_to_change_of_password,
+    log_in_by_form,
+    log_out_by_form,
+    set_own_password,
+    show_account,
+    show_login,
+    show_logout,
+    show_welcome,
+)
 from gateway.web.public import JWKS_PATH, METADATA_PATHS, jwks, jwks_quickly, livez, metadata, readyz
 from gateway.web.subrequest import Authz, Endpoint
 
@@ -51,10 +69,27 @@ What `gateway.web.connections` asks about a plain request before the route table
 
 CAPPED = [Middleware(BodyCap)]
 
-ROUTES: list[BaseRoute] = [
-    Route("/auth/login", log_in, methods=["POST"], middleware=CAPPED),
+Handler = Callable[[GatewayRequest], Awaitable[Response]]
+
+
+def page_or_api(show: Handler, by_form: Handler, api: Handler) -> Handler:
+    """Give a handler of a path that people and programs share: a GET is a person's, and so is a form for a page."""
+
+    async def answer(request: GatewayRequest) -> Response:
+        if request.method != "POST":
+            return await show(request)
+        return await (by_form if asks_for_page(request.headers) else api)(request)
+
+    return answer
+
+
+_SHARED: dict[str, tuple[Handler, Handler, Handler]] = {
+    "/auth/login": (show_login, log_in_by_form, log_in),
+    "/auth/logout": (show_logout, log_out_by_form, log_out),
+}
+
+_OTHERS: list[BaseRoute] = [
     Route("/auth/refresh", refresh_tokens, methods=["POST"], middleware=CAPPED),
-    Route("/auth/logout", log_out, methods=["POST"], middleware=CAPPED),
     Route("/auth/logout-all", log_out_everywhere, methods=["POST"], middleware=CAPPED),
     Route("/auth/me", show_me, methods=["GET"], middleware=CAPPED),
     Route("/auth/change-password", change_own_password, methods=["POST"], middleware=CAPPED),
@@ -68,4 +103,30 @@ ROUTES: list[BaseRoute] = [
     *(Route(path, metadata, methods=["GET"], middleware=CAPPED) for path in METADATA_PATHS),
     Route("/livez", livez, methods=["GET"], middleware=CAPPED),
     Route("/readyz", readyz, methods=["GET"], middleware=CAPPED),
+]
+
+ROUTES: list[BaseRoute] = [
+    *(
+        Route(path, page_or_api(*handlers), methods=["GET", "POST"], middleware=CAPPED)
+        for path, handlers in _SHARED.items()
+    ),
+    *_OTHERS,
+    Route("/", lead_to_account, methods=["GET"], middleware=CAPPED),
+    Route("/.well-known/change-password", lead_to_change_of_password, methods=["GET"], middleware=CAPPED),
+    Route("/auth/account", show_account, methods=["GET"], middleware=CAPPED),
+    Route("/auth/account/sessions/end-others", end_other_sessions, methods=["POST"], middleware=CAPPED),
+    Route("/auth/account/sessions/{id}/end", end_chosen_session, methods=["POST"], middleware=CAPPED),
+    Route("/auth/account/password", set_own_password, methods=["POST"], middleware=CAPPED),
+    Route(
+        "/auth/welcome",
+        page_or_api(show_welcome, accept_invitation, accept_invitation),
+        methods=["GET", "POST"],
+        middleware=CAPPED,
+    ),
+    Route(STATIC_PATH + "/{name}", give_static_file, methods=["GET"], middleware=CAPPED),
+]
+
+ROUTES_WITHOUT_PORTAL: list[BaseRoute] = [
+    *(Route(path, api, methods=["POST"], middleware=CAPPED) for path, (_, _, api) in _SHARED.items()),
+    *_OTHERS,
 ]

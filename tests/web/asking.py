@@ -29,9 +29,9 @@ METADATA_PATHS = ("/.well-known/oauth-authorization-server", "/.well-known/openi
 
 # Every path of the gateway and the methods that it has.
 METHODS: dict[str, frozenset[str]] = {
-    "/auth/login": frozenset({"POST"}),
+    "/auth/login": frozenset({"GET", "HEAD", "POST"}),
     "/auth/refresh": frozenset({"POST"}),
-    "/auth/logout": frozenset({"POST"}),
+    "/auth/logout": frozenset({"GET", "HEAD", "POST"}),
     "/auth/logout-all": frozenset({"POST"}),
     "/auth/me": frozenset({"GET", "HEAD"}),
     "/auth/change-password": frozenset({"POST"}),
@@ -289,11 +289,11 @@ def _cases() -> Iterator[Case]:
         yield Case("GET", path, 200)
     yield Case("GET", "/.well-known/jwks.json", 304, headers={"If-None-Match": "*"})
     for path, methods in METHODS.items():
-        wrong_method = "POST" if "GET" in methods else "GET"
+        wrong_method = next(method for method in ("POST", "GET", "PUT") if method not in methods)
         yield Case(wrong_method, path, 405, "method-not-allowed")
         if not path.startswith("/api/"):
             yield Case(min(methods), path, 413, "payload-too-large", JSON, content=BIG)
-    for path in ("/", "/nothing", "/auth", "/auth/nothing", "/api/authz/nothing", "/.well-known/nothing"):
+    for path in ("/nothing", "/auth", "/auth/nothing", "/api/authz/nothing", "/.well-known/nothing"):
         yield Case("GET", path, 404, "not-found")
 
 

@@ -63,7 +63,7 @@ def test_no_answer_under_auth_has_a_wildcard(case: Case, shop: Session) -> None:
 @pytest.mark.parametrize("origin", [APP_ORIGIN, SECOND_ORIGIN])
 @pytest.mark.parametrize("path", AUTH_PATHS)
 def test_a_preflight_of_an_allowed_origin_allows_what_the_endpoints_take(path: str, origin: str, shop: Session) -> None:
-    [method] = METHODS[path] - {"HEAD"}
+    method = max(METHODS[path] - {"HEAD"})
     answer = shop.client.options(
         path.format(sid=shop.sid),
         headers={

@@ -8,6 +8,7 @@ from gateway.errors import MalformedRequest, Overloaded
 from gateway.state import GatewayRequest
 from gateway.web.api.delivery import session_response, token_response
 from gateway.web.api.wire import LoginRequest
+from gateway.web.html import asks_for_page
 from gateway.web.http import (
     Credentials,
     LoggedIn,
@@ -74,7 +75,7 @@ async def _with_tokens(request: GatewayRequest, login: LoggedIn, *, as_cookie: b
 def login_quickly(scope: Scope) -> tuple[int, bytes] | None:
     """Refuse who would wait too long (`gateway.state.QuickAnswer`): all that most requests of a flood cost."""
     request: GatewayRequest = Request(scope)
-    if "origin" in request.headers or is_too_large(request.headers):
+    if "origin" in request.headers or is_too_large(request.headers) or asks_for_page(request.headers):
         return None
     try:
         heard_address(request)

@@ -1,10 +1,22 @@
-"""Stands in until the room is merged."""
+"""HTML for people: what the portal's pages and the small pages of the subrequest share."""
 
-from starlette.responses import HTMLResponse, Response
+from gateway.web.html.answering import (
+    asks_for_page,
+    failure_page,
+    give_static_file,
+    page_response,
+    see_other,
+    small_page,
+)
+from gateway.web.html.rendering import STATIC_PATH, Html
 
-from gateway.state import GatewayRequest
-
-
-def small_page(request: GatewayRequest, template: str, status: int, **values: object) -> Response:
-    """Give a page."""
-    return HTMLResponse(f"<p>{template}</p>", status)
+__all__ = [
+    "Html",
+    "page_response",
+    "small_page",
+    "failure_page",
+    "see_other",
+    "asks_for_page",
+    "STATIC_PATH",
+    "give_static_file",
+]

@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from gateway.errors import MalformedRequest
+from gateway.errors import CookieSentTwice
 from gateway.limits import KNOWN_DEVICE_SECONDS
 from gateway.settings import Settings
 from gateway.tokens import RawHeaders
@@ -11,6 +11,7 @@ from gateway.verifier import presented
 REFRESH_TOKEN = "refresh_token"  # noqa: S105 - the name of a cookie
 KNOWN_DEVICE = "known_device"
 BROWSER_SESSION = "gateway_session"
+LOGIN_HOPS = "login_hops"
 PATH = "/auth"
 LOGIN_PATH = "/auth/login"
 
@@ -32,12 +33,12 @@ def read_cookie(headers: RawHeaders, name: str) -> str | None:
     Give the value of a cookie, as it was sent: quotes belong to it, and blanks and tabs around it do not.
 
     Raises:
-        MalformedRequest: It was sent twice. A sibling subdomain can plant a second one, so neither is believed.
+        CookieSentTwice: It was.
     """
     try:
         return presented.read_cookie(headers, name)
     except presented.SentTwice as error:
-        raise MalformedRequest(str(error)) from error
+        raise CookieSentTwice(str(error)) from error
 
 
 def set_refresh_cookie(response: Response, settings: Settings, refresh_token: str, max_age_seconds: int) -> None:
@@ -69,6 +70,21 @@ def set_session_cookie(response: Response, settings: Settings, value: str, max_a
 def clear_session_cookie(response: Response, settings: Settings) -> None:
     """Take the browser session back, with the same attributes as it was given."""
     set_session_cookie(response, settings, "", 0)
+
+
+def clear_earlier_session_cookie(response: Response, settings: Settings) -> None:
+    """Take back one that was set for this host alone, before there was `cookie_domain`."""
+    if settings.cookie_domain:
+        _set(response, settings, BROWSER_SESSION, "", "/", 0)
+
+
+def set_hops_cookie(response: Response, settings: Settings, value: str, max_age_seconds: int) -> None:
+    """Remember how often the login has led on to the same address; `SameSite=Lax`, since other sites lead here."""
+    response.headers.append(
+        "Set-Cookie",
+        f"{cookie_name(settings, LOGIN_HOPS)}={value}; Path={LOGIN_PATH}; Max-Age={max_age_seconds}; HttpOnly; "
+        "SameSite=Lax" + ("; Secure" if settings.is_https else ""),
+    )
 
 
 def _set(response: Response, settings: Settings, name: str, value: str, path: str, max_age_seconds: int) -> None:

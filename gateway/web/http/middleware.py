@@ -141,9 +141,9 @@ def problem_lines(error: GatewayError, request_id: str | None = None) -> tuple[i
 
 def _enveloped(headers: Iterable[Header], request_id: str) -> list[Header]:
     headers = list(headers)
-    if not any(name == b"cache-control" for name, _ in headers):
-        headers.append((b"cache-control", b"no-store"))
-    return [*headers, (b"x-request-id", request_id.encode()), *_SECURITY_HEADERS]
+    own = {name for name, _ in headers}
+    added = ((b"cache-control", b"no-store"), (b"x-request-id", request_id.encode()), *_SECURITY_HEADERS)
+    return [*headers, *(header for header in added if header[0] not in own)]
 
 
 def _log(scope: Scope, status: int, seconds: float) -> None:

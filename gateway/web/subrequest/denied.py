@@ -48,7 +48,7 @@ def denied_response(error: GatewayError, endpoint: Endpoint, scope: Scope, *, ma
         case 403, Kind.NAVIGATION:
             caller = scope.get("gateway.caller")
             who = (caller.email or caller.sub) if caller is not None else ""
-            return _page(scope, "forbidden", problem, who=who, url=asked.url or "")
+            return _page(scope, "forbidden", problem, email=who, rd=asked.url or "")
     return problem
 
 

@@ -1,0 +1,22 @@
+"""The portal: one page a file, forms in and HTML out."""
+
+from gateway.web.pages.account import end_chosen_session, end_other_sessions, set_own_password, show_account
+from gateway.web.pages.login import log_in_by_form, show_login
+from gateway.web.pages.logout import log_out_by_form, show_logout
+from gateway.web.pages.ways import lead_to_account, lead_to_change_of_password
+from gateway.web.pages.welcome import accept_invitation, show_welcome
+
+__all__ = [
+    "show_login",
+    "log_in_by_form",
+    "show_logout",
+    "log_out_by_form",
+    "show_account",
+    "end_chosen_session",
+    "end_other_sessions",
+    "set_own_password",
+    "show_welcome",
+    "accept_invitation",
+    "lead_to_account",
+    "lead_to_change_of_password",
+]

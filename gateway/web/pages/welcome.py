@@ -1,0 +1,79 @@
+"""GET and POST /auth/welcome: who was invited, or has lost his password, sets one, and is signed in."""
+
+import msgspec
+from starlette.responses import Response
+
+from gateway.accounts import check_new_password
+from gateway.errors import PasswordRejected, RateLimited
+from gateway.state import GatewayRequest
+from gateway.web.html import failure_page, page_response, see_other
+from gateway.web.http import (
+    address_of,
+    open_family,
+    rate_key,
+    rate_keys,
+    read_body,
+    refuse_cross_site,
+    set_session_cookie,
+    tell,
+)
+from gateway.web.pages.visitor import ACCOUNT_PATH, for_people
+
+
+class WelcomeForm(msgspec.Struct, frozen=True):
+    """Fields of the form."""
+
+    code: str = ""
+    password: str = ""
+
+    def __repr__(self) -> str:
+        """Show nothing of it."""
+        return "WelcomeForm(...)"
+
+
+@for_people
+async def show_welcome(request: GatewayRequest) -> Response:
+    """Show the form to who has a good code; looking uses nothing up."""
+    code = request.query_params.get("code", "")
+    user = await request.state["gateway"].invitations.look(code)  # type: ignore[attr-defined]
+    if user is None:
+        return page_response(request, "problem", 404, reason="problem_invitation_spent", wait="")
+    return page_response(request, "welcome", email=user.email, code=code, reason="", reasons=(), wait="")
+
+
+@for_people
+async def accept_invitation(request: GatewayRequest) -> Response:
+    """Set the password, use the code up, and sign in; or show the form again with what is wrong."""
+    gateway = request.state["gateway"]
+    refuse_cross_site(request.headers, gateway.settings)
+    address = address_of(request, gateway.trusted_networks)
+    form = await read_body(request, WelcomeForm)
+    user = await gateway.invitations.look(form.code)  # type: ignore[attr-defined]
+    if user is None:
+        return page_response(request, "problem", 404, reason="problem_invitation_spent", wait="")
+    request.scope["gateway.sub"] = user.user_id
+    values = {"email": user.email, "code": form.code}
+    try:
+        await gateway.rate_limiter.take("login", *rate_keys(address))
+        check_new_password(
+            form.password,
+            email=user.email,
+            min_length=gateway.settings.password_min_length,
+            service_names=gateway.service_names,
+        )
+        password_hash = await gateway.passwords.hash(form.password, rate_key(address))
+        user, ended = await gateway.invitations.accept(form.code, password_hash)  # type: ignore[attr-defined]
+    except PasswordRejected as error:
+        return await failure_page(request, error, "welcome", reasons=error.reasons, **values)
+    except RateLimited as error:
+        return await failure_page(request, error, "welcome", reasons=(), **values)
+    await gateway.finish_ending(user.user_id, ended)
+    tell("password_changed", request, reason="invitation", sub=user.user_id)
+
+    most_seconds = gateway.settings.browser_session_ttl_seconds
+    opened = await open_family(request, user, address, most_seconds=most_seconds)
+    await gateway.end_families(user.user_id, opened.unannounced)
+    tell("login_succeeded", request, reason="invitation", sub=user.user_id, sid=opened.family_id)
+    response = see_other(request, ACCOUNT_PATH)
+    set_session_cookie(response, gateway.settings, gateway.presences.cookie_of(user.user_id, opened), None)
+    return response

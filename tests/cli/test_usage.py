@@ -19,6 +19,8 @@ ALL_COMMANDS = [*COMMANDS_ON_REDIS, ("healthcheck",), ("config", "show"), ("serv
 CONTRACT = {
     "serve": "--host --port --workers --config",
     "users add": "--name --role --password-stdin --generate",
+    "users invite": "--name --role",
+    "users reset": "",
     "users list": "--json",
     "users show": "--json",
     "users disable": "",

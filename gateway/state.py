@@ -88,6 +88,8 @@ class Gateway:
         Raises:
             InvitationSpent: The code is not good any more; nothing was changed.
             StoreUnavailable: Not all of it is known to be done. The password may be set, and the code void then.
+
+        The audit line (`password_changed`) is the caller's, who knows the request.
         """
         user, revocations = await self.invitations.accept(code, password_hash)
         await self.finish_ending(user.user_id, revocations)

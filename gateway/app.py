@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from gateway.accounts import Passwords, Users
+from gateway.accounts import Invitations, Passwords, Users
 from gateway.clock import Clock, system_clock
 from gateway.cores import usable_cores
 from gateway.derived_keys import KeyChain
@@ -79,6 +79,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
         ttl_seconds=settings.access_token_ttl_seconds,
         personal_claims=settings.access_token_claims,
     )
+    users = Users(store, clock, check_size=SizeBounds(settings).check)
     guessing = GuessingThrottle(store, keychain, clock, is_on=settings.account_throttle == "on")
     audit = AuditTrail(store, keychain, clock)
     revocations = Revocations(store, clock, max_lag_seconds=settings.revocation_max_lag_seconds)
@@ -90,7 +91,8 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
             store=store,
             server_look=ServerLook(store),
             keyring=keyring,
-            users=Users(store, clock, check_size=SizeBounds(settings).check),
+            users=users,
+            invitations=Invitations(store, users),
             passwords=passwords,
             families=RefreshFamilies(
                 store,

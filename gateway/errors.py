@@ -184,6 +184,12 @@ class NotFound(GatewayError):
     status, slug, title = 404, "not-found", "There is nothing here"
 
 
+class InvitationSpent(GatewayError):
+    """The code of an invitation or a reset is unknown, used or over, or its user is not the same any more."""
+
+    status, slug, title = 404, "invitation-spent", "The link is not good any more"
+
+
 class MethodNotAllowed(GatewayError):
     """
     The path does not have this method.

@@ -41,18 +41,21 @@ class Html:
     def __init__(self, settings: Settings) -> None:
         # Here and not above: the commands, and a gateway without the portal, do not pay for it.
         import jinja2
+        from markupsafe import Markup
 
         own = Path(settings.templates_dir) if settings.templates_dir else None
-        if own is not None and not own.is_dir():
-            raise StartupError(
-                f"templates_dir {own} is no directory that can be read: make it, or leave the setting out"
-            )
         self.texts: Mapping[str, Texts] = read_texts(OURS / "languages")
         self._named: dict[str, StaticFile] = {}
         self._paths: dict[str, str] = {}
-        for directory in (OURS / "static", *([own] if own else [])):
-            self._read_files(directory)
-        style = self._named[self._paths[STYLESHEET].rpartition("/")[2]].content
+        try:
+            for directory in (OURS / "static", *([own] if own else [])):
+                self._read_files(directory)
+        except OSError as error:
+            raise StartupError(
+                f"templates_dir {own} cannot be read ({error.strerror}): give the path of a directory, or leave it out"
+            ) from error
+        # As browsers read it: they make one line break of two characters, and hash that.
+        style = self._named[self._paths[STYLESHEET].rpartition("/")[2]].content.replace(b"\r\n", b"\n")
         self.policy = content_policy(settings)
         self.small_policy = small_content_policy(style)
         self._environment = jinja2.Environment(
@@ -69,14 +72,15 @@ class Html:
             "min_length": settings.password_min_length,
             "languages": {name: texts["language"] for name, texts in self.texts.items()},
             "static": self._paths.__getitem__,
-            "stylesheet": style.decode(),
+            "stylesheet": Markup(style.decode(errors="replace")),  # noqa: S704 - it is ours or the operator's
         }
-        try:
-            for name in self._environment.list_templates(extensions=["html"]):
+        # Ours are known to be good, and compiled when they are wanted.
+        for name in sorted(path.relative_to(own).as_posix() for path in own.rglob("*.html")) if own else []:
+            try:
                 self._environment.get_template(name)
-        except (jinja2.TemplateError, OSError, UnicodeError) as error:
-            line = f" line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
-            raise StartupError(f"the template {name}{line} in templates_dir is no good: {error}") from error
+            except (jinja2.TemplateError, OSError, UnicodeError) as error:
+                line = f" line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+                raise StartupError(f"the template {name}{line} in templates_dir is no good: {error}") from error
 
     def render(self, template: str, language: str, **values: object) -> str:
         """Give the HTML of a template in one of the languages that there are."""

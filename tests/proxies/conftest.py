@@ -88,10 +88,15 @@ def start_gateway(redis: RedisServer, directory: Path, signer: Signer, **setting
     return GatewayProcess(env, directory / "gateway.log").start()
 
 
+def make_signer() -> Signer:
+    """Make a key that gateways sign with."""
+    return Signer(rsa.generate_private_key(public_exponent=65_537, key_size=2048))
+
+
 @pytest.fixture(scope="session")
 def signer() -> Signer:
     """Give a key that gateways sign with."""
-    return Signer(rsa.generate_private_key(public_exponent=65_537, key_size=2048))
+    return make_signer()
 
 
 @pytest.fixture(scope="session")

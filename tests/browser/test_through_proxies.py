@@ -34,17 +34,22 @@ asked.onload = () => arguments[0](asked.status); asked.onerror = () => arguments
 """
 UPLOAD = """
 const form = new FormData(); form.append('file', new Blob([new Uint8Array(2 * 1024 * 1024)]), 'large');
-fetch('/upload', {method: 'POST', body: form}).then(answer => arguments[0](answer.status), error => arguments[0](String(error)));
+fetch('/upload', {method: 'POST', body: form})
+  .then(answer => arguments[0](answer.status), error => arguments[0](String(error)));
 """
 SOCKET = """
 const socket = new WebSocket('wss://' + location.host + '/socket'), heard = [];
 socket.onopen = () => socket.send('hello');
-socket.onmessage = message => { heard.push(message.data); if (heard.length === 2) { socket.close(); arguments[0](heard[1]); } };
+socket.onmessage = message => {
+  if (heard.push(message.data) === 2) { socket.close(); arguments[0](heard[1]); }
+};
 socket.onerror = () => arguments[0]('refused');
 """
 EVENTS = """
 const source = new EventSource('/events?pause=0.2'), heard = [];
-source.onmessage = message => { heard.push(message.data); if (heard.length === 2) { source.close(); arguments[0](heard[1]); } };
+source.onmessage = message => {
+  if (heard.push(message.data) === 2) { source.close(); arguments[0](heard[1]); }
+};
 source.onerror = () => { source.close(); arguments[0]('refused'); };
 """
 POST_A_FORM = """
@@ -64,8 +69,8 @@ def signed_on(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactor
         make_signer(),
         issuer=f"https://{LOGIN_HOST}",
         cookie_domain="example.com",
-        access_token_ttl_seconds=ACCESS_TOKEN_TTL_SECONDS,
-        session_check_seconds=1,
+        access_token_ttl_seconds=str(ACCESS_TOKEN_TTL_SECONDS),
+        session_check_seconds="1",
     )
     yield process
     process.stop()

@@ -1,41 +1,100 @@
 """
 Row 1: a subrequest with one access token, and with 10,000 in turn, against a bare ASGI 204: how much of what the
-server can do is left when each request is judged? One process on a core of its own, wrk on the other, keep-alive.
+server can do is left when each request is judged? The same with the cookies of browser sessions, and what `token=`
+adds once its token is there. One process on a core of its own, wrk on the other, keep-alive.
 """
 
-from benchmarks.measuring import chosen, in_turn, publish
+from pathlib import Path
+
+from benchmarks.measuring import Row, chosen, in_turn, publish
 from benchmarks.processes import resident_kib
-from benchmarks.servers import bare_server, gateway_at, mint, pid_of, redis_at, request_file, workplace
+from benchmarks.servers import (
+    bare_server,
+    bearing,
+    browse,
+    gateway_at,
+    mint,
+    pid_of,
+    redis_at,
+    request_file,
+    workplace,
+)
 from benchmarks.wrk import Sample, compared, press
+from tests.harness import GatewayProcess
 
 PATH = "/api/authz/auth-request"
+AUDIENCE = "https://app.example.com"
 MANY = chosen(10_000, 200)
 ROUNDS, SECONDS, WARM_UP_SECONDS = chosen((5, 3.0, 1.0), (1, 0.2, 0.2))
-VARIANTS = (("1a", "authz, one token", 1, 0.85), ("1b", "authz, many tokens", MANY, 0.6))
+VARIANTS = (
+    ("1a", "authz, one token", 1, 0.85),
+    ("1b", "authz, many tokens", MANY, 0.6),
+    ("1c", "authz, one browser session", 1, 0.85),
+    ("1d", "authz, many browser sessions", MANY, 0.6),
+)
+MOST_ADDED_US = 2.0
 
 
 def main() -> None:
-    rows = []
     with (
         workplace() as folder,
         redis_at(folder) as redis,
-        gateway_at(redis, access_token_ttl_seconds=3600) as gateway,
+        gateway_at(redis, access_token_ttl_seconds=3600, session_check_seconds=600, audiences=AUDIENCE) as gateway,
         bare_server() as (bare_port, bare_pid),
     ):
-        pid, access_tokens = pid_of(gateway), mint(gateway, MANY)
+        pid = pid_of(gateway)
+        tokens = bearing(mint(gateway, MANY))
+        cookies = [f"Cookie: gateway_session={cookie}" for cookie in browse(gateway, MANY)]
+
+        def ask(requests: Path, port: int, of: int, seconds: float = SECONDS) -> Sample:
+            return press(f"http://127.0.0.1:{port}{PATH}", seconds, of, requests=requests)
+
+        rows = []
         for number, name, count, target in VARIANTS:
-            requests = request_file(folder, PATH, access_tokens[:count])
-
-            def ask(port: int, of: int, seconds: float = SECONDS) -> Sample:
-                return press(f"http://127.0.0.1:{port}{PATH}", seconds, of, requests=requests)  # noqa: B023 - used at once
-
+            lines = tokens if "token" in name else cookies
+            requests = request_file(folder, PATH, lines[:count])
             seen = 0
             while seen < 2 * count:
-                seen += ask(gateway.port, pid, WARM_UP_SECONDS).requests
-            ask(bare_port, bare_pid, WARM_UP_SECONDS)
-            firsts, seconds = in_turn(lambda: ask(gateway.port, pid), lambda: ask(bare_port, bare_pid), ROUNDS)
-            rows.append(compared(number, name, firsts, seconds, target, tokens=count, rss_mib=resident_kib(pid) / 1024))
+                seen += ask(requests, gateway.port, pid, WARM_UP_SECONDS).requests
+            ask(requests, bare_port, bare_pid, WARM_UP_SECONDS)
+            firsts, seconds = in_turn(
+                lambda: ask(requests, gateway.port, pid),  # noqa: B023 - used at once
+                lambda: ask(requests, bare_port, bare_pid),  # noqa: B023 - likewise
+                ROUNDS,
+            )
+            rows.append(
+                compared(number, name, firsts, seconds, target, asked_with=count, rss_mib=resident_kib(pid) / 1024)
+            )
+        rows.append(_token_for_the_application(folder, gateway, pid, cookies[0]))
     publish("authz", rows)
+
+
+def _token_for_the_application(folder: Path, gateway: GatewayProcess, pid: int, cookie: str) -> Row:
+    """Compare the CPU of a subrequest with `token=`, whose token is remembered, with that of one without."""
+
+    def ask(query: str, seconds: float = SECONDS) -> Sample:
+        (path := folder / query).mkdir(exist_ok=True)
+        requests = request_file(path, PATH + query, [cookie])
+        return press(f"http://127.0.0.1:{gateway.port}{PATH}", seconds, pid, requests=requests)
+
+    with_token, without = f"?token={AUDIENCE.replace('/', '%2F')}", "?role=demo"
+    ask(with_token, WARM_UP_SECONDS)
+    firsts, seconds = in_turn(lambda: ask(with_token), lambda: ask(without), ROUNDS)
+    pairs = zip(firsts, seconds, strict=True)
+    added = sorted(one.cpu_us - other.cpu_us for one, other in pairs)[len(firsts) // 2]
+    return Row(
+        "1e",
+        "authz, what token= adds",
+        measured=f"{added:.2f} us of CPU more",
+        ceiling=f"{MOST_ADDED_US:.0f} us",
+        ratio=added / MOST_ADDED_US,
+        target=1.0,
+        at_most=True,
+        details={
+            "cpu_us_per_request": [sample.cpu_us for sample in firsts],
+            "cpu_us_per_request_without": [sample.cpu_us for sample in seconds],
+        },
+    )
 
 
 if __name__ == "__main__":

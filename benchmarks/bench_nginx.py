@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.measuring import chosen, in_turn, publish
 from benchmarks.processes import cpu_seconds, need, pinned, resident_kib, server_cores
-from benchmarks.servers import bare_server, gateway_at, mint, pid_of, redis_at, request_file, workplace
+from benchmarks.servers import bare_server, bearing, gateway_at, mint, pid_of, redis_at, request_file, workplace
 from benchmarks.wrk import Sample, compared, press
 from tests.harness import free_port
 from tests.proxies import fronts
@@ -52,7 +52,7 @@ def main() -> None:
         nginx_before(gateway.port, folder / "asks-gateway") as to_gateway,
         nginx_before(bare_port, folder / "asks-bare") as to_bare,
     ):
-        requests = request_file(folder, "/", mint(gateway, 1))
+        requests = request_file(folder, "/", bearing(mint(gateway, 1)))
 
         def ask(front: fronts.Front, asked_pid: int, seconds: float = SECONDS) -> Sample:
             assert front.process is not None

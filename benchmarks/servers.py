@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.measuring import FOLDER
 from benchmarks.processes import load_cores, pinned, server_cores
+from gateway.sessions import new_family_id
 from gateway.state import Gateway
 from tests.harness import SECRET, GatewayProcess, RedisServer, environment, free_port, in_gateway, wait_until
 
@@ -104,11 +105,32 @@ def mint(gateway: GatewayProcess, count: int, role: str = "demo") -> list[str]:
     return in_gateway(gateway.env, work)
 
 
-def request_file(folder: Path, path: str, access_tokens: list[str]) -> Path:
-    """Write a file for wrk.lua that asks *path* with each of the tokens in turn."""
-    file = folder / f"requests-{len(access_tokens)}"
-    file.write_text("".join(f"{path} {access_token}\n" for access_token in access_tokens))
+def browse(gateway: GatewayProcess, count: int, per_user: int = 50) -> list[str]:
+    """Give the cookies of as many browser sessions, each opened in Redis, of as many users as are needed."""
+
+    async def work(opened: Gateway) -> list[str]:
+        cookies: list[str] = []
+        while len(cookies) < count:
+            email = f"browser{len(cookies):07d}@example.com"
+            user = await opened.users.add(email, f"User {len(cookies)}", ("demo", "staff"), "no hash at all")
+            for _ in range(min(per_user, count - len(cookies))):
+                family = await opened.families.open(user.user_id, 1, new_family_id(), "192.0.2.1", "Firefox")
+                cookies.append(opened.presences.cookie_of(user.user_id, family))
+        return cookies
+
+    return in_gateway(gateway.env, work)
+
+
+def request_file(folder: Path, path: str, header_lines: list[str]) -> Path:
+    """Write a file for wrk.lua that asks *path* with each of the header lines in turn."""
+    file = folder / f"requests-{len(header_lines)}"
+    file.write_text("".join(f"{path} {line}\n" for line in header_lines))
     return file
+
+
+def bearing(access_tokens: list[str]) -> list[str]:
+    """Give the header lines that present access tokens."""
+    return [f"Authorization: Bearer {access_token}" for access_token in access_tokens]
 
 
 def child_environment() -> dict[str, str]:

@@ -1,15 +1,15 @@
 -- wrk's part of the benchmarks: `wrk ... -s wrk.lua URL -- FILE` sends the requests of FILE in turn, or with no FILE the
 -- one of the command line; at the end one line of JSON.
--- FILE has a line for each request: the path, and after a blank the access token, if it has one.
+-- FILE has a line for each request: the path, and after a blank a header line, if it has one.
 local requests, sent = {}, 0
 
 function init(arguments)
   if arguments[1] then
     for line in io.lines(arguments[1]) do
-      local path, access_token = line:match('^(%S+) ?(%S*)$')
+      local path, name, value = line:match('^(%S+) ?([^:]*):? ?(.*)$')
       local headers = {}
-      for name, value in pairs(wrk.headers) do headers[name] = value end
-      if access_token ~= '' then headers['Authorization'] = 'Bearer ' .. access_token end
+      for given, its in pairs(wrk.headers) do headers[given] = its end
+      if name ~= '' then headers[name] = value end
       requests[#requests + 1] = wrk.format('GET', path, headers)
     end
   else

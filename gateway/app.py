@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from gateway.accounts import Passwords, Users
+from gateway.accounts import Invitations, Passwords, Users
 from gateway.clock import Clock, system_clock
 from gateway.cores import usable_cores
 from gateway.derived_keys import KeyChain
@@ -24,7 +24,7 @@ from gateway.state import Gateway, State
 from gateway.store import ServerLook, Store, watch_server
 from gateway.tasks import end_tasks
 from gateway.telemetry import AuditTrail
-from gateway.tokens import AccessTokenMinter, IdentityHeaders, Keyring, SizeBounds
+from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring, SizeBounds
 from gateway.verifier import VerifiedTokens
 from gateway.web import (
     PUBLIC_PATHS,
@@ -79,6 +79,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
         ttl_seconds=settings.access_token_ttl_seconds,
         personal_claims=settings.access_token_claims,
     )
+    users = Users(store, clock, check_size=SizeBounds(settings).check)
     guessing = GuessingThrottle(store, keychain, clock, is_on=settings.account_throttle == "on")
     audit = AuditTrail(store, keychain, clock)
     revocations = Revocations(store, clock, max_lag_seconds=settings.revocation_max_lag_seconds)
@@ -90,7 +91,8 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
             store=store,
             server_look=ServerLook(store),
             keyring=keyring,
-            users=Users(store, clock, check_size=SizeBounds(settings).check),
+            users=users,
+            invitations=Invitations(store, users),
             passwords=passwords,
             families=RefreshFamilies(
                 store,
@@ -118,6 +120,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
             ),
             guessing=guessing,
             access_tokens=access_tokens,
+            application_tokens=ApplicationTokens(access_tokens, (settings.audience, *settings.audiences)),
             verified_tokens=VerifiedTokens(
                 issuer=settings.issuer, audience=settings.audience, max_tokens=MAX_REMEMBERED_TOKENS
             ),

@@ -104,17 +104,21 @@ class BrowserSessionEnded(AccessTokenInvalid):
 
 class AuthenticationTooWeak(GatewayError):
     """
-    The access token is good, but the login behind it is not good enough for what is asked: a new login helps.
+    Who asks is known, but the login behind it is not good enough for what is asked: a new login helps.
 
     Args:
-        max_age_seconds: How long ago the login may be at most (RFC 9470 section 3).
+        max_age_seconds: How long ago the login may be at most (RFC 9470 section 3); None where that is not the matter.
+        amr: What of `amr=` is not met: of each group one method (RFC 8176).
     """
 
     status, slug, title = 401, "authentication-too-weak", "A new login is needed"
 
-    def __init__(self, max_age_seconds: int) -> None:
-        super().__init__(f"The login must not be older than {max_age_seconds} s")
+    def __init__(self, max_age_seconds: int | None, amr: tuple[tuple[str, ...], ...] = ()) -> None:
+        asked = [] if max_age_seconds is None else [f"it must not be older than {max_age_seconds} s"]
+        asked += [f"made with {' or '.join(methods)}" for methods in amr]
+        super().__init__(f"A new login is needed: {', '.join(asked)}")
         self.max_age_seconds = max_age_seconds
+        self.amr = amr
 
 
 class RefreshTokenMissing(GatewayError):
@@ -178,6 +182,12 @@ class NotFound(GatewayError):
     """There is nothing under this path, or no such session."""
 
     status, slug, title = 404, "not-found", "There is nothing here"
+
+
+class InvitationSpent(GatewayError):
+    """The code of an invitation or a reset is unknown, used or over, or its user is not the same any more."""
+
+    status, slug, title = 404, "invitation-spent", "The link is not good any more"
 
 
 class MethodNotAllowed(GatewayError):

@@ -8,14 +8,14 @@ from typing import Protocol, TypedDict
 from starlette.requests import Request
 from starlette.types import Scope
 
-from gateway.accounts import Passwords, Users
+from gateway.accounts import Invitations, Passwords, User, Users
 from gateway.clock import Clock
 from gateway.limits import GuessingThrottle, RateLimiter
 from gateway.sessions import Presences, RefreshFamilies, Revocations
 from gateway.settings import Network, Settings
 from gateway.store import ServerLook, Store
 from gateway.telemetry import AuditTrail, OnceAMinute
-from gateway.tokens import AccessTokenMinter, IdentityHeaders, Keyring
+from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring
 from gateway.verifier import VerifiedTokens
 
 
@@ -30,6 +30,7 @@ class Gateway:
     server_look: ServerLook
     keyring: Keyring
     users: Users
+    invitations: Invitations
     passwords: Passwords
     families: RefreshFamilies
     revocations: Revocations
@@ -37,6 +38,7 @@ class Gateway:
     rate_limiter: RateLimiter
     guessing: GuessingThrottle
     access_tokens: AccessTokenMinter
+    application_tokens: ApplicationTokens
     verified_tokens: VerifiedTokens
     identity_headers: IdentityHeaders
     audit: AuditTrail
@@ -76,6 +78,24 @@ class Gateway:
         """
         await self.revocations.announce(revocations)
         return await self.families.revoke(user_id, revocations)
+
+    async def accept_invitation(self, code: str, password_hash: str) -> User:
+        """
+        Set the password that an invitation or a reset is for, end all sessions of the user, and unlock the account.
+
+        Returns:
+            The user with the new password, for whom a session can be opened.
+
+        Raises:
+            InvitationSpent: The code is not good any more; nothing was changed.
+            StoreUnavailable: Not all of it is known to be done. The password may be set, and the code void then.
+
+        The audit line (`password_changed`) is the caller's, who knows the request.
+        """
+        user, revocations = await self.invitations.accept(code, password_hash)
+        await self.finish_ending(user.user_id, revocations)
+        await self.guessing.unlock(user.email)
+        return user
 
 
 QuickAnswer = Callable[[Scope], tuple[int, bytes] | None]

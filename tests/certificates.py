@@ -61,7 +61,8 @@ def make_certificates(directory: Path) -> Certificates:
     authority = certificate(
         "Test CA", "Test CA", ca_key.public_key(), [x509.BasicConstraints(True, 0), x509.KeyUsage(**usage)]
     )
-    names: list[x509.GeneralName] = [x509.DNSName(SITE), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    hosts = [x509.DNSName(SITE), x509.DNSName("*.example.com")]
+    names: list[x509.GeneralName] = [*hosts, x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     chain = certificate(SITE, "Test CA", key.public_key(), [x509.SubjectAlternativeName(names)])
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     files = {"authority": authority, "chain": chain, "key": pem, "chain_and_key": chain + pem}

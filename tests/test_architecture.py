@@ -60,6 +60,7 @@ PROBLEMS = {
     ("headers-too-large", 431),
     ("headers-too-large", 403),
     ("not-found", 404),
+    ("invitation-spent", 404),
     ("method-not-allowed", 405),
     ("payload-too-large", 413),
     ("unsupported-media-type", 415),

@@ -69,10 +69,11 @@ def store_hash(gateway: GatewayProcess, user: TestUser, make: Passwords) -> None
 
 @pytest.mark.timeout(900)
 def test_an_unknown_user_takes_as_long_as_a_wrong_password(make_gateway: Callable[..., GatewayProcess]) -> None:
-    """T26, T25: unknown, wrong, disabled, too long, an older cost, a previous pepper: one answer, one duration."""
+    """T26, T25: unknown, wrong, disabled, invited, too long, older cost or pepper: one answer, one duration."""
     gateway = make_gateway(bcrypt_cost=COST, previous_secrets=PREVIOUS_SECRET)
-    wrong, disabled, older, earlier = (gateway.add_user() for _ in range(4))
+    wrong, disabled, older, earlier, invited = (gateway.add_user() for _ in range(5))
     in_gateway(gateway.env, lambda opened: opened.users.set_active(disabled.user_id, False))
+    in_gateway(gateway.env, lambda opened: opened.users.renew_hash(invited.user_id, "", 1))
     store_hash(gateway, older, Passwords(KeyChain.of(SECRET), COST - 2, 1, time.monotonic))
     store_hash(gateway, earlier, Passwords(KeyChain.of(PREVIOUS_SECRET), COST, 1, time.monotonic))
 
@@ -80,6 +81,7 @@ def test_an_unknown_user_takes_as_long_as_a_wrong_password(make_gateway: Callabl
         "unknown": lambda: (f"user-{secrets.token_hex(6)}@example.com", PASSWORD),
         "wrong": lambda: (wrong.email, "not " + PASSWORD[4:]),
         "disabled": lambda: (disabled.email, PASSWORD),
+        "invited": lambda: (invited.email, PASSWORD),
         "too long": lambda: (wrong.email, PASSWORD.ljust(1025, "!")),
         "older cost": lambda: (older.email, "not " + PASSWORD[4:]),
         "previous secret": lambda: (earlier.email, "not " + PASSWORD[4:]),

@@ -1,6 +1,7 @@
-"""Accounts: users by e-mail address, their passwords, and hashes that came from elsewhere."""
+"""Accounts: users by e-mail address, their passwords, links that set one, and hashes that came from elsewhere."""
 
 from gateway.accounts.foreign_hashes import KeycloakCredential, read_foreign_hash, spelling_of_keycloak
+from gateway.accounts.invitations import Invitations
 from gateway.accounts.password_rules import check_new_password, length_of
 from gateway.accounts.passwords import Passwords, generate_password
 from gateway.accounts.users import (
@@ -33,6 +34,7 @@ __all__ = [
     "generate_password",
     "check_new_password",
     "length_of",
+    "Invitations",
     "KeycloakCredential",
     "read_foreign_hash",
     "spelling_of_keycloak",

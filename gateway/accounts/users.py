@@ -47,7 +47,8 @@ class User:
     A user as stored. `created_at` is in whole seconds since the epoch.
 
     `password_version` steps with every new password (not when a hash is merely renewed), so that a login knows
-    whether the password it has just compared is still the user's.
+    whether the password it has just compared is still the user's. `password_hash` is empty of who was invited and has
+    set no password yet.
     """
 
     user_id: str
@@ -58,6 +59,11 @@ class User:
     created_at: int
     password_hash: str
     password_version: int
+
+    @property
+    def has_password(self) -> bool:
+        """Whether there is a password to log in with."""
+        return bool(self.password_hash)
 
     def __repr__(self) -> str:
         """Show the id alone: a hash does not belong in a log."""
@@ -176,6 +182,7 @@ class Users:
         never will be: so of several who add one address at once exactly one succeeds.
 
         Args:
+            password_hash: Empty for a user who cannot log in until a password is set.
             durable: Wait for the confirmation of `Store.run`; it confirms what was added before without it, too.
 
         Raises:

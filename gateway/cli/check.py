@@ -94,16 +94,20 @@ def _failing(problem: bytes) -> str:
 
 
 class _Passwords(msgspec.Struct):
-    """What the passwords were hashed with: how many users by pepper id, and how many hashes of other programs."""
+    """What the passwords were hashed with: users by pepper id, hashes of other programs, and users without one yet."""
 
     current: str
     peppers: dict[str, int]
     foreign: int
+    missing: int
 
     def in_words(self) -> str:
         under = [f"{count} under pepper {key_id}" for key_id, count in self.peppers.items() if key_id != self.current]
-        others = [*under, *([f"{self.foreign} from another program"] if self.foreign else [])]
-        return f"{sum(self.peppers.values()) + self.foreign}" + (f", of them {', '.join(others)}" if others else "")
+        foreign = [f"{self.foreign} from another program"] if self.foreign else []
+        missing = [f"{self.missing} invited, without a password yet"] if self.missing else []
+        others = [*under, *foreign, *missing]
+        total = sum(self.peppers.values()) + self.foreign + self.missing
+        return f"{total}" + (f", of them {', '.join(others)}" if others else "")
 
 
 async def _inspect(is_private: bool, gateway: Gateway, warnings: list[str]) -> tuple[str, bool, _Passwords, list[str]]:
@@ -119,16 +123,18 @@ async def _inspect(is_private: bool, gateway: Gateway, warnings: list[str]) -> t
 
 async def _count_passwords(gateway: Gateway) -> _Passwords:
     peppers: Counter[str] = Counter()
-    foreign = 0
+    foreign = missing = 0
     progress = Progress("looked at {} users")
     async for user in gateway.users.all():
         progress.step()
         scheme, _, rest = user.password_hash.partition("$")
-        if scheme == "p1":
+        if not user.has_password:
+            missing += 1
+        elif scheme == "p1":
             peppers[rest.partition("$")[0]] += 1
         else:
             foreign += 1
-    return _Passwords(_keychain(gateway.settings).current.key_id, dict(peppers), foreign)
+    return _Passwords(_keychain(gateway.settings).current.key_id, dict(peppers), foreign, missing)
 
 
 async def _too_large(gateway: Gateway) -> list[str]:

@@ -99,6 +99,8 @@ def _facts(
     if private:
         facts["Data"] = f"{settings.data_dir} (append-only file, on disk before an answer is given)"
     facts |= {"Issuer": settings.issuer, "JWKS": jwks_uri(settings)}
+    if settings.portal == "on":
+        facts["Pages"] = f"{settings.issuer_origin}/ (open it in a browser)"
     if not has_users:
         facts["Users"] = "none yet: gateway users add EMAIL --generate"
     if private:

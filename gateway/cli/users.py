@@ -22,6 +22,7 @@ from gateway.accounts import (
 from gateway.cli import Group
 from gateway.cli.connection import run_with_gateway
 from gateway.cli.import_users import import_users
+from gateway.cli.invitations import invite, reset
 from gateway.cli.output import Progress, json_option, print_json, print_table
 from gateway.clock import rfc3339
 from gateway.errors import CommandError, PasswordRejected
@@ -40,7 +41,8 @@ def users() -> None:
     """Add, show, change and remove users."""
 
 
-users.add_command(import_users)
+for command in (import_users, invite, reset):
+    users.add_command(command)
 
 password_options = [
     click.option("--password-stdin", is_flag=True, help="Read the password from standard input."),
@@ -104,7 +106,7 @@ def list_users(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         print_json({"users": [_document(user) for user in found]})
     else:
-        rows = [(u.email, u.user_id, u.name, ",".join(u.roles), "yes" if u.is_active else "no") for u in found]
+        rows = [(user.email, user.user_id, user.name, ",".join(user.roles), _state(user)) for user in found]
         print_table(("EMAIL", "ID", "NAME", "ROLES", "ACTIVE"), rows)
 
 
@@ -276,8 +278,13 @@ def _document(user: User) -> dict[str, object]:
         "full_name": user.name,
         "roles": user.roles,
         "is_active": user.is_active,
+        "has_password": user.has_password,
         "created_at": rfc3339(user.created_at),
     }
+
+
+def _state(user: User) -> str:
+    return "no" if not user.is_active else "yes" if user.has_password else "invited"
 
 
 def _plain(value: object) -> str:

@@ -132,6 +132,11 @@ class Presences:
         self._refuse_ended(cookie)
         return seen.presence
 
+    def seconds_left(self, sid: str) -> int:
+        """Give how long a session that was seen can still live unused, in whole seconds; 0 where none was seen."""
+        seen = self._seen.get(sid)
+        return max(0, int(seen.ends_at - self._monotonic())) if seen is not None else 0
+
     def _refuse_ended(self, cookie: SessionCookie) -> None:
         revocations = self._revocations
         if not revocations.may_be_asked:

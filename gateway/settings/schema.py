@@ -167,7 +167,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     templates_dir: Annotated[
         str | None,
-        _about("Directory of templates of your own, used instead of ours of the same name.", form=PATH, if_none="none"),
+        _about(
+            "Directory of templates of your own, used instead of ours of the same name.",
+            form=PATH,
+            if_none="none",
+            example="/etc/token-gateway/templates",
+        ),
     ] = None
     login_url: Annotated[
         str | None,

@@ -1,6 +1,7 @@
 """Tokens: the signing keys, the access tokens that they sign, and the headers that tell what a token says."""
 
 from gateway.tokens.access_tokens import AccessTokenMinter
+from gateway.tokens.application_tokens import ApplicationTokens
 from gateway.tokens.identity_headers import IdentityHeaders, RawHeaders
 from gateway.tokens.keyring import Keyring
 from gateway.tokens.signing_keys import Keys, SigningKey, load_private_key
@@ -12,6 +13,7 @@ __all__ = [
     "SigningKey",
     "load_private_key",
     "AccessTokenMinter",
+    "ApplicationTokens",
     "IdentityHeaders",
     "RawHeaders",
     "SizeBounds",

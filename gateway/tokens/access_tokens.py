@@ -90,6 +90,9 @@ class AccessTokenMinter:
         name: str,
         now: int,
         session_seconds_left: int,
+        amr: tuple[str, ...] = ("pwd",),
+        audience: str | None = None,
+        ttl_seconds: int | None = None,
     ) -> str:
         """
         Give a signed token for one session (RFC 9068 section 2.2).
@@ -100,6 +103,9 @@ class AccessTokenMinter:
             now: Value of `iat`, in seconds since the epoch.
             session_seconds_left: For how long the session can still live unused, by the clock of Redis: a span, since
                 that clock and the one of *now* may differ.
+            amr: How the login was made (RFC 8176).
+            audience: Value of `aud`, if not that of logins.
+            ttl_seconds: From `iat` to `exp` likewise.
 
         A user of an earlier version, or of other settings, may have more than fits into a token that verifiers take:
         the name is left out then, and if that is not enough the address. `gateway check` names such users.
@@ -110,14 +116,14 @@ class AccessTokenMinter:
         claims: dict[str, object] = {
             "iss": self._issuer,
             "sub": subject,
-            "aud": self._audience,
+            "aud": self._audience if audience is None else audience,
             "client_id": self._client_id,
             "iat": now,
-            "exp": now + self.lifetime_seconds(session_seconds_left),
+            "exp": now + min(self._ttl_seconds if ttl_seconds is None else ttl_seconds, session_seconds_left),
             "jti": self._new_id(),
             "sid": family_id,
             "auth_time": auth_time,
-            "amr": ["pwd"],
+            "amr": amr,
             "roles": roles,
         }
         key = self._keyring.signing_key

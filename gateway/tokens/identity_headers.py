@@ -14,6 +14,12 @@ NAMES = {
     ),
     "x-forwarded": tuple(f"X-Forwarded-{n}" for n in ("User", "Groups", "Preferred-Username", "Email", "Subject")),
 }
+ACCESS_TOKEN_NAMES = {
+    "remote": "Remote-Access-Token",
+    "x-auth-request": "X-Auth-Request-Access-Token",
+    "x-forwarded": "X-Forwarded-Access-Token",
+}
+"""What `token=` adds."""
 VISIBLE_ASCII_BUT_PERCENT = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 MAX_REMEMBERED = 16_384
 MAX_IDENTITY_HEADERS_BYTES = 3500
@@ -50,9 +56,10 @@ class IdentityHeaders:
 
     def __init__(self, family: str) -> None:
         self._names = [name.encode() for name in NAMES[family]]
+        self._access_token_name = ACCESS_TOKEN_NAMES[family].lower().encode()
         self._made: dict[str, tuple[Identity, RawHeaders, bytes]] = {}
 
-    def of(self, key: str, who: Identity) -> RawHeaders:
+    def of(self, key: str, who: Identity, access_token: str | None = None) -> RawHeaders:
         """
         Give every identity header, empty when there is nothing to say, so that none of the client's gets through.
 
@@ -60,12 +67,17 @@ class IdentityHeaders:
 
         Args:
             key: What *who* is remembered by: the `jti` of a token, the `sid` of a session.
+            access_token: One for the application, which has a header of its own.
         """
-        return self._make(key, who)[1]
+        headers = self._make(key, who)[1]
+        return headers if access_token is None else [*headers, (self._access_token_name, access_token.encode())]
 
-    def lines_of(self, key: str, who: Identity) -> bytes:
+    def lines_of(self, key: str, who: Identity, access_token: str | None = None) -> bytes:
         """Give the same headers as they stand in the answer, with the empty line that ends them."""
-        return self._make(key, who)[2]
+        lines = self._make(key, who)[2]
+        if access_token is None:
+            return lines
+        return b"%s: %s\r\n%s" % (self._access_token_name, access_token.encode(), lines)
 
     def _make(self, key: str, who: Identity) -> tuple[Identity, RawHeaders, bytes]:
         made = self._made.get(key)

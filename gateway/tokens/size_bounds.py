@@ -75,7 +75,7 @@ class SizeBounds:
         claims: dict[str, object] = {
             "iss": self._settings.issuer,
             "sub": _USER_ID,
-            "aud": self._settings.audience,
+            "aud": max((self._settings.audience, *self._settings.audiences), key=len),
             "client_id": self._settings.client_id,
             "iat": _SECONDS,
             "exp": _SECONDS,

@@ -36,7 +36,7 @@ from gateway.web.pages import (
     show_welcome,
 )
 from gateway.web.public import JWKS_PATH, METADATA_PATHS, jwks, jwks_quickly, livez, metadata, readyz
-from gateway.web.subrequest import Authz
+from gateway.web.subrequest import Authz, Endpoint
 
 
 class AnyText(Convertor[str]):
@@ -55,11 +55,11 @@ class AnyText(Convertor[str]):
 
 register_url_convertor("any", AnyText())
 
-SUBREQUEST = Authz(reads_query=True)
+NGINX, FORWARD, ENVOY = Authz(Endpoint.NGINX), Authz(Endpoint.FORWARD), Authz(Endpoint.ENVOY)
 
 QUICK_ANSWERS: dict[bytes, QuickAnswer] = {
-    b"GET /api/authz/auth-request": SUBREQUEST.quickly,
-    b"GET /api/authz/forward-auth": SUBREQUEST.quickly,
+    b"GET /api/authz/auth-request": NGINX.quickly,
+    b"GET /api/authz/forward-auth": FORWARD.quickly,
     b"GET " + JWKS_PATH.encode(): jwks_quickly,
     b"POST /auth/login": login_quickly,
 }
@@ -95,10 +95,10 @@ _OTHERS: list[BaseRoute] = [
     Route("/auth/change-password", change_own_password, methods=["POST"], middleware=CAPPED),
     Route("/auth/sessions", list_sessions, methods=["GET"], middleware=CAPPED),
     Route("/auth/sessions/{id}", end_session, methods=["DELETE"], middleware=CAPPED),
-    Route("/api/authz/auth-request", SUBREQUEST, methods=["GET"]),
-    Route("/api/authz/forward-auth", SUBREQUEST, methods=["GET"]),
-    Route("/api/authz/ext-authz", Authz(reads_query=False)),
-    Route("/api/authz/ext-authz/{path:any}", Authz(reads_query=False)),
+    Route("/api/authz/auth-request", NGINX, methods=["GET"]),
+    Route("/api/authz/forward-auth", FORWARD, methods=["GET"]),
+    Route("/api/authz/ext-authz", ENVOY),
+    Route("/api/authz/ext-authz/{path:any}", ENVOY),
     Route(JWKS_PATH, jwks, methods=["GET"], middleware=CAPPED),
     *(Route(path, metadata, methods=["GET"], middleware=CAPPED) for path in METADATA_PATHS),
     Route("/livez", livez, methods=["GET"], middleware=CAPPED),

@@ -1,5 +1,6 @@
 """Fixtures of the tests in a real browser: Debian's Chromium, which its driver starts once for each test process."""
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 
@@ -22,21 +23,30 @@ ARGUMENTS = (
 )
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[webdriver.Chrome]:
-    """Give the browser; skips where it is not there."""
+@contextlib.contextmanager
+def open_chromium(*more: str) -> Iterator[webdriver.Chrome]:
+    """Give a browser of its own, with *more* arguments; skips where there is none."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
     if program is None or driver is None:
         pytest.skip("chromium or chromedriver is missing: apt install chromium chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = program
-    for argument in ARGUMENTS:
+    for argument in (*ARGUMENTS, *more):
         options.add_argument(argument)
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     browser.set_page_load_timeout(20)
-    yield browser
-    browser.quit()
+    try:
+        yield browser
+    finally:
+        browser.quit()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[webdriver.Chrome]:
+    """Give the browser that most tests share."""
+    with open_chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ EMAIL = "ann@example.com"
 # Every command that asks Redis, with arguments that are right.
 COMMANDS_ON_REDIS = [
     ("users", "add", EMAIL, "--generate"),
+    ("users", "invite", EMAIL),
+    ("users", "reset", EMAIL),
     ("users", "list"),
     ("users", "show", EMAIL),
     ("users", "disable", EMAIL),

@@ -108,7 +108,7 @@ def test_passwords_that_still_need_a_previous_secret_are_counted(gateway_env: di
     in_keychain = KeyChain.of(NEW_SECRET, (OLD_SECRET,))
     counted = here("check", "--json", env=env).document["passwords"]
     new_id, old_id = (keys.key_id for keys in in_keychain)
-    assert counted == {"current": new_id, "peppers": {old_id: 2, new_id: 1}, "foreign": 0}
+    assert counted == {"current": new_id, "peppers": {old_id: 2, new_id: 1}, "foreign": 0, "missing": 0}
     assert f"3, of them 2 under pepper {old_id}" in here("check", env=env).out
 
 
@@ -129,6 +129,15 @@ def test_hashes_of_other_programs_are_counted(gateway_env: dict[str, str], tmp_p
     assert here("check", "--json", env=gateway_env).document["passwords"]["foreign"] == 1
     assert [text for text in warnings_of(gateway_env) if text.startswith("1 users have the hash of another program")]
     assert "1 from another program" in here("check", env=gateway_env).out
+
+
+def test_invited_users_without_a_password_are_counted_and_no_reason_to_warn(gateway_env: dict[str, str]) -> None:
+    before = warnings_of(gateway_env)
+    assert here("users", "invite", "new@example.com", env=gateway_env).status == 0
+    passwords = here("check", "--json", env=gateway_env).document["passwords"]
+    assert (passwords["peppers"], passwords["foreign"], passwords["missing"]) == ({}, 0, 1)
+    assert warnings_of(gateway_env) == before
+    assert "1, of them 1 invited, without a password yet" in here("check", env=gateway_env).out
 
 
 def test_a_redis_that_is_away_is_told_with_exit_status_3_also_for_json() -> None:

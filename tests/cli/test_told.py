@@ -47,6 +47,7 @@ def test_every_change_by_a_command_is_told_in_the_form_of_the_log_and_kept(gatew
     env = gateway.env
     steps = [
         (("users", "add", EMAIL, "--generate"), "user_added", None),
+        (("users", "reset", EMAIL), "user_invited", "reset"),
         (("users", "roles", EMAIL, "staff"), "user_changed", "roles"),
         (("users", "disable", EMAIL), "user_changed", "disabled"),
         (("users", "enable", EMAIL), "user_changed", "enabled"),

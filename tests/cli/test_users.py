@@ -107,6 +107,7 @@ def test_add_prints_the_id_of_a_user_who_is_then_there(gateway_env: dict[str, st
         "full_name": "Ann Example",
         "roles": ["staff", "admin"],
         "is_active": True,
+        "has_password": True,
     }
     assert here("users", "list", "--json", env=gateway_env).document["users"][0]["id"] == user_id
     for listing in (["users", "list"], ["users", "show", EMAIL]):

@@ -89,10 +89,10 @@ class Connection:
             pass
 
 
-def request(method: str, path: str, *, access_token: str = "", **members: str) -> bytes:
+def request(method: str, path: str, *headers: str, access_token: str = "", **members: str) -> bytes:
     """Give the bytes of a request with a JSON body, if there are members, and a Bearer token, if there is one."""
     body = json.dumps(members).encode() if members else b""
-    lines = [f"{method} {path} HTTP/1.1", "Host: gateway.test"]
+    lines = [f"{method} {path} HTTP/1.1", "Host: gateway.test", *headers]
     if body:
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
     if access_token:

@@ -17,6 +17,8 @@ KINDS = {
     "logout": "logout",
     "authz": "authz",
     "ended authz": "authz",
+    "browser": "browser",
+    "ended browser": "browser",
 }
 
 
@@ -67,7 +69,7 @@ class Verdict:
     What a fault did to those who use the gateways.
 
     Attributes:
-        requests: How many of each kind: refresh, login, logout, authz.
+        requests: How many of each kind: refresh, login, logout, authz, browser.
         failures: How many of them got no answer, or 503.
         outages: For each strike, for how many seconds logins and refreshes failed after it (or after its mend).
         idle_p99, struck_p99, settling_p99: Of subrequests, in seconds (`prober.py`): before the first strike, while the
@@ -108,6 +110,7 @@ class Checker:
         self._successors: dict[tuple[str, str], str] = {}
         self._ending: dict[str, float] = {}
         self._ended: dict[str, tuple[float, int]] = {}
+        self._seen: dict[tuple[str, int], float] = {}
 
     def judge(self, entries: list[Entry], strikes: list[Strike], allowance: Allowance, *, users: set[str]) -> Verdict:
         """
@@ -150,6 +153,10 @@ class Checker:
         if entry.status == 503:
             if not entry.retry_after.isdigit() or int(entry.retry_after) < 1:
                 yield "503 without Retry-After"
+            if entry.what == "browser" and self._was_seen(entry):
+                yield "a browser session that was seen was told to come again"
+        elif KINDS[entry.what] == "browser":
+            yield from self._of_browser(entry)
         elif entry.what == "login":
             yield from self._of_login(entry)
         elif entry.what == "logout":
@@ -197,6 +204,28 @@ class Checker:
             yield "an ended session's access token works again"
         elif entry.status not in (200, 401):
             yield "neither allowed nor denied"
+
+    def _of_browser(self, entry: Entry) -> Iterable[str]:
+        if entry.what == "browser":
+            if entry.status != 200:
+                yield "a browser was sent to the login"
+            elif entry.whose != self.owners[entry.session].partition(" ")[0]:
+                yield "allowed as somebody else"
+            else:
+                self._seen.setdefault((entry.session, entry.port), entry.ended)
+            return
+        ended_at, port = self._ended.get(entry.session, (float("inf"), 0))
+        if entry.status == 200 and (port == entry.port or entry.begun > self._known_everywhere_at(ended_at)):
+            yield "an ended browser session works again"
+        elif entry.status not in (200, 302):
+            yield "neither allowed nor led to the login"
+
+    def _was_seen(self, entry: Entry) -> bool:
+        """Tell whether this gateway has seen the session alive, and has not been away since."""
+        seen = self._seen.get((entry.session, entry.port), float("inf"))
+        return seen < entry.begun and not any(
+            port == entry.port and until > seen and since < entry.ended for port, since, until in self.downs
+        )
 
     def _was_down(self, entry: Entry) -> bool:
         return any(

@@ -103,7 +103,7 @@ def make_fault(size: Size, table: Table, pytestconfig: pytest.Config) -> MakeFau
         row = Row(name, title, injected, verdict, fault.notes, allowance, time.monotonic() - begun)
         table.rows.append(row)
         tell(row.line())
-        for what in ("refresh", "login", "authz", "logout"):
+        for what in ("refresh", "login", "authz", "browser", "logout"):
             assert verdict.requests[what] > 0, f"no {what}"
         assert injected > 0
         assert not verdict.violations, "\n".join([row.line(), *verdict.violations[:20]])

@@ -4,14 +4,17 @@ from pathlib import Path
 
 import msgspec
 
+BROWSED_HOST = "app.example.com"
+
 
 class Entry(msgspec.Struct, array_like=True, frozen=True):
     """
     One request and what came of it. Times are those of the machine's monotonic clock, in seconds.
 
     Attributes:
-        what: `refresh`, `lost refresh` (the client hung up), `login`, `logout`, `authz`; `ended refresh` and `ended
-            authz` for a session that was ended before; `reuse` for a token whose successor's successor was used.
+        what: `refresh`, `lost refresh` (the client hung up), `login`, `logout`, `authz`, and `browser`, a navigation
+            with the cookie of the session; `ended refresh`, `ended authz` and `ended browser` for a session that was
+            ended before; `reuse` for a token whose successor's successor was used.
         session: The `sid` that it was about; for a login the e-mail address.
         port: Of the gateway that was asked.
         status: Of the answer, 0 for none.
@@ -48,7 +51,10 @@ class Entry(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Known(msgspec.Struct):
-    """A session that a client knows: whose it is, and its newest tokens; `minted_at` is the port of the gateway."""
+    """
+    A session that a client knows: whose it is, its newest tokens, and its cookie, which stays the same; `minted_at` is
+    the port of the gateway.
+    """
 
     user_id: str
     email: str
@@ -56,6 +62,7 @@ class Known(msgspec.Struct):
     refresh_token: str
     access_token: str = ""
     minted_at: int = 0
+    cookie: str = ""
 
 
 class Plan(msgspec.Struct):

@@ -13,12 +13,16 @@ import msgspec
 
 from tests.families.journal import refresh_request, request
 from tests.faults.asking import Asker
-from tests.faults.entries import Known, Order, Plan
+from tests.faults.entries import BROWSED_HOST, Known, Order, Plan
 
 AGAIN_SECONDS = (0.3, 0.7)
 KNOWN_EVERYWHERE_SECONDS = 1.0
 AUTHZ_LINES = 4
 PAUSED_WITHIN_SECONDS = 20.0
+NAVIGATION = (
+    *("Accept: text/html", "Sec-Fetch-Mode: navigate", "X-Forwarded-Method: GET", "X-Forwarded-Proto: http"),
+    *(f"X-Forwarded-Host: {BROWSED_HOST}", "X-Forwarded-Uri: /page"),
+)
 
 
 class Clients:
@@ -68,6 +72,11 @@ class Clients:
         octets = request("GET", "/api/authz/auth-request", access_token=client.access_token)
         await self.ask(what, client.session_id, port, octets, str(client.minted_at))
 
+    async def browse(self, client: Known, port: int, what: str = "browser") -> None:
+        """Ask for one navigation of its browser."""
+        octets = request("GET", "/api/authz/forward-auth", *NAVIGATION, f"Cookie: gateway_session={client.cookie}")
+        await self.ask(what, client.session_id, port, octets)
+
     async def use(self, client: Known) -> None:
         """Be a user: refresh every now and then, and again soon when nobody served it."""
         mean = self.plan.seconds_between_refreshes
@@ -84,7 +93,8 @@ class Clients:
             begun = time.monotonic()
             await self.runs.wait()
             if port not in self.order.avoided:
-                await self.authz(random.choice(self.plan.users), port)
+                asking = random.choice((self.authz, self.browse))
+                await asking(random.choice(self.plan.users), port)
             await asyncio.sleep(max(0.001, begun + pause - time.monotonic()))
 
     async def log_in(self, pause: float) -> None:
@@ -136,11 +146,13 @@ class Clients:
             await asyncio.sleep(0.01)
 
     async def check(self, client: Known, ports: list[int]) -> None:
-        """Ask for a session that has ended, in both ways, at each of these gateways."""
+        """Ask for a session that has ended, in all three ways, at each of these gateways."""
         octets = refresh_request(client.refresh_token)
         for port in ports:
             if port not in self.order.avoided:
                 await self.authz(client, port, "ended authz")
+            if port not in self.order.avoided:
+                await self.browse(client, port, "ended browser")
             if port not in self.order.avoided:
                 await self.ask("ended refresh", client.session_id, port, octets, client.refresh_token)
 

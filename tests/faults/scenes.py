@@ -16,7 +16,7 @@ from gateway.sessions.families import new_family_id
 from gateway.state import Gateway
 from tests.conftest import quick_environment
 from tests.faults.checker import Checker, Strike
-from tests.faults.entries import Entry, Known, Order, Plan, Reader
+from tests.faults.entries import BROWSED_HOST, Entry, Known, Order, Plan, Reader
 from tests.faults.resources import Resources
 from tests.harness import PASSWORD, GatewayProcess, TestUser, in_gateway
 
@@ -64,7 +64,8 @@ class Scene:
         self.size = size
         directory.mkdir(parents=True, exist_ok=True)
         prefix = f"t{secrets.token_hex(4)}:"
-        self.settings = {"redis_key_prefix": prefix, "max_sessions_per_user": 1000} | settings
+        browsers = {"trusted_proxies": "127.0.0.1", "return_hosts": BROWSED_HOST, "session_check_seconds": 1}
+        self.settings = {"redis_key_prefix": prefix, "max_sessions_per_user": 1000} | browsers | settings
         self.redis_url = redis_url
         self.gateways: list[GatewayProcess] = []
         for number in range(2):
@@ -152,7 +153,8 @@ class Scene:
                 user = await parts.users.add(email, f"User {start}", ("staff",), "no password")
                 for _ in range(min(per_user, count - start)):
                     family = await parts.families.open(user.user_id, 1, new_family_id(), "192.0.2.1", "Test")
-                    opened.append(Known(user.user_id, email, family.family_id, family.refresh_token))
+                    cookie = parts.presences.cookie_of(user.user_id, family)
+                    opened.append(Known(user.user_id, email, family.family_id, family.refresh_token, cookie=cookie))
             return opened
 
         sessions = in_gateway(self.gateways[0].env, work)

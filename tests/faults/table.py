@@ -21,8 +21,8 @@ NAMES = (
 )
 LEFT_OUT_IF_IT_MUST_BE = {"F18"}
 HEAD = """\
-| | fault | injected | requests: refresh, login, authz | 503 or none | outage: median, longest, allowed | authz p99: \
-before → in the fault, then | ratios | violations |
+| | fault | injected | requests: refresh, login, authz, browser | 503 or none | outage: median, longest, allowed \
+| authz p99: before → in the fault, then | ratios | violations |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
@@ -67,7 +67,9 @@ class Row:
     def line(self) -> str:
         """Tell it all in one line."""
         verdict = self.verdict
-        requests = ", ".join(f"{verdict.requests[kind]} {kind}" for kind in ("refresh", "login", "logout", "authz"))
+        requests = ", ".join(
+            f"{verdict.requests[kind]} {kind}" for kind in ("refresh", "login", "logout", "authz", "browser")
+        )
         notes = f", {self.notes_text}" if self.notes else ""
         return (
             f"faults: {self.name} {self.title}: injected {self.injected}, {requests}, 503 or no answer "
@@ -78,7 +80,8 @@ class Row:
     def markdown(self) -> str:
         """Give the row of the page."""
         verdict = self.verdict
-        requests = ", ".join(f"{verdict.requests[kind]:,}" for kind in ("refresh", "login", "authz"))
+        kinds = ("refresh", "login", "authz", "browser")
+        requests = ", ".join(f"{verdict.requests[kind]:,}" for kind in kinds)
         cells = [
             *(self.name, self.title + (f" ({self.notes_text})" if self.notes else ""), f"{self.injected:,}", requests),
             *(f"{verdict.failures:,}", self.outage + (" after its mend" if self.allowance.from_mend else " after it")),
@@ -100,7 +103,8 @@ class Table:
     def text(self) -> str:
         """Give the part of the page that is written anew."""
         rows = sorted(self.rows, key=lambda row: NAMES.index(row.name))
-        total = {kind: sum(row.verdict.requests[kind] for row in rows) for kind in ("refresh", "login", "authz")}
+        kinds = ("refresh", "login", "authz", "browser")
+        total = {kind: sum(row.verdict.requests[kind] for row in rows) for kind in kinds}
         violations = sum(len(row.verdict.violations) for row in rows) + len(self.leaks)
         slow, slow_after = ([row.name for row in rows if row.verdict.ratios[n] > MOST_SLOWED_DOWN] for n in (0, 1))
         kernel = ".".join(platform.release().split(".")[:2])
@@ -111,8 +115,9 @@ class Table:
             f"{os.cpu_count()} cores, {platform.system()} {kernel}, Python {platform.python_version()}, "
             f"{find_server()[1]}. {len(there - {CONTROL})} faults in {minutes} minutes {seconds} seconds, "
             f"{sum(row.injected for row in rows):,} times injected, {total['refresh']:,} refreshes, {total['login']:,} "
-            f"logins, {total['authz']:,} subrequests.{left_out} **Violations: {violations}.** Subrequests more than "
-            f"{MOST_SLOWED_DOWN} times slower than before, while the fault was there: {', '.join(slow) or 'none'}; "
+            f"logins, {total['authz']:,} subrequests with tokens and {total['browser']:,} of browsers.{left_out} "
+            f"**Violations: {violations}.** Subrequests more than {MOST_SLOWED_DOWN} times slower than before, while "
+            f"the fault was there: {', '.join(slow) or 'none'}; "
             f"in the time after it: {', '.join(slow_after) or 'none'}.\n\n"
             + HEAD
             + "".join(row.markdown() for row in rows)

@@ -36,6 +36,9 @@ GOOD: dict[str, list[Entry]] = {
     "the other gateway hears of an end": [LOGOUT, entry("ended authz", 5.9, 200, port=2), LAST],
     "a gateway that is away answers nothing": [entry("authz", WITHIN, 0, port=3), LAST],
     "a client hangs up": [entry("lost refresh", WITHIN, 0), LAST],
+    "a browser is served": [entry("browser", BEFORE, 200, whose="usr_ann"), LAST],
+    "a browser that was not seen is told to come again": [entry("browser", WITHIN, 503, retry_after="1"), LAST],
+    "an ended browser session is led to the login": [LOGOUT, entry("ended browser", 5.1, 302), LAST],
     "a thief is found out": [entry("reuse", BEFORE, 401, told="refresh-token-reused"), LAST],
 }
 BAD: dict[str, list[Entry]] = {
@@ -45,6 +48,14 @@ BAD: dict[str, list[Entry]] = {
     "logged out": [entry("refresh", WITHIN, 401), LAST],
     "neither served nor told to come again": [entry("refresh", WITHIN, 500), LAST],
     "503 without Retry-After": [entry("refresh", WITHIN, 503), LAST],
+    "a browser was sent to the login": [entry("browser", WITHIN, 302), LAST],
+    "a browser session that was seen was told to come again": [
+        entry("browser", BEFORE, 200, whose="usr_ann"),
+        entry("browser", WITHIN, 503, retry_after="1"),
+        LAST,
+    ],
+    "an ended browser session works again": [LOGOUT, entry("ended browser", 6.1, 200, port=2), LAST],
+    "neither allowed nor led to the login": [LOGOUT, entry("ended browser", 6.1, 500), LAST],
     "told late": [replace(AWAY, ended=WITHIN + 2.1), LAST],
     "a second successor": [refreshed(BEFORE, "t1", "t2"), refreshed(WITHIN, "t1", "t3"), LAST],
     "answered with somebody else's": [refreshed(WITHIN, "t1", "t2", whose=BOB), LAST],

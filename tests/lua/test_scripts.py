@@ -13,7 +13,9 @@ from gateway.accounts.users import Users
 from gateway.derived_keys import KeyChain
 from gateway.limits.guessing import GuessingThrottle
 from gateway.limits.rate_limits import RateLimiter
+from gateway.sessions.browser import SessionCookie
 from gateway.sessions.families import RefreshFamilies, new_family_id
+from gateway.sessions.presence import Presences
 from gateway.sessions.revocations import Revocations
 from gateway.settings import Quota
 from gateway.store.store import Script, Store
@@ -192,6 +194,9 @@ async def test_every_script_keeps_to_one_slot_of_a_cluster(cluster_store: Store)
     assert [family.family_id for family in await families.list(user.user_id)] == [opened[1].family_id]
     assert await families.exists(user.user_id, opened[1].family_id)
     revocations = Revocations(cluster_store, lambda: 0)
+    presences = Presences(cluster_store, keychain, revocations, idle_ttl_seconds=60, check_seconds=60)
+    cookie = SessionCookie(user.user_id, opened[1].family_id, opened[1].auth_time)
+    assert (await presences._ask(cookie)).presence.roles == ("staff",)
     assert await families.mark(user.user_id, opened[1].unannounced) == opened[1].unannounced
     await revocations.announce(opened[1].unannounced)
     assert await families.revoke(user.user_id, opened[1].unannounced) == 1

@@ -76,12 +76,11 @@ def log_out(gateway: GatewayProcess, login: Login) -> None:
         assert client.post("/auth/logout", json={"refresh_token": login.refresh_token}).status_code == 204
 
 
-def start_gateway(redis: RedisServer, directory: Path, signer: Signer) -> GatewayProcess:
+def start_gateway(redis: RedisServer, directory: Path, signer: Signer, **settings: str) -> GatewayProcess:
     """Start a gateway with the issuer that the configurations name, behind a proxy on this host."""
     directory.mkdir(parents=True, exist_ok=True)
-    env = quick_environment(
-        redis.url, redis_key_prefix=f"t{secrets.token_hex(4)}:", issuer=ISSUER, trusted_proxies="127.0.0.1"
-    )
+    said = {"issuer": ISSUER, "trusted_proxies": "127.0.0.1"} | settings
+    env = quick_environment(redis.url, redis_key_prefix=f"t{secrets.token_hex(4)}:", **said)
     pem = directory / "key.pem"
     pem.write_bytes(signer.pem)
     done = run_command("keys", "import", str(pem), env=env)
@@ -89,10 +88,15 @@ def start_gateway(redis: RedisServer, directory: Path, signer: Signer) -> Gatewa
     return GatewayProcess(env, directory / "gateway.log").start()
 
 
+def make_signer() -> Signer:
+    """Make a key that gateways sign with."""
+    return Signer(rsa.generate_private_key(public_exponent=65_537, key_size=2048))
+
+
 @pytest.fixture(scope="session")
 def signer() -> Signer:
     """Give a key that gateways sign with."""
-    return Signer(rsa.generate_private_key(public_exponent=65_537, key_size=2048))
+    return make_signer()
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,9 @@ CONFIG = ROOT / "config"
 ISSUER = f"https://{SITE}"
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 START_SECONDS = 15.0
+LOGIN_HOST = "auth.example.com"
+OTHER_SITE = "other.example.com"
+ONE_HOST = re.compile(r"^[^\n]*# one host.*?# end of one host[^\n]*\n", re.MULTILINE | re.DOTALL)
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -85,6 +88,7 @@ class Front:
     app_port: int
     certificates: Certificates
     tls: bool = False
+    sso: bool = False
     port: int = field(default_factory=free_port)
     tls_port: int = field(default_factory=free_port)
     other_port: int = field(default_factory=free_port)
@@ -128,7 +132,8 @@ class Front:
         assert self.process is not None
         assert self.process.poll() is None
         with contextlib.suppress(OSError, http.client.HTTPException):
-            return self.ask("/.well-known/jwks.json").status == 200 or not await_keys
+            host = LOGIN_HOST if self.sso else SITE
+            return self.ask("/.well-known/jwks.json", host=host).status == 200 or not await_keys
         return False
 
     @property
@@ -155,11 +160,17 @@ class Front:
         return {}
 
     def ask(
-        self, target: str | bytes = "/", headers: Headers = (), *, method: str = "GET", body: bytes | None = None
+        self,
+        target: str | bytes = "/",
+        headers: Headers = (),
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
+        host: str = SITE,
     ) -> Answer:
         """Send a request exactly as it is given, with `Host`, `Connection: close` and the length of the body."""
         pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
-        pairs = [("Host", SITE), *pairs, ("Connection", "close")]
+        pairs = [("Host", host), *pairs, ("Connection", "close")]
         if body is not None:
             pairs.append(("Content-Length", str(len(body))))
         raw = target if isinstance(target, bytes) else target.encode("latin-1")
@@ -206,11 +217,14 @@ class Front:
 
     def put_in(self, name: str, substitutions: Mapping[str, str], *, tls: bool) -> Path:
         """
-        Write a file of config/ into the directory, with ports, addresses and paths put in, and with TLS on demand.
+        Write a file of config/ into the directory, with ports, addresses and paths put in, and with TLS and several
+        hosts on demand, as the files say.
 
         Each of the *substitutions* must be there to be made.
         """
         text = (CONFIG / name).read_text()
+        if self.sso:
+            text = ONE_HOST.sub("", text).replace("#sso ", "")
         if tls:
             text = text.replace("#tls ", "")
         for shown, real in substitutions.items():
@@ -228,6 +242,11 @@ class Front:
             "127.0.0.1:8000": f"127.0.0.1:{self.gateway_port}",
             "127.0.0.1:3000": f"127.0.0.1:{self.app_port}",
         }
+
+    @property
+    def other_application(self) -> dict[str, str]:
+        """What is put in for the address of the second application: here the same one is behind both hosts."""
+        return {"127.0.0.1:3001": f"127.0.0.1:{self.app_port}"}
 
     @property
     def certificate_paths(self) -> dict[str, str]:
@@ -275,7 +294,10 @@ def nginx(front: Front, tls: bool) -> list[str]:
     substitutions = front.addresses
     if tls:
         substitutions |= {"listen 443 ": f"listen 127.0.0.1:{front.tls_port} "} | front.certificate_paths
-    site = front.put_in("nginx/token-gateway.conf", substitutions, tls=tls)
+    snippets = {"/etc/nginx/snippets/": f"{front.directory}/"}
+    site = front.put_in("nginx/token-gateway.conf", substitutions | snippets | front.other_application, tls=tls)
+    for name in ("protected.conf", "gateway.conf"):
+        front.put_in(f"nginx/{name}", {}, tls=tls)
     folders = "".join(
         f"{kind}_temp_path {front.directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )

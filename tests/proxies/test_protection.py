@@ -369,18 +369,20 @@ def test_a_user_can_log_in_refresh_and_log_out_through_the_proxy(front: Front, a
 
 OURS = ("jwks.json", "oauth-authorization-server", "openid-configuration")
 THEIRS = (
-    "", "nothing", "security.txt", "acme-challenge/x", "change-password", "assetlinks.json", "jwks.jsonx", "jwks.json/",
+    "", "nothing", "security.txt", "acme-challenge/x", "change-passwords", "assetlinks.json", "jwks.jsonx", "jwks.json/",
     "jwks.json/x", "xjwks.json", "openid-configuration/x", "webfinger?resource=x",
 )  # fmt: skip
 
 
-def test_only_three_well_known_paths_are_the_gateway_s_own(
+def test_only_four_well_known_paths_are_the_gateway_s_own(
     front: Front, login: Login, application: EchoApplication
 ) -> None:
     """All others are the application's, and asked about."""
     for name in OURS:
         assert front.ask(f"/.well-known/{name}").status == 200
     before = application.requests
+    # RFC 8615's change-password leads to the account, where there is a portal.
+    assert front.ask("/.well-known/change-password", login.bearer).status in (303, 404)
     for name in THEIRS:
         assert front.ask(f"/.well-known/{name}").status == 401, name
     assert application.requests == before

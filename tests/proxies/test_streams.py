@@ -200,7 +200,7 @@ def test_a_websocket_and_events_last_through_half_a_minute_of_silence(
 
 
 HOURS = {
-    "nginx/token-gateway.conf": [r"proxy_read_timeout (\d+)h", r"proxy_send_timeout (\d+)h"],
+    "nginx/protected.conf": [r"proxy_read_timeout (\d+)h", r"proxy_send_timeout (\d+)h"],
     "haproxy/haproxy.cfg": [r"timeout server (\d+)h", r"timeout tunnel (\d+)h"],
     "apache/token-gateway.conf": [r"127\.0\.0\.1:3000/ .*timeout=(\d+)00"],
     "traefik/traefik.yml": [r"readTimeout: (\d+)h"],

@@ -69,6 +69,7 @@ def test_nothing_given_gives_the_defaults_of_the_contract() -> None:
         "previous_secrets": [],
         "issuer": "http://127.0.0.1:8000",
         "audience": "http://127.0.0.1:8000",
+        "audiences": [],
         "client_id": "first-party",
         "signing_algorithm": "RS256",
         "rsa_key_bits": 2048,
@@ -79,6 +80,14 @@ def test_nothing_given_gives_the_defaults_of_the_contract() -> None:
         "refresh_absolute_ttl_seconds": 2_592_000,
         "refresh_replay_window_seconds": 60,
         "max_sessions_per_user": 50,
+        "portal": "on",
+        "portal_name": None,
+        "templates_dir": None,
+        "login_url": None,
+        "cookie_domain": None,
+        "return_hosts": [],
+        "browser_session_ttl_seconds": 43_200,
+        "session_check_seconds": 60,
         "bcrypt_cost": 12,
         "insecure_test_settings": False,
         "password_min_length": 15,
@@ -116,8 +125,9 @@ def test_the_file_is_named_by_the_flag_before_the_environment(tmp_path: Path) ->
 def test_every_setting_can_be_set_in_the_file_and_in_the_environment(tmp_path: Path) -> None:
     """What the example file shows loads from both, with the same outcome."""
     shown = re.findall(r"^#(\w+ = .*)$", example_toml(), re.MULTILINE)
-    toml = [line if not line.startswith("secret = ") else f"secret = '{SECRET}'" for line in shown]
-    values = tomllib.loads("\n".join(toml))
+    ours = {"secret": SECRET, "templates_dir": str(tmp_path), "issuer": "https://auth.example.com"}
+    values = tomllib.loads("\n".join(shown)) | ours
+    toml = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
     texts = {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in values.items()}
     from_file = load({}, written(tmp_path, "\n".join(toml)))
     from_environment = load({f"GATEWAY_{name.upper()}": text for name, text in texts.items()})
@@ -369,6 +379,8 @@ def lifetimes_for(name: str, value: int) -> dict[str, str]:
         ("refresh_absolute_ttl_seconds", 60, 31_536_000),
         ("refresh_replay_window_seconds", 0, 300),
         ("max_sessions_per_user", 1, 1000),
+        ("browser_session_ttl_seconds", 60, 31_536_000),
+        ("session_check_seconds", 1, 600),
         ("bcrypt_cost", 10, 16),
         ("password_min_length", 8, 64),
     ],
@@ -394,6 +406,7 @@ def test_a_number_is_kept_within_its_range(tmp_path: Path, name: str, least: int
         ("access_token_ttl_seconds", 1),
         ("refresh_idle_ttl_seconds", 1),
         ("refresh_absolute_ttl_seconds", 1),
+        ("browser_session_ttl_seconds", 1),
     ],
 )
 def test_test_settings_lower_the_least_and_nothing_else(name: str, least: int) -> None:
@@ -509,6 +522,29 @@ def test_cookies_for_every_site_need_an_https_issuer() -> None:
         assert "https" in message
 
 
+@pytest.mark.parametrize(
+    ("issuer", "domain"),
+    [
+        ("https://auth.example.com", "example.com"),
+        ("https://auth.example.com:8443", "auth.example.com"),
+        ("https://AUTH.Example.com", "EXAMPLE.com"),
+    ],
+)
+def test_a_cookie_domain_is_the_issuers_host_or_a_parent_of_it(issuer: str, domain: str) -> None:
+    assert settings_of(issuer=issuer, cookie_domain=domain).cookie_domain == domain.lower()
+
+
+@pytest.mark.parametrize("domain", ["example.org", "ample.com", "a.auth.example.com", "uth.example.com"])
+def test_another_cookie_domain_is_refused_with_what_is_allowed(domain: str) -> None:
+    message = refusal({"GATEWAY_ISSUER": "https://auth.example.com", "GATEWAY_COOKIE_DOMAIN": domain})
+    assert message.startswith(f'cookie_domain = "{domain}" (environment GATEWAY_COOKIE_DOMAIN): allowed is the host')
+
+
+def test_templates_are_in_a_directory_that_is_there(tmp_path: Path) -> None:
+    assert settings_of(templates_dir=str(tmp_path)).templates_dir == str(tmp_path)
+    assert "directory that is there" in refusal({"GATEWAY_TEMPLATES_DIR": str(tmp_path / "none")})
+
+
 GOOD = [
     *[("host", text) for text in ("0.0.0.0", "::", "::1", "localhost", "my-host.example", "my_host")],  # noqa: S104
     *[("issuer", f"https://{rest}") for rest in ("a", "A.example", "a:8443", "[::1]:8443", "1.2.3.4")],
@@ -523,6 +559,10 @@ GOOD = [
     *[("trusted_proxies", text) for text in ("10.0.0.1", "10.0.0.0/8", "::1", "fd00::/8", "::ffff:10.0.0.0/104")],
     *[("allowed_origins", f"https://{rest}") for rest in ("a", "a.example:8443", "[::1]:3000")],
     ("allowed_origins", "capacitor://localhost"),
+    *[("audiences", text) for text in ("", "api", "api,https://wiki.example.com/")],
+    *[("return_hosts", text) for text in ("app.example.com", "*.example.com,localhost,[::1]")],
+    *[("login_url", f"https://{rest}") for rest in ("a", "a:8443/", "www.example.com/sign-in")],
+    *[("portal_name", text) for text in ("x", "Exämple & Söhne", "x" * 100)],
 ]
 
 
@@ -570,6 +610,13 @@ BAD = [
         for rest in ("a/", "a/b", "a?b", "a#b", "u@a", "a:0", "a:65536", "a b", "ä")
     ],
     ("allowed_origins", "https://[::1::]"),
+    ("audiences", "ä"),
+    *[("return_hosts", text) for text in ("*", "*.", "https://a", "a:80", "a/b", "a.*.b", "**.a", "a b")],
+    *[("login_url", text) for text in ("", "/sign-in", "//a", "javascript:x", "https://a/?b", "https://a/#b")],
+    *[("login_url", text) for text in ("https://u@a/", "https://a b", "https://ä/", f"https://a/{'x' * 512}")],
+    *[("portal_name", text) for text in ("", " ", "a\nb", "x" * 101)],
+    *[("cookie_domain", text) for text in ("", "com", ".example.com", "example.com:80", "10.0.0.1", "[::1]", "a_b.c")],
+    ("templates_dir", "~bob/x"),
     ("client_id", "\udcff"),
 ]
 
@@ -861,6 +908,7 @@ def test_the_example_file_sets_nothing_and_shows_every_setting_with_its_default(
     shown = tomllib.loads("\n".join(re.findall(r"^#(\w+ = .*)$", example_toml(), re.MULTILINE)))
     assert list(shown) == NAMES
     without_default = {"redis_url", "secret", "issuer", "audience", "data_dir", "log_format"}
+    without_default |= {"portal_name", "templates_dir", "login_url", "cookie_domain", "return_hosts"}
     defaults = public_values(Settings())
     assert {name: shown[name] for name in NAMES if name not in without_default} == {
         name: defaults[name] for name in NAMES if name not in without_default

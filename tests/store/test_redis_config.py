@@ -169,6 +169,8 @@ def use_every_command(env: dict[str, str], tmp_path: Path) -> None:
         ("keys", "rotate", "--force"),
         ("keys", "export"),
         ("users", "add", ann, "--password-stdin"),
+        ("users", "reset", ann),
+        ("users", "invite", "new@example.com"),
         ("users", "import", str(file)),
         ("users", "list"),
         ("users", "show", ann),

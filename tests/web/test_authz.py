@@ -231,7 +231,11 @@ def test_head_is_as_get(token: str, path: str, standing: Session) -> None:
         ("q=role=admin", 200),
         ("role=staff&q=1&page=2", 200),
         ("role=staff&q=1&role=admin", 403),
-        ("access_token=x&token=y", 200),
+        ("access_token=x", 200),
+        ("token=y", 403),
+        ("amr=pwd", 200),
+        ("amr=", 403),
+        ("amr=mfa", 401),
         ("&&&", 200),
         ("%ff%zz=%", 200),
     ],
@@ -345,7 +349,7 @@ def test_a_parameter_that_is_like_no_requirement_and_a_right_one_are_not_told(
     gateway = make_gateway()
     with client_of(gateway) as client:
         session = log_in(gateway, client)
-        names = "rd", "q", "page", "id", "code", "state", "token", "access_token", "locale", "profile", "maximum", "age"
+        names = "rd", "q", "page", "id", "code", "state", "csrf_token", "locale", "profile", "maximum", "age"
         query = urlencode(dict.fromkeys(names, "1") | {"role": "staff", "max_auth_age": "3600"})
         assert ask(session, f"{WITH_QUERY[0]}?{query}").status_code == 200
         assert ask(session, f"{ENVOY}/x?roles=admin").status_code == 200

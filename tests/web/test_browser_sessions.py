@@ -24,13 +24,15 @@ def caller(gateway: GatewayProcess) -> Iterator[httpx2.Client]:
         yield opened
 
 
-def sign_in(client: httpx2.Client, user: TestUser, headers: dict[str, str] | None = None, **members: object) -> str:
+def sign_in(
+    client: httpx2.Client, user: TestUser, headers: dict[str, str] | None = None, *, name: str = NAME, **members: object
+) -> str:
     """Open a browser session and give its cookie's value."""
     body = {"username": user.email, "password": user.password, "delivery": "session", **members}
     answer = client.post("/auth/login", json=body, headers=headers or {})
     assert answer.status_code == 200, answer.text
     assert answer.json().keys() == {"user"}
-    [cookie] = [line for line in answer.headers.get_list("set-cookie") if NAME in line]
+    [cookie] = [line for line in answer.headers.get_list("set-cookie") if line.startswith(name)]
     return cookie.partition("=")[2].partition(";")[0]
 
 

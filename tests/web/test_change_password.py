@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
-from tests.harness import GatewayProcess, in_gateway
+from tests.harness import PASSWORD, GatewayProcess, in_gateway
 from tests.web.asking import Session, client_of, log_in, problem_of
 
 NEW = "quite another sentence"
@@ -48,6 +48,12 @@ def test_the_wrong_current_password_is_a_403_and_changes_nothing(current: str, s
     problem_of(change(session, current_password=current), 403, "invalid-credentials")
     assert login_status(session, session.user.password) == 200
     assert other.is_alive()
+
+
+@pytest.mark.parametrize("current", ["", PASSWORD])
+def test_a_user_who_has_no_password_has_no_right_one_to_change(current: str, session: Session) -> None:
+    in_gateway(session.gateway.env, lambda parts: parts.users.renew_hash(session.user.user_id, "", 1))
+    problem_of(change(session, current_password=current), 403, "invalid-credentials")
 
 
 def test_the_current_password_is_looked_at_before_the_new_one(session: Session) -> None:

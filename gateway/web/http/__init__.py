@@ -12,7 +12,7 @@ from gateway.web.http.bearer import (
     verify,
 )
 from gateway.web.http.bodies import BodyCap, is_too_large, read_body
-from gateway.web.http.client_address import Address, address_of, peer_key, rate_key, rate_keys
+from gateway.web.http.client_address import Address, address_of, is_from_proxy, peer_key, rate_key, rate_keys
 from gateway.web.http.cookies import (
     KNOWN_DEVICE,
     LOGIN_HOPS,
@@ -76,6 +76,7 @@ __all__ = [
     "refuse_cross_site",
     "Address",
     "address_of",
+    "is_from_proxy",
     "peer_key",
     "rate_key",
     "rate_keys",

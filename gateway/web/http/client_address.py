@@ -89,6 +89,12 @@ def _without_port(element: str) -> str:
     return bracketed if bracketed and ":" in bracketed else match[2] or element
 
 
+def is_from_proxy(client: tuple[str, int] | None, trusted: tuple[Network, ...]) -> bool:
+    """Tell whether a socket's peer is one of `trusted_proxies`."""
+    peer = _parse(client[0]) if client else None
+    return peer is not None and _is_trusted(peer, trusted)
+
+
 def peer_key(peer: str, trusted: tuple[Network, ...]) -> str:
     """Give `rate_key` of a socket's peer; nothing for a trusted one, or one without an address (a Unix socket)."""
     address = _parse(peer)

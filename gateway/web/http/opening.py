@@ -96,9 +96,7 @@ async def open_session(request: GatewayRequest, credentials: Credentials, addres
     return LoggedIn(user, opened, device_token, rate)
 
 
-async def _open(
-    request: GatewayRequest, credentials: Credentials, address: Address
-) -> tuple[User, Opened, str | None]:
+async def _open(request: GatewayRequest, credentials: Credentials, address: Address) -> tuple[User, Opened, str | None]:
     """Compare the password, if the attempt may be heard, and open a family; give the id of a known device, too."""
     gateway = request.state["gateway"]
     email = normalise_email(credentials.username)

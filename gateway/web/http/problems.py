@@ -35,9 +35,7 @@ def problem_response(error: GatewayError) -> Response:
         )
     match error:
         case AuthenticationTooWeak():
-            # RFC 9470 section 3
-            required = f'error="insufficient_user_authentication", max_age="{error.max_age_seconds}"'
-            headers["WWW-Authenticate"] = f"{CHALLENGE}, {required}"
+            headers["WWW-Authenticate"] = f"{CHALLENGE}, {_step_up(error)}"
         case RateLimited():
             headers["Retry-After"] = str(error.retry_after_seconds)
             if error.policy:
@@ -51,6 +49,16 @@ def problem_response(error: GatewayError) -> Response:
         case PasswordRejected():
             members["reasons"] = error.reasons
     return _problem(error.slug, error.title, error.status, error.detail, members, headers)
+
+
+def _step_up(error: AuthenticationTooWeak) -> str:
+    """Say what the login lacks (RFC 9470 section 3)."""
+    lacks = ['error="insufficient_user_authentication"']
+    if error.max_age_seconds is not None:
+        lacks.append(f'max_age="{error.max_age_seconds}"')
+    if error.amr:
+        lacks.append(f'acr_values="{" ".join(dict.fromkeys(method for methods in error.amr for method in methods))}"')
+    return ", ".join(lacks)
 
 
 def internal_error_response() -> Response:

@@ -4,7 +4,7 @@ import msgspec
 from starlette.responses import Response
 
 from gateway.accounts import check_new_password
-from gateway.errors import PasswordRejected, RateLimited
+from gateway.errors import PasswordRejected, RateLimited, Unavailable
 from gateway.state import GatewayRequest
 from gateway.web.html import failure_page, page_response, see_other
 from gateway.web.http import (
@@ -35,7 +35,7 @@ class WelcomeForm(msgspec.Struct, frozen=True):
 async def show_welcome(request: GatewayRequest) -> Response:
     """Show the form to who has a good code; looking uses nothing up."""
     code = request.query_params.get("code", "")
-    user = await request.state["gateway"].invitations.look(code)  # type: ignore[attr-defined]
+    user = await request.state["gateway"].invitations.look(code)
     if user is None:
         return page_response(request, "problem", 404, reason="problem_invitation_spent", wait="")
     return page_response(request, "welcome", email=user.email, code=code, reason="", reasons=(), wait="")
@@ -48,7 +48,7 @@ async def accept_invitation(request: GatewayRequest) -> Response:
     refuse_cross_site(request.headers, gateway.settings)
     address = address_of(request, gateway.trusted_networks)
     form = await read_body(request, WelcomeForm)
-    user = await gateway.invitations.look(form.code)  # type: ignore[attr-defined]
+    user = await gateway.invitations.look(form.code)
     if user is None:
         return page_response(request, "problem", 404, reason="problem_invitation_spent", wait="")
     request.scope["gateway.sub"] = user.user_id
@@ -62,12 +62,11 @@ async def accept_invitation(request: GatewayRequest) -> Response:
             service_names=gateway.service_names,
         )
         password_hash = await gateway.passwords.hash(form.password, rate_key(address))
-        user, ended = await gateway.invitations.accept(form.code, password_hash)  # type: ignore[attr-defined]
+        user = await gateway.accept_invitation(form.code, password_hash)
     except PasswordRejected as error:
         return await failure_page(request, error, "welcome", reasons=error.reasons, **values)
-    except RateLimited as error:
+    except (RateLimited, Unavailable) as error:
         return await failure_page(request, error, "welcome", reasons=(), **values)
-    await gateway.finish_ending(user.user_id, ended)
     tell("password_changed", request, reason="invitation", sub=user.user_id)
 
     most_seconds = gateway.settings.browser_session_ttl_seconds

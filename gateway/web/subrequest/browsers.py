@@ -14,7 +14,8 @@ from gateway.tokens import RawHeaders
 from gateway.web.http import safe_return_address
 
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
-LOOKED_AT = "Accept, Content-Type, Sec-Fetch-Mode, Sec-Purpose, X-Forwarded-Host, X-Forwarded-Method, X-Forwarded-Uri"
+_CREDENTIALS = "Authorization, Cookie"
+_KIND = "Accept, Content-Type, Sec-Fetch-Mode, Sec-Purpose"
 
 
 class Endpoint(Enum):
@@ -23,6 +24,13 @@ class Endpoint(Enum):
     NGINX = "auth-request"
     FORWARD = "forward-auth"
     ENVOY = "ext-authz"
+
+
+_SAID_BY_PROXY = {
+    Endpoint.NGINX: "X-Original-Method, X-Original-URL",
+    Endpoint.FORWARD: "X-Forwarded-Host, X-Forwarded-Method, X-Forwarded-Proto, X-Forwarded-Uri",
+    Endpoint.ENVOY: "Host, X-Forwarded-Proto",
+}
 
 
 class Kind(Enum):
@@ -38,6 +46,11 @@ class Asked(NamedTuple):
 
     kind: Kind
     url: str | None
+
+
+def looked_at(endpoint: Endpoint) -> str:
+    """Give the value of `Vary` (RFC 9110 section 12.5.5): all that the answer to a denied request depends on."""
+    return f"{_CREDENTIALS}, {_KIND}, {_SAID_BY_PROXY[endpoint]}"
 
 
 class _Fields:

@@ -327,6 +327,8 @@ def caddy(front: Front, tls: bool) -> list[str]:
     }
     if tls:
         substitutions |= {f"https://{SITE}:443": f"https://{SITE}:{front.tls_port}"} | front.certificate_paths
+        substitutions |= {".example.com:443": f".example.com:{front.tls_port}"}
+    substitutions |= {".example.com:8080": f".example.com:{front.port}"} | front.other_application
     path = front.put_in("caddy/Caddyfile", substitutions, tls=tls)
     return [str(front.kind.program), "run", "--config", str(path), "--adapter", "caddyfile"]
 

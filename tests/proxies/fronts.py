@@ -336,7 +336,7 @@ def caddy(front: Front, tls: bool) -> list[str]:
 def haproxy(front: Front, tls: bool) -> list[str]:
     """HAProxy: both files are whole ones."""
     script = front.put_in("haproxy/gateway.lua", {"127.0.0.1:8000": f"127.0.0.1:{front.gateway_port}"}, tls=tls)
-    substitutions = front.addresses | {"/etc/haproxy/gateway.lua": str(script)}
+    substitutions = front.addresses | front.other_application | {"/etc/haproxy/gateway.lua": str(script)}
     if tls:
         substitutions |= {
             "bind :443": f"bind 127.0.0.1:{front.tls_port}",

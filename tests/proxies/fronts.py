@@ -376,7 +376,8 @@ def apache(front: Front, tls: bool) -> list[str]:
 def traefik(front: Front, tls: bool) -> list[str]:
     """Traefik: both files are whole ones."""
     question = {"127.0.0.1:8081": f"127.0.0.1:{front.other_port}"}
-    substitutions = {name: real for name, real in front.addresses.items() if not name.endswith("8080")} | question
+    substitutions = {name: real for name, real in front.addresses.items() if not name.endswith("8080")}
+    substitutions |= question | front.other_application
     dynamic = front.put_in("traefik/dynamic.yml", substitutions | (front.certificate_paths if tls else {}), tls=tls)
     substitutions = {"127.0.0.1:8080": f"127.0.0.1:{front.port}", "/etc/traefik/dynamic.yml": str(dynamic)} | question
     if tls:

@@ -392,6 +392,7 @@ def envoy(front: Front, tls: bool) -> list[str]:
         "port_value: 8080": f"port_value: {front.tls_port if tls else front.port}",
         "port_value: 8000": f"port_value: {front.gateway_port}",
         "port_value: 3000": f"port_value: {front.app_port}",
+        "port_value: 3001": f"port_value: {front.app_port}",
     }
     path = front.put_in("envoy/envoy.yaml", substitutions | (front.certificate_paths if tls else {}), tls=tls)
     return [str(front.kind.program), "--config-path", str(path), "--use-dynamic-base-id", "--concurrency", "1"]

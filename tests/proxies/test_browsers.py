@@ -162,6 +162,8 @@ def test_a_browser_that_opens_a_page_is_led_to_the_login_and_back_to_the_very_ur
 
 @pytest.mark.parametrize("target", ["/", "/?", "/a?b?c=/&d=%C3%A9", "/%C3%A9/a%2Fb;c=d?e=f+g%20h", "/a/?x=a'b(c)*~!"])
 def test_whatever_the_url_is_it_comes_back_byte_for_byte(target: str, one_host: Front) -> None:
+    if one_host.kind.name == "envoy":
+        target = target.removesuffix("?")  # which of the two it was ASGI does not tell
     assert send(one_host, NAVIGATIONS["navigation"], target=target).values("Location") == [login_at(ISSUER + target)]
 
 
@@ -321,26 +323,27 @@ def cookie_headers(session: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("way", cookie_headers("x=y"))
 def test_our_cookies_stay_and_the_application_s_own_arrive(way: str, one_host: Front, session: str) -> None:
-    if one_host.kind.name == "traefik":
-        pytest.skip("Traefik cannot take a cookie away: docs/proxies.md")
     headers = cookie_headers(session)[way]
+    if len(headers) > 1 and one_host.kind.name == "envoy":
+        # No browser sends two (RFC 6265, section 5.4); Envoy asks with a comma between them.
+        assert one_host.ask(DEEP, [("Cookie", value) for value in headers]).status == 401
+        return
     arrived = "; ".join(seen(one_host, [("Cookie", value) for value in headers]).values("Cookie"))
-    names = {session.partition("=")[0], *OURS}
+    stays = one_host.kind.name != "traefik"  # which cannot take a cookie away: docs/proxies.md
+    names = {session.partition("=")[0], *OURS} if stays else set()
     sent = [pair.strip(" \t") for value in headers for pair in value.split(";")]
     expected = [pair for pair in sent if pair.partition("=")[0].strip(" \t") not in names]
     assert [pair for pair in map(str.strip, arrived.split(";")) if pair] == [pair for pair in expected if pair]
-    assert session.partition("=")[2] not in arrived
+    assert (session.partition("=")[2] not in arrived) is stays
 
 
 def test_cookies_that_a_browser_sends_in_crumbs_are_told_apart_too(one_host: Front, session: str) -> None:
     """RFC 9113, section 8.2.3."""
-    if one_host.kind.name == "traefik":
-        pytest.skip("Traefik cannot take a cookie away: docs/proxies.md")
     crumbs = ["a=1", session, "b=x=y==", "known_device=x", "c=3"]
     answer = one_host.ask_over_http2(DEEP, [("Cookie", crumb) for crumb in crumbs])
     assert answer.seen
     arrived = [pair.strip() for value in answer.seen.values("Cookie") for pair in value.split(";") if pair.strip()]
-    assert arrived == ["a=1", "b=x=y==", "c=3"]
+    assert arrived == (crumbs if one_host.kind.name == "traefik" else ["a=1", "b=x=y==", "c=3"])
 
 
 TOKENS = ("Remote-Access-Token", "X-Auth-Request-Access-Token", "X-Forwarded-Access-Token")

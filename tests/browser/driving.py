@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.expected_conditions import staleness_of
+from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.harness import GatewayProcess, TestUser
 
+PATIENCE_SECONDS = 10
 AXE = Path(__file__).parents[1] / "node/node_modules/axe-core/axe.min.js"
 
 
@@ -56,8 +60,16 @@ class Window:
             element.send_keys(text)
 
     def press(self, selector: str) -> None:
-        """Press what is to be seen there."""
+        """Press a button that leads to another page, and wait for that."""
+        before = self.find("html")
         self.find(selector).click()
+        self.wait_for_another_page(before)
+
+    def wait_for_another_page(self, before: WebElement) -> None:
+        """Wait until an element of the page that was shown *before* is gone."""
+        # In between, the driver may say that the element is of no document.
+        waiting = WebDriverWait(self.driver, PATIENCE_SECONDS, ignored_exceptions=[WebDriverException])
+        waiting.until(staleness_of(before))
 
     def type(self, *keys: str) -> None:
         """Press keys, wherever the focus is."""
@@ -78,12 +90,16 @@ class Window:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
+    def complaints(self) -> list[str]:
+        """Give what the browser has complained about in its console since it was asked last."""
+        return [entry["message"] for entry in self.driver.get_log("browser")]  # type: ignore[no-untyped-call]
+
     def violations(self, *rules: str) -> list[str]:
         """Give what axe-core finds fault with on the page that is shown, by all of its rules or by some."""
         options: dict[str, Any] = {"resultTypes": ["violations"]}
         if rules:
             options["runOnly"] = {"type": "rule", "values": rules}
-        found = self.driver.execute_async_script(
-            AXE.read_text() + "; axe.run(document, arguments[0]).then(arguments[1]);", options
-        )
+        if not self.driver.execute_script("return 'axe' in window"):
+            self.driver.execute_script(AXE.read_text())
+        found = self.driver.execute_async_script("axe.run(document, arguments[0]).then(arguments[1])", options)
         return [f"{fault['id']}: {node['html']}" for fault in found["violations"] for node in fault["nodes"]]

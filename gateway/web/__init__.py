@@ -2,7 +2,14 @@
 
 from gateway.web.admission import doubtful_file_limit, raise_file_limit
 from gateway.web.html import Html
-from gateway.web.http import Cors, Envelope, on_gateway_error, on_http_exception
+from gateway.web.http import (
+    Cors,
+    Envelope,
+    on_gateway_error,
+    on_http_exception,
+    safe_return_address,
+    session_cookie_name,
+)
 from gateway.web.public import PUBLIC_PATHS, jwks_uri
 from gateway.web.routes import QUICK_ANSWERS, ROUTES, ROUTES_WITHOUT_PORTAL
 
@@ -15,6 +22,8 @@ __all__ = [
     "Envelope",
     "on_gateway_error",
     "on_http_exception",
+    "safe_return_address",
+    "session_cookie_name",
     "PUBLIC_PATHS",
     "jwks_uri",
     "doubtful_file_limit",

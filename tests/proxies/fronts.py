@@ -327,6 +327,8 @@ def caddy(front: Front, tls: bool) -> list[str]:
     }
     if tls:
         substitutions |= {f"https://{SITE}:443": f"https://{SITE}:{front.tls_port}"} | front.certificate_paths
+        substitutions |= {".example.com:443": f".example.com:{front.tls_port}"}
+    substitutions |= {".example.com:8080": f".example.com:{front.port}"} | front.other_application
     path = front.put_in("caddy/Caddyfile", substitutions, tls=tls)
     return [str(front.kind.program), "run", "--config", str(path), "--adapter", "caddyfile"]
 
@@ -334,7 +336,7 @@ def caddy(front: Front, tls: bool) -> list[str]:
 def haproxy(front: Front, tls: bool) -> list[str]:
     """HAProxy: both files are whole ones."""
     script = front.put_in("haproxy/gateway.lua", {"127.0.0.1:8000": f"127.0.0.1:{front.gateway_port}"}, tls=tls)
-    substitutions = front.addresses | {"/etc/haproxy/gateway.lua": str(script)}
+    substitutions = front.addresses | front.other_application | {"/etc/haproxy/gateway.lua": str(script)}
     if tls:
         substitutions |= {
             "bind :443": f"bind 127.0.0.1:{front.tls_port}",
@@ -374,7 +376,8 @@ def apache(front: Front, tls: bool) -> list[str]:
 def traefik(front: Front, tls: bool) -> list[str]:
     """Traefik: both files are whole ones."""
     question = {"127.0.0.1:8081": f"127.0.0.1:{front.other_port}"}
-    substitutions = {name: real for name, real in front.addresses.items() if not name.endswith("8080")} | question
+    substitutions = {name: real for name, real in front.addresses.items() if not name.endswith("8080")}
+    substitutions |= question | front.other_application
     dynamic = front.put_in("traefik/dynamic.yml", substitutions | (front.certificate_paths if tls else {}), tls=tls)
     substitutions = {"127.0.0.1:8080": f"127.0.0.1:{front.port}", "/etc/traefik/dynamic.yml": str(dynamic)} | question
     if tls:
@@ -389,6 +392,7 @@ def envoy(front: Front, tls: bool) -> list[str]:
         "port_value: 8080": f"port_value: {front.tls_port if tls else front.port}",
         "port_value: 8000": f"port_value: {front.gateway_port}",
         "port_value: 3000": f"port_value: {front.app_port}",
+        "port_value: 3001": f"port_value: {front.app_port}",
     }
     path = front.put_in("envoy/envoy.yaml", substitutions | (front.certificate_paths if tls else {}), tls=tls)
     return [str(front.kind.program), "--config-path", str(path), "--use-dynamic-base-id", "--concurrency", "1"]

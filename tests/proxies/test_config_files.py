@@ -25,6 +25,7 @@ http.routers.*.priority
 http.routers.*.middlewares
 http.routers.*.service
 http.routers.*.entryPoints
+http.middlewares.*.chain.middlewares
 http.middlewares.*.headers.customRequestHeaders.*
 http.middlewares.*.headers.stsSeconds
 http.middlewares.*.headers.stsIncludeSubdomains
@@ -32,6 +33,7 @@ http.middlewares.*.forwardAuth.address
 http.middlewares.*.forwardAuth.trustForwardHeader
 http.middlewares.*.forwardAuth.authRequestHeaders
 http.middlewares.*.forwardAuth.authResponseHeaders
+http.middlewares.*.forwardAuth.preserveLocationHeader
 http.middlewares.*.forwardAuth.maxResponseBodySize
 http.services.*.loadBalancer.serversTransport
 http.services.*.loadBalancer.servers.url

@@ -369,8 +369,8 @@ def test_a_user_can_log_in_refresh_and_log_out_through_the_proxy(front: Front, a
 
 OURS = ("jwks.json", "oauth-authorization-server", "openid-configuration")
 THEIRS = (
-    "", "nothing", "security.txt", "acme-challenge/x", "change-passwords", "assetlinks.json", "jwks.jsonx", "jwks.json/",
-    "jwks.json/x", "xjwks.json", "openid-configuration/x", "webfinger?resource=x",
+    "", "nothing", "security.txt", "acme-challenge/x", "change-passwords", "assetlinks.json", "jwks.jsonx",
+    "jwks.json/", "jwks.json/x", "xjwks.json", "openid-configuration/x", "webfinger?resource=x",
 )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def claims_of(email: str, name: str, roles: tuple[str, ...]) -> AccessClaims:
 
 
 def sent_bytes(family: str, email: str, name: str, roles: tuple[str, ...]) -> int:
-    headers = IdentityHeaders(family).of(claims_of(email, name, roles))
+    headers = IdentityHeaders(family).of("a token", claims_of(email, name, roles))
     return sum(len(header) + len(value) + 4 for header, value in headers[:5])
 
 
@@ -48,7 +48,7 @@ def test_what_is_accepted_is_sent_whole_by_every_family_of_headers(count: int, n
     if bounds.problem(email, name, roles) is None:
         for family in FAMILIES:
             assert sent_bytes(family, email, name, roles) <= MAX_IDENTITY_HEADERS_BYTES
-            values = dict(IdentityHeaders(family).of(claims_of(email, name, roles)))
+            values = dict(IdentityHeaders(family).of("a token", claims_of(email, name, roles)))
             assert max(len(value) for value in values.values()) >= 6 * count
 
 
@@ -56,7 +56,7 @@ def test_what_is_accepted_is_sent_whole_by_every_family_of_headers(count: int, n
 def test_what_is_not_accepted_is_sent_as_far_as_it_fits_and_the_roles_always(name: str, roles: Any) -> None:
     for email in ("\U0001d4d0" * 240 + "@x.example", EMAIL):
         for family in FAMILIES:
-            headers = IdentityHeaders(family).of(claims_of(email, name * 4, roles))
+            headers = IdentityHeaders(family).of("a token", claims_of(email, name * 4, roles))
             assert sum(len(header) + len(value) for header, value in headers[:5]) <= MAX_IDENTITY_HEADERS_BYTES
             assert headers[1][1].decode() == ",".join(roles)
 

@@ -1,6 +1,7 @@
 """Browser sessions over HTTP: one opaque cookie, taken wherever an access token is, ended everywhere."""
 
 import re
+import signal
 import threading
 import time
 from collections import Counter
@@ -246,7 +247,7 @@ def test_while_redis_is_away_who_was_seen_passes_and_others_are_told_to_come_aga
     with client_of(gateway) as client:
         seen, unseen = (cookie_of(sign_in(client, gateway.add_user())) for _ in range(2))
         assert client.get("/api/authz/auth-request", headers=seen).status_code == 200
-        server.kill() if how == "killed" else server.signal(19)
+        server.kill() if how == "killed" else server.signal(signal.SIGSTOP)
         try:
             time.sleep(1.2)  # the memory of it would be asked again now
             begun = time.monotonic()
@@ -257,7 +258,7 @@ def test_while_redis_is_away_who_was_seen_passes_and_others_are_told_to_come_aga
                 assert int(answer.headers["retry-after"]) >= 1
                 time.sleep(0.1)
         finally:
-            server.signal(18) if how == "stopped" else server.start()
+            server.signal(signal.SIGCONT) if how == "stopped" else server.start()
         wait_until(lambda: client.get("/api/authz/auth-request", headers=unseen).status_code == 200, 3)
 
 

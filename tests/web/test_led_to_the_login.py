@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from gateway.web.subrequest.browsers import Endpoint, Kind
-from tests.harness import GatewayProcess
+from tests.harness import GatewayProcess, RedisServer
 from tests.web.asking import CHALLENGE, client_of, problem_of
 from tests.web.browser_requests import REQUESTS, URL, passed_on
 from tests.web.test_browser_sessions import sign_in
@@ -135,20 +135,20 @@ def test_who_may_not_is_told_who_he_is(behind_proxy: GatewayProcess, endpoint: E
         problem_of(ask(client, endpoint, "fetch", query="?role=admin", **session), 403, "insufficient-role")
 
 
-def test_our_own_fault_leads_nobody_to_the_login(make_gateway: Make, own_redis: Callable[..., object]) -> None:
+def test_our_own_fault_leads_nobody_to_the_login(make_gateway: Make, own_redis: Callable[..., RedisServer]) -> None:
     server = own_redis()
     gateway = make_gateway(
         redis_url=server.url,
         issuer=ISSUER,
         cookie_domain="example.com",
-        trusted_proxies="127.0.0.1",  # type: ignore[attr-defined]
+        trusted_proxies="127.0.0.1",
     )
     with client_of(gateway) as client:
         user = gateway.add_user()
         session = {"Cookie": f"{NAME}={sign_in(client, user, name=NAME)}"}
         unseen = {"Cookie": f"{NAME}={sign_in(client, user, name=NAME)}"}
         assert ask(client, Endpoint.FORWARD, "navigation", **session).status_code == 200
-        server.kill()  # type: ignore[attr-defined]
+        server.kill()
         for endpoint in Endpoint:
             assert ask(client, endpoint, "navigation", **session).status_code == 200
             answer = ask(client, endpoint, "navigation", **unseen)

@@ -102,8 +102,8 @@ def test_a_wrong_password_shows_the_page_again_with_the_reason(shop: Browser) ->
 
 
 @pytest.mark.parametrize("fields", [{}, {"username": "ann@example.com"}, {"password": "x"}, {"username": " "}], ids=str)
-def test_an_empty_field_is_told_and_no_attempt(make_gateway: Make, fields: dict[str, str]) -> None:
-    browser = browser_of(make_gateway(login_limit="1/hour"))
+def test_an_empty_field_is_told_and_no_attempt(gateway_with: Make, fields: dict[str, str]) -> None:
+    browser = browser_of(gateway_with(login_limit="1/hour"))
     for _ in range(3):
         page = page_of(browser.post("/auth/login", **fields), 422)
         assert reason_of(page) == "Please fill in both fields."

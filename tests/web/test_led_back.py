@@ -39,9 +39,9 @@ def client(of_a_domain: GatewayProcess) -> Iterator[httpx2.Client]:
 
 
 @pytest.fixture(scope="module")
-def session(client: httpx2.Client, user: TestUser) -> dict[str, str]:
-    """Give the cookie of somebody who is signed in."""
-    return {"Cookie": f"{NAME}={sign_in(client, user, name=NAME)}"}
+def session(client: httpx2.Client, of_a_domain: GatewayProcess) -> dict[str, str]:
+    """Give the cookie of somebody else who is signed in."""
+    return {"Cookie": f"{NAME}={sign_in(client, of_a_domain.add_user(), name=NAME)}"}
 
 
 def led_to_by_page(client: httpx2.Client, session: dict[str, str], address: str) -> str:

@@ -11,7 +11,7 @@ from gateway.settings import Settings
 from gateway.web.html.languages import LANGUAGES
 from gateway.web.html.rendering import Html
 from tests.browser.driving import AXE, Window
-from tests.harness import GatewayProcess, TestUser
+from tests.harness import GatewayProcess, TestUser, run_command
 
 pytestmark = [
     pytest.mark.redis,
@@ -74,7 +74,15 @@ def problem(window: Window, language: str, user: TestUser) -> None:
     assert window.find(".alert").is_displayed()
 
 
-BEFORE = (login, wrong_password, problem)
+def welcome(window: Window, language: str, user: TestUser) -> None:
+    said = run_command("users", "reset", user.email, env=window.gateway.env).stdout
+    window.driver.get(said.partition("link: ")[2].split()[0] + f"&lang={language}")
+    window.fill_in(password="password")
+    window.press("main button.main")
+    assert window.find(".alert").is_displayed()
+
+
+BEFORE = (login, wrong_password, problem, welcome)
 
 
 @pytest.mark.parametrize("show", [*BEFORE, new_login, loop, logout, account, wrong_new_password])

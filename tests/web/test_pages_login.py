@@ -1,10 +1,12 @@
 """The login page and its form, over HTTP."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
 
+from gateway.cores import usable_cores
 from tests.harness import GatewayProcess, RedisServer, wait_until
 from tests.web.asking import CHALLENGE, HTTPS_ISSUER, problem_of, set_cookies
 from tests.web.browsing import ACCEPT, Browser, Page, browser_of, page_of
@@ -130,6 +132,22 @@ def test_the_limit_is_told_on_the_page_with_the_headers_of_the_api(make_gateway:
     page = page_of(answer, 429)
     assert reason_of(page) == "Too many attempts. Please try again in 60 min."
     assert page.forms["/auth/login"]["username"] == user.email
+
+
+def test_a_crowd_is_told_on_the_page(make_gateway: Make) -> None:
+    gateway = make_gateway(bcrypt_cost=15)
+    form = {"username": "nobody@example.com", "password": "wrong"}
+    with ThreadPoolExecutor() as crowd:
+        waiting = [crowd.submit(browser_of(gateway).post, "/auth/login", **form) for _ in range(2 * usable_cores() + 4)]
+        wait_until(lambda: any(answer.done() for answer in waiting), 10)
+        answer = browser_of(gateway).post("/auth/login", **form)
+        gateway.kill()
+        for late in waiting:
+            late.exception()
+    page = page_of(answer, 503)
+    assert reason_of(page) == "Too many people are signing in right now. Please try again in a moment."
+    assert page.forms["/auth/login"]["username"] == "nobody@example.com"
+    assert int(answer.headers["Retry-After"]) >= 1
 
 
 def test_while_redis_is_away_the_page_says_so(make_gateway: Make, own_redis: Callable[..., RedisServer]) -> None:

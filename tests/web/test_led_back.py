@@ -79,7 +79,10 @@ def test_any_other_is_dropped_without_a_word(
     assert not re.search(r'name="rd" value="[^"]', page.text)
 
 
-@pytest.mark.parametrize("address", [address for address in HOSTILE if address.isascii() and address.isprintable()])
+@pytest.mark.parametrize(
+    "address",
+    [address for address in HOSTILE if address.isprintable() and address.isascii() and address == address.strip()],
+)
 def test_the_subrequest_leads_nobody_to_a_login_that_would_lead_there(client: httpx2.Client, address: str) -> None:
     answer = client.get("/api/authz/auth-request", headers=NAVIGATION | {"X-Original-URL": address})
     assert answer.status_code == 401

@@ -224,7 +224,7 @@ class Front:
         """
         text = (CONFIG / name).read_text()
         if self.sso:
-            text = ONE_HOST.sub("", text).replace("#sso ", "")
+            text = for_several_hosts(text)
         if tls:
             text = text.replace("#tls ", "")
         for shown, real in substitutions.items():
@@ -255,6 +255,11 @@ class Front:
             "/etc/ssl/app.example.com/fullchain.pem": str(self.certificates.chain),
             "/etc/ssl/app.example.com/privkey.pem": str(self.certificates.key),
         }
+
+
+def for_several_hosts(text: str) -> str:
+    """Make a file of config/ one for several hosts and a login on a host of its own, as its `sed` does."""
+    return ONE_HOST.sub("", text).replace("#sso ", "")
 
 
 def with_seen(answer: Answer) -> Answer:
@@ -328,7 +333,7 @@ def caddy(front: Front, tls: bool) -> list[str]:
     if tls:
         substitutions |= {f"https://{SITE}:443": f"https://{SITE}:{front.tls_port}"} | front.certificate_paths
         substitutions |= {".example.com:443": f".example.com:{front.tls_port}"}
-    substitutions |= {".example.com:8080": f".example.com:{front.port}"} | front.other_application
+    substitutions |= front.other_application
     path = front.put_in("caddy/Caddyfile", substitutions, tls=tls)
     return [str(front.kind.program), "run", "--config", str(path), "--adapter", "caddyfile"]
 

@@ -6,13 +6,15 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+import jwt
 import pytest
 
 from tests.harness import GatewayProcess, Login
 from tests.proxies import fronts
 from tests.proxies.conftest import installed
 from tests.proxies.echo import EchoApplication
-from tests.proxies.fronts import KINDS, Front
+from tests.proxies.fronts import ISSUER, KINDS, Front
+from tests.proxies.test_browsers import sign_in
 from tests.proxies.test_page import PAGE
 
 
@@ -76,3 +78,53 @@ def test_caddy_takes_a_path_after_redir_for_a_matcher(
     answer = make_front(caddy, asked).ask("/page")
     assert answer.status == status
     assert (answer.seen is not None) is (status == 200)
+
+
+COPIED = "copy_headers Remote-User Remote-Groups Remote-Name Remote-Email Remote-Sub"
+LAST = "header_up Remote-Access-Token {http.request.header.Remote-Access-Token}"
+# What each file says is to be changed, as (file, what stands there, what it becomes). Envoy's questions have no query.
+TOKEN: dict[str, list[tuple[str, str, str]]] = {
+    "nginx": [("nginx/protected.conf", '"role=demo"', f'"role=demo&token={ISSUER}"')],
+    "caddy": [
+        ("caddy/Caddyfile", "role={http.vars.role}", f"role={{http.vars.role}}&token={ISSUER}"),
+        ("caddy/Caddyfile", COPIED, f"{COPIED} Remote-Access-Token"),
+        ("caddy/Caddyfile", f"# {LAST}", LAST),
+    ],
+    "haproxy": [("haproxy/haproxy.cfg", "role=demo        #", f"role=demo&token={ISSUER} #")],
+    "traefik": [("traefik/dynamic.yml", "role=demo", f"role=demo&token={ISSUER}")],
+}
+
+
+@pytest.mark.parametrize("name", TOKEN)
+def test_an_application_gets_an_access_token_of_its_own_where_the_file_asks_for_one(
+    name: str,
+    change_file: Callable[[str, str, str], None],
+    make_front: Callable[..., Front],
+    asked: GatewayProcess,
+) -> None:
+    """And never the client's, nor an empty one beside it."""
+    proxy = kind(name)
+    for change in TOKEN[name]:
+        change_file(*change)
+    front = make_front(proxy, asked, tls=True)
+    user = asked.add_user(roles=("demo",))
+    cookie = sign_in(front, user)
+    for forged in ({}, {"Remote-Access-Token": "forged"}, {"remote_access_token": "forged"}):
+        seen = front.ask("/page", {"Cookie": cookie} | forged).seen
+        assert seen
+        (token,) = seen.values("Remote-Access-Token")
+        claims = jwt.decode(token, options={"verify_signature": False})
+        assert (claims["aud"], claims["sub"]) == (ISSUER, user.user_id)
+
+
+def test_traefik_can_keep_all_cookies_from_an_application_that_has_none(
+    change_file: Callable[[str, str, str], None], make_front: Callable[..., Front], asked: GatewayProcess
+) -> None:
+    traefik = kind("traefik")
+    change_file("traefik/dynamic.yml", "authResponseHeaders: [", "authResponseHeaders: [Cookie, ")
+    front = make_front(traefik, asked, tls=True)
+    cookie = sign_in(front, asked.add_user(roles=("demo",)))
+    seen = front.ask("/page", {"Cookie": f"a=1; {cookie}"}).seen
+    assert seen
+    assert seen.values("Remote-User")
+    assert not seen.values("Cookie")

@@ -1,12 +1,14 @@
 """What can be said of the files of config/ and of docker-compose.yml without starting anything."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from gateway import __version__
-from tests.proxies.fronts import CONFIG, KINDS, ROOT
+from tests.proxies.fronts import CONFIG, KINDS, ROOT, for_several_hosts
 
 FILES = sorted(path for kind in KINDS for path in (CONFIG / kind.name).iterdir())
 # The keys of Traefik's own reference of configuration options (3.7) that the two files use; * is a name of ours.
@@ -77,6 +79,45 @@ def test_what_is_the_reader_s_own_is_marked(path: Path) -> None:
         assert "change this" in text
     assert "\t" not in text or path.name == "Caddyfile"
     assert len(max(text.splitlines(), key=len)) <= 160
+
+
+SEVERAL_HOSTS = {
+    "nginx": "token-gateway.conf",
+    "caddy": "Caddyfile",
+    "haproxy": "haproxy.cfg",
+    "traefik": "dynamic.yml",
+    "envoy": "envoy.yaml",
+}
+MOST_LINES = 10
+
+
+@pytest.mark.parametrize("name", SEVERAL_HOSTS)
+def test_a_further_application_costs_ten_lines_at_most(name: str) -> None:
+    lines = (CONFIG / name / SEVERAL_HOSTS[name]).read_text().splitlines()
+    places = [place for place, line in enumerate(lines) if "One more application" in line]
+    assert places
+    count = 0
+    for place in places:
+        for line in lines[place + 1 :]:
+            if not re.match(r"\s*#sso ", line):
+                break
+            count += 1
+    assert 1 < count <= MOST_LINES
+
+
+@pytest.mark.parametrize("name", SEVERAL_HOSTS)
+def test_the_sed_of_each_file_makes_it_one_for_several_hosts(name: str, tmp_path: Path) -> None:
+    """As the tests do."""
+    file = SEVERAL_HOSTS[name]
+    text = (CONFIG / name / file).read_text()
+    (expressions,) = re.findall(rf"^#   sed -i (-e '/\[#\] one host.*) {re.escape(file)}$", text, re.MULTILINE)
+    shutil.copy(CONFIG / name / file, tmp_path / file)
+    command = f"sed {expressions} {tmp_path / file}"
+    made = subprocess.run(["sh", "-euc", command], capture_output=True, text=True, check=True).stdout
+    expected = for_several_hosts(text)
+    assert made.replace("#tls ", "") == expected.replace("#tls ", "")
+    assert "one host:" not in made
+    assert "auth.example.com" in made.partition("cookie_domain")[2]
 
 
 def test_compose_puts_in_only_addresses_that_are_there() -> None:

@@ -5,6 +5,7 @@ import functools
 import click
 
 from gateway.accounts import check_roles
+from gateway.cli import Command
 from gateway.cli.connection import run_with_gateway
 from gateway.cli.doctor.asking import Place
 from gateway.cli.doctor.examination import examine
@@ -20,7 +21,7 @@ def _place(ctx: click.Context, param: click.Parameter, text: str | None) -> Plac
         raise click.BadParameter(f"{text!r} is no URL: {error}", ctx, param) from error
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("url", callback=_place)
 @click.option("--role", "roles", metavar="ROLE", multiple=True, help="A role of who walks there; may be repeated.")
 @click.option(

@@ -71,8 +71,8 @@ def _no_redirect(walk: Walk, stranger: Answer, session: Session) -> Finding:
     if line := _untrusted(walk, session):
         return of_gateway("the gateway does not believe what the proxy says of the request: it is not trusted", line)
     meaning = (
-        "the gateway does not get what it looks at (Accept, Sec-Fetch-Mode; method, scheme, host and path that were asked "
-        "for), or the proxy keeps the gateway's Location to itself"
+        "the gateway does not get what it looks at (Accept, Sec-Fetch-Mode; method, scheme, host and path of the "
+        "request), or the proxy keeps the gateway's Location to itself"
     )
     return Finding("no-redirect", seen, meaning, PROXY, line_for("no-redirect", walk.proxy))
 

@@ -82,8 +82,8 @@ LINES: dict[str, dict[str, str]] = {
         "Envoy": "allowed_headers: patterns: - exact: cookie",
     },
     "forgeable": {
-        "nginx": 'proxy_set_header {name} "";  (of those that the gateway gives $auth_... for ""; also in each location '
-        "that has a proxy_set_header of its own)",
+        "nginx": 'proxy_set_header {name} "";  (of those that the gateway gives $auth_... for ""; in each location '
+        "too that has a proxy_set_header of its own)",
         "Caddy": "request_header -{name}  (first in `route`)",
         "HAProxy": "http-request del-header {name}",
         "Traefik": 'customRequestHeaders: {name}: ""  (in from-the-client, before ask-the-gateway)',

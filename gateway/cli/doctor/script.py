@@ -10,7 +10,8 @@ from gateway.cli.doctor.proxy_lines import line_for
 from gateway.cli.doctor.walk import FETCH, NAVIGATION, USER_AGENT, Session, Walk, told
 
 UPLOAD_BYTES = 2 * 1024 * 1024
-UPGRADE = re.compile(rb"\bupgrade\b", re.IGNORECASE)
+UPGRADE = re.compile(rb"upgrade(?:\W|</?\w+>){1,12}websocket", re.IGNORECASE)
+"""The header, however an application shows it."""
 
 
 async def examine_fetch(walk: Walk) -> list[Finding]:

@@ -79,7 +79,7 @@ def welcome(window: Window, language: str, user: TestUser) -> None:
     if shown:
         code = shown[0].get_attribute("value")
     else:
-        code = run_command("users", "reset", user.email, env=window.gateway.env).stdout.partition("code=")[2].strip()
+        code = run_command("users", "reset", user.email, env=window.gateway.env).stdout.partition("code=")[2].split()[0]
     window.go(f"/auth/welcome?lang={language}&code={code}")
     window.fill_in(password="password")
     window.press("main button.main")

@@ -136,8 +136,8 @@ def installed(kind: Kind) -> Kind:
     """Skip with the reason unless the proxy is there."""
     if kind.program is None:
         pytest.skip(f"{kind} is not installed here (package: {kind.package})")
-    if kind.name == "apache" and not Path("/usr/lib/apache2/modules/mod_auth_openidc.so").exists():
-        pytest.skip("mod_auth_openidc is not installed here (package: libapache2-mod-auth-openidc)")
+    if kind.name == "apache" and not Path("/usr/share/lua/5.3/socket/http.lua").exists():
+        pytest.skip("LuaSocket is not installed here (package: lua-socket)")
     return kind
 
 

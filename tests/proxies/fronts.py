@@ -356,9 +356,9 @@ def apache(front: Front, tls: bool) -> list[str]:
     substitutions = front.certificate_paths | front.other_application
     substitutions |= {name: real for name, real in front.addresses.items() if not name.endswith("8080")}
     substitutions |= {"*:443": f"127.0.0.1:{front.tls_port}"}
-    folder = {"/etc/apache2/token-gateway/": f"{front.directory}/"}
-    site = front.put_in("apache/token-gateway.conf", substitutions | folder, tls=False)
-    front.put_in("apache/protected.conf", folder, tls=False)
+    own = {"/etc/apache2/token-gateway/": f"{front.directory}/"}
+    site = front.put_in("apache/token-gateway.conf", substitutions | own, tls=False)
+    front.put_in("apache/protected.conf", own, tls=False)
     front.put_in("apache/from-the-client.lua", {}, tls=False)
     front.put_in("apache/ask-gateway.lua", {"127.0.0.1:8000": f"127.0.0.1:{front.gateway_port}"}, tls=False)
     (named,) = re.findall(r"a2enmod (.+)$", (CONFIG / "apache/token-gateway.conf").read_text(), re.MULTILINE)

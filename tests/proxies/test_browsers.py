@@ -1,7 +1,6 @@
 """People behind every proxy: led to the login and back, let in by a browser session, and nothing of it in their way."""
 
 import base64
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,8 @@ from urllib.parse import quote, unquote
 import pytest
 
 from tests.certificates import SITE, Certificates
-from tests.harness import GatewayProcess, RedisServer, TestUser, wait_until
-from tests.proxies.conftest import Signer, installed, start_gateway
+from tests.harness import GatewayProcess, TestUser, wait_until
+from tests.proxies.conftest import installed, sign_in
 from tests.proxies.echo import EchoApplication, Seen
 from tests.proxies.fronts import ISSUER, KINDS, LOGIN_HOST, OTHER_SITE, Answer, Front
 
@@ -69,17 +68,6 @@ def one_host(
         running.stop()
 
 
-@pytest.fixture(scope="session")
-def signed_on(
-    redis_server: RedisServer, signer: Signer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayProcess]:
-    """Give a gateway on a host of its own, for all hosts of one domain; never stop it."""
-    settings = {"issuer": f"https://{LOGIN_HOST}", "cookie_domain": "example.com"}
-    process = start_gateway(redis_server, tmp_path_factory.mktemp("signed-on"), signer, **settings)
-    yield process
-    process.stop()
-
-
 @pytest.fixture(scope="session", params=KINDS, ids=str)
 def several_hosts(
     request: pytest.FixtureRequest,
@@ -102,16 +90,6 @@ def several_hosts(
 def person(asked: GatewayProcess) -> TestUser:
     """Give somebody who may come in."""
     return asked.add_user(roles=("demo", "staff"))
-
-
-def sign_in(front: Front, user: TestUser, *, host: str = SITE) -> str:
-    """Log in through the proxy, as a login page would, and give the cookie of the browser session, name and value."""
-    body = json.dumps({"username": user.email, "password": user.password, "delivery": "session"}).encode()
-    said = {"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin", "Origin": f"https://{host}"}
-    answer = front.ask("/auth/login", said, method="POST", body=body, host=host)
-    assert answer.status == 200, answer.body
-    (cookie,) = [value for value in answer.values("Set-Cookie") if "gateway_session=" in value]
-    return cookie.partition(";")[0]
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 An application behind the token gateway: it answers with who is logged in.
 
 The proxy has asked the gateway already and tells the user in the Remote-* headers. That holds only while nobody
-reaches the application around the proxy, and while nobody else can add headers to the request: so the access token,
-which comes along too, is verified here once more. The token is the proof, the headers are for reading.
+reaches the application around the proxy, and while nobody else can add headers to the request: so the access token is
+verified here once more. It comes along in Authorization from a program, and for a browser in Remote-Access-Token where
+the proxy's URL has token=AUDIENCE. The token is the proof, the headers are for reading.
 
 A client can add headers by *trailers*: field lines behind a body in chunks, which some proxies pass on. A server must
 not take them for headers (RFC 9110 section 6.5.1), but many do: uvicorn with httptools, which it takes by itself where
@@ -53,7 +54,9 @@ def told_by_proxy(request: Request, claims: AccessClaims | None = None) -> dict[
 async def who(request: Request) -> JSONResponse:
     """Say who is logged in: as the proxy has it, and as the access token itself has it."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
+    if given := request.headers.get("remote-access-token"):
+        token = given
+    elif scheme.lower() != "bearer":
         return JSONResponse({"proxy": told_by_proxy(request), "token": None})
     try:
         claims = await verifier.verify_async(token.strip())

@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway.verifier import thumbprint
-from tests.certificates import Certificates, make_certificates
+from tests.certificates import SITE, Certificates, make_certificates
 from tests.conftest import quick_environment
-from tests.harness import GatewayProcess, Login, RedisServer, run_command
+from tests.harness import GatewayProcess, Login, RedisServer, TestUser, run_command
 from tests.proxies.echo import EchoApplication
-from tests.proxies.fronts import ISSUER, KINDS, Front, Kind
+from tests.proxies.fronts import ISSUER, KINDS, LOGIN_HOST, Front, Kind
 
 
 @dataclass
@@ -68,6 +68,16 @@ def log_in(gateway: GatewayProcess, **user: Any) -> Login:
     with gateway.client() as client:
         body = gateway.login(added, client, delivery="body")
     return Login(added, body["access_token"], body["refresh_token"])
+
+
+def sign_in(front: Front, user: TestUser, *, host: str = SITE) -> str:
+    """Log in through the proxy, as a login page would, and give the cookie of the browser session, name and value."""
+    body = json.dumps({"username": user.email, "password": user.password, "delivery": "session"}).encode()
+    said = {"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin", "Origin": f"https://{host}"}
+    answer = front.ask("/auth/login", said, method="POST", body=body, host=host)
+    assert answer.status == 200, answer.body
+    (cookie,) = [value for value in answer.values("Set-Cookie") if "gateway_session=" in value]
+    return cookie.partition(";")[0]
 
 
 def log_out(gateway: GatewayProcess, login: Login) -> None:
@@ -124,6 +134,17 @@ def asked(
 
 
 @pytest.fixture(scope="session")
+def signed_on(
+    redis_server: RedisServer, signer: Signer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    """Give a gateway on a host of its own, for all hosts of one domain; never stop it."""
+    settings = {"issuer": f"https://{LOGIN_HOST}", "cookie_domain": "example.com"}
+    process = start_gateway(redis_server, tmp_path_factory.mktemp("signed-on"), signer, **settings)
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="session")
 def login(asked: GatewayProcess) -> Login:
     """Give a session that no test ends."""
     return log_in(asked)
@@ -141,8 +162,8 @@ def installed(kind: Kind) -> Kind:
     """Skip with the reason unless the proxy is there."""
     if kind.program is None:
         pytest.skip(f"{kind} is not installed here (package: {kind.package})")
-    if kind.name == "apache" and not Path("/usr/lib/apache2/modules/mod_auth_openidc.so").exists():
-        pytest.skip("mod_auth_openidc is not installed here (package: libapache2-mod-auth-openidc)")
+    if kind.name == "apache" and not Path("/usr/share/lua/5.3/socket/http.lua").exists():
+        pytest.skip("LuaSocket is not installed here (package: lua-socket)")
     return kind
 
 

@@ -353,18 +353,16 @@ def haproxy(front: Front, tls: bool) -> list[str]:
 
 def apache(front: Front, tls: bool) -> list[str]:
     """Apache: the file is a site; the modules that it names are loaded as Debian's a2enmod does."""
-    substitutions = front.certificate_paths | {
-        "*:443": f"127.0.0.1:{front.tls_port}",
-        "https://app.example.com/.well-known/": f"https://127.0.0.1:{front.tls_port}/.well-known/",
-        "/etc/ssl/certs/ca-certificates.crt": str(front.certificates.authority),
-        "127.0.0.1:8000": f"127.0.0.1:{front.gateway_port}",
-        "127.0.0.1:3000": f"127.0.0.1:{front.app_port}",
-    }
-    script = front.put_in("apache/from-the-client.lua", {}, tls=False)
-    substitutions |= {"/etc/apache2/from-the-client.lua": str(script)}
-    site = front.put_in("apache/token-gateway.conf", substitutions, tls=False)
+    substitutions = front.certificate_paths | front.other_application
+    substitutions |= {name: real for name, real in front.addresses.items() if not name.endswith("8080")}
+    substitutions |= {"*:443": f"127.0.0.1:{front.tls_port}"}
+    own = {"/etc/apache2/token-gateway/": f"{front.directory}/"}
+    site = front.put_in("apache/token-gateway.conf", substitutions | own, tls=False)
+    front.put_in("apache/protected.conf", own, tls=False)
+    front.put_in("apache/from-the-client.lua", {}, tls=False)
+    front.put_in("apache/ask-gateway.lua", {"127.0.0.1:8000": f"127.0.0.1:{front.gateway_port}"}, tls=False)
     (named,) = re.findall(r"a2enmod (.+)$", (CONFIG / "apache/token-gateway.conf").read_text(), re.MULTILINE)
-    modules = ["mpm_event", "authn_core", "authz_core", "authz_user", "socache_shmcb", *named.split()]
+    modules = ["mpm_event", "authz_core", "socache_shmcb", *named.split()]
     folder = Path("/usr/lib/apache2/modules")
     main = front.directory / "apache2.conf"
     main.write_text(
@@ -414,7 +412,7 @@ KINDS = (
     Kind("nginx", ("nginx",), "nginx", nginx),
     Kind("caddy", ("caddy",), "caddy", caddy, gateway_away=502),
     Kind("haproxy", ("haproxy",), "haproxy", haproxy),
-    Kind("apache", ("apache2", "httpd"), "apache2 libapache2-mod-auth-openidc", apache, always_tls=True),
+    Kind("apache", ("apache2", "httpd"), "apache2 lua-socket", apache, always_tls=True),
     Kind("traefik", ("traefik",), "no package of Debian", traefik, gateway_away=502),
     Kind("envoy", ("envoy",), "no package of Debian", envoy),
 )

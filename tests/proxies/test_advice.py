@@ -9,12 +9,12 @@ from pathlib import Path
 import jwt
 import pytest
 
+from tests.certificates import SITE
 from tests.harness import GatewayProcess, Login
 from tests.proxies import fronts
-from tests.proxies.conftest import installed
+from tests.proxies.conftest import installed, sign_in
 from tests.proxies.echo import EchoApplication
-from tests.proxies.fronts import ISSUER, KINDS, Front
-from tests.proxies.test_browsers import sign_in
+from tests.proxies.fronts import ISSUER, KINDS, LOGIN_HOST, OTHER_SITE, Front
 from tests.proxies.test_page import PAGE
 
 
@@ -92,6 +92,7 @@ TOKEN: dict[str, list[tuple[str, str, str]]] = {
     ],
     "haproxy": [("haproxy/haproxy.cfg", "role=demo        #", f"role=demo&token={ISSUER} #")],
     "traefik": [("traefik/dynamic.yml", "role=demo", f"role=demo&token={ISSUER}")],
+    "apache": [("apache/protected.conf", "requires=role=demo", f"requires=role=demo&token={ISSUER}")],
 }
 
 
@@ -115,6 +116,34 @@ def test_an_application_gets_an_access_token_of_its_own_where_the_file_asks_for_
         (token,) = seen.values("Remote-Access-Token")
         claims = jwt.decode(token, options={"verify_signature": False})
         assert (claims["aud"], claims["sub"]) == (ISSUER, user.user_id)
+
+
+ADDRESS = "#sso     ProxyPass / http://127.0.0.1:3001/"
+ASK = "#sso     http-request lua.ask_gateway role="
+# How one application of several lets in others than the rest do.
+OTHERS: dict[str, tuple[str, str, str]] = {
+    "nginx": ("nginx/token-gateway.conf", '# set $requires "role=staff"', 'set $requires "role=staff"'),
+    "caddy": ("caddy/Caddyfile", "# vars role staff", "vars role staff"),
+    "haproxy": ("haproxy/haproxy.cfg", f"{ASK}demo", f"{ASK}staff"),
+    "apache": (
+        "apache/token-gateway.conf", ADDRESS, f"#sso     SetEnvIfExpr true requires=role=staff\n{ADDRESS}"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_application_says_for_itself_who_may_come_in(
+    name: str,
+    change_file: Callable[[str, str, str], None],
+    make_front: Callable[..., Front],
+    signed_on: GatewayProcess,
+) -> None:
+    proxy = kind(name)
+    change_file(*OTHERS[name])
+    front = make_front(proxy, signed_on, tls=True, sso=True)
+    for role, statuses in (("demo", [200, 403]), ("staff", [403, 200])):
+        cookie = {"Cookie": sign_in(front, signed_on.add_user(roles=(role,)), host=LOGIN_HOST)}
+        assert [front.ask("/page", cookie, host=host).status for host in (SITE, OTHER_SITE)] == statuses
 
 
 def test_traefik_can_keep_all_cookies_from_an_application_that_has_none(

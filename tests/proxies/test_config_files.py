@@ -83,6 +83,7 @@ def test_what_is_the_reader_s_own_is_marked(path: Path) -> None:
 
 SEVERAL_HOSTS = {
     "nginx": "token-gateway.conf",
+    "apache": "token-gateway.conf",
     "caddy": "Caddyfile",
     "haproxy": "haproxy.cfg",
     "traefik": "dynamic.yml",

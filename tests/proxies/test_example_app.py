@@ -83,6 +83,14 @@ def test_it_shows_who_is_logged_in_and_verifies_the_token_itself(
     assert front.ask("/any/page").status == 401
 
 
+def test_the_token_that_the_proxy_gives_goes_before_the_application_s_own_credentials(
+    example_port: int, login: Login
+) -> None:
+    given = {"Remote-Access-Token": login.access_token, "Authorization": "Basic dXNlcjpwYXNzd29yZA=="}
+    shown = httpx2.get(f"http://127.0.0.1:{example_port}/", headers=given).json()
+    assert shown["token"] == {"sub": login.user.user_id, "roles": ["demo", "staff"]}
+
+
 def test_around_the_proxy_a_forged_token_is_refused(example_port: int, signer: Signer) -> None:
     for token in (signer.sign(aud="https://api.example.com"), signer.sign(exp=1), "garbage"):
         headers = {"Authorization": f"Bearer {token}", "Remote-User": "admin@example.com"}

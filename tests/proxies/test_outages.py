@@ -105,8 +105,7 @@ def test_redis_away_every_answer_is_the_same(kind: Kind, without_redis: Scene, a
     before = application.requests
     assert front.ask("/page").status == 401
     assert front.ask("/page", {"Authorization": "Bearer bad"}).status == 401
-    if kind.name != "apache":
-        assert front.ask("/page", without_redis.ended.bearer).status == 401
+    assert front.ask("/page", without_redis.ended.bearer).status == 401
     assert application.requests == before
     assert front.ask("/page", without_redis.living.bearer).status == 200
     login = front.ask(
@@ -115,7 +114,7 @@ def test_redis_away_every_answer_is_the_same(kind: Kind, without_redis: Scene, a
     assert login.status == 503
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.name != "apache"], ids=str)
+@pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_gateway_away_nobody_reaches_the_application(
     kind: Kind, without_gateway: Scene, application: EchoApplication
 ) -> None:
@@ -123,20 +122,6 @@ def test_gateway_away_nobody_reaches_the_application(
     before = application.requests
     for headers in ({}, {"Authorization": "Bearer bad"}, without_gateway.ended.bearer, without_gateway.living.bearer):
         assert front.ask("/page", headers).status == kind.gateway_away
-    assert application.requests == before
-
-
-def test_apache_verifies_by_itself_and_lets_nobody_pass_without_the_keys(
-    without_gateway: Scene, application: EchoApplication, make_front: Callable[..., Front]
-) -> None:
-    """With the keys read before, the gateway is not needed; without them no token is good."""
-    kind = installed(next(kind for kind in KINDS if kind.name == "apache"))
-    knows = without_gateway.front(kind)
-    assert knows.ask("/page", without_gateway.living.bearer).status == 200
-    assert knows.ask("/page").status == 401
-    new = make_front(kind, without_gateway.gateway, await_keys=False)
-    before = application.requests
-    assert new.ask("/page", without_gateway.living.bearer).status in (401, 500, 503)
     assert application.requests == before
 
 

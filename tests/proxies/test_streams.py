@@ -301,8 +301,8 @@ def relay(asked: GatewayProcess) -> Iterator[Relay]:
 def test_a_gateway_that_hangs_costs_three_seconds_at_most(
     relay: Relay, login: Login, application: EchoApplication, make_front: Callable[..., Front]
 ) -> None:
-    """On kept connections and on new ones; then it heals by itself. Apache asks nobody."""
-    kinds = [kind for kind in KINDS if kind.program is not None and kind.name != "apache"]
+    """On kept connections and on new ones; then it heals by itself."""
+    kinds = [kind for kind in KINDS if kind.program is not None]
     fronts = [make_front(kind, relay) for kind in kinds]
     for front in fronts:
         assert front.ask("/page", login.bearer).status == 200
@@ -354,11 +354,11 @@ def talkative() -> Iterator[SimpleNamespace]:
     listener.close()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.name not in ("apache", "envoy")], ids=str)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.name != "envoy"], ids=str)
 def test_all_that_the_gateway_may_say_arrives(
     kind: Kind, talkative: SimpleNamespace, make_front: Callable[..., Front]
 ) -> None:
-    """Apache is told nothing; Envoy lets in by role, which this gateway does not say."""
+    """Envoy lets in by role, which this gateway does not say."""
     front = make_front(kind, talkative, await_keys=False)
     wait_until(lambda: front.ask("/page").status == 200, what=f"{kind} to have read its files")
     seen = front.ask("/page").seen

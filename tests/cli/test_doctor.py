@@ -264,6 +264,17 @@ def test_a_proxy_that_is_not_trusted(settled: Callable[..., World], nginx: Calla
     assert (finding["where"], finding["change"]) == ("the gateway's settings", 'trusted_proxies = ["127.0.0.1"]')
 
 
+def test_a_proxy_on_this_machine_where_another_one_is_trusted(
+    settled: Callable[..., World], nginx: Callable[..., Nginx]
+) -> None:
+    """Whether 127.0.0.1 is the proxy or this machine the gateway cannot tell: both lines are named."""
+    world = settled(trusted_proxies="192.0.2.1")
+    nginx(world)
+    change = the_one_found_by(world)["change"]
+    assert "error_page 401 = @login;" in change
+    assert change.endswith('in the gateway\'s settings: trusted_proxies = ["192.0.2.1", "127.0.0.1"]')
+
+
 def test_a_proxy_behind_the_one_that_is_trusted(settled: Callable[..., World], nginx: Callable[..., Nginx]) -> None:
     """What the gateway takes for the client is a proxy: the one in front of the one that it trusts."""
     world = settled(trusted_proxies="127.0.0.1")
@@ -312,6 +323,8 @@ def test_a_proxy_that_does_not_say_what_is_accepted(world: World, nginx: Callabl
         ("envoy", "Envoy: allowed_headers"),
         ("", "Traefik: authRequestHeaders"),
         ("", "HAProxy: ASKED_WITH"),
+        ("Apache/2.4.62 (Debian)", "Apache httpd: ASKED_WITH"),
+        ("openresty/1.25", "nginx: auth_request_set"),
         ("somebody else", "docs/proxies.md"),
     ],
 )

@@ -87,7 +87,7 @@ def _judge(answer: Answer, place: Place) -> list[Finding]:
             return [Finding("other-gateway", seen, meaning, GATEWAY, line)]
         case 200, _:
             seen += ", and no cookie of ours comes along"
-    return [Finding(FAULT, seen, INSTEAD, PROXY, line_for(FAULT, proxy_of([answer])))]
+    return [Finding(FAULT, seen, INSTEAD, PROXY, line_for(FAULT, proxy_of(answer)))]
 
 
 def _slug(answer: Answer) -> str:

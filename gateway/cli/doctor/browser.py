@@ -68,13 +68,18 @@ def _no_redirect(walk: Walk, stranger: Answer, session: Session) -> Finding:
         return of_gateway("without the portal nobody is led to a login", 'portal = "on"')
     if safe_return_address(str(walk.probe), settings) is None:
         return Finding("no-redirect", seen, *_not_a_return_address(walk.probe, settings))
-    if line := _untrusted(walk, session):
-        return of_gateway("the gateway does not believe what the proxy says of the request: it is not trusted", line)
+    untrusted, is_sure = _untrusted(walk, session)
+    if untrusted and is_sure:
+        meaning = "the gateway does not believe what the proxy says of the request: it is not trusted"
+        return of_gateway(meaning, untrusted)
     meaning = (
         "the gateway does not get what it looks at (Accept, Sec-Fetch-Mode; method, scheme, host and path of the "
         "request), or the proxy keeps the gateway's Location to itself"
     )
-    return Finding("no-redirect", seen, meaning, PROXY, line_for("no-redirect", walk.proxy))
+    line = line_for("no-redirect", walk.proxy)
+    if untrusted:
+        line += f"; or, if {session.address} is the proxy's address, in {GATEWAY}: {untrusted}"
+    return Finding("no-redirect", seen, meaning, PROXY, line)
 
 
 def _not_a_return_address(place: Place, settings: Settings) -> tuple[str, str, str]:
@@ -93,18 +98,22 @@ def _not_a_return_address(place: Place, settings: Settings) -> tuple[str, str, s
     return meaning, GATEWAY, f"return_hosts = [{hosts}]"
 
 
-def _untrusted(walk: Walk, session: Session) -> str:
-    """Give the line with the proxy that is not in `trusted_proxies`; nothing where they all seem to be."""
+def _untrusted(walk: Walk, session: Session) -> tuple[str, bool]:
+    """
+    Give the line with the proxy that is not in `trusted_proxies`, nothing where they all seem to be; and whether it is.
+
+    What the gateway took for the client may be this machine, as it should be, or a proxy on this machine.
+    """
     settings = walk.settings
     if not session.address:  # the login was not asked, so that nobody knows
-        return "" if settings.trusted_proxies else 'trusted_proxies = ["the address that the proxy asks from"]'
+        is_missing = not settings.trusted_proxies
+        return ('trusted_proxies = ["the address that the proxy asks from"]' if is_missing else ""), is_missing
     address = ipaddress.ip_address(session.address)
-    is_trusted = any(address in network for network in settings.trusted_networks)
-    own = {answer.own_address for answer in walk.answers}
-    if not settings.trusted_proxies or not (is_trusted or session.address in own):
-        proxies = ", ".join(f'"{proxy}"' for proxy in (*settings.trusted_proxies, session.address))
-        return f"trusted_proxies = [{proxies}]"
-    return ""
+    if any(address in network for network in settings.trusted_networks):
+        return "", False
+    proxies = ", ".join(f'"{proxy}"' for proxy in (*settings.trusted_proxies, session.address))
+    is_ours = session.address in {answer.own_address for answer in walk.answers}
+    return f"trusted_proxies = [{proxies}]", not settings.trusted_proxies or not is_ours
 
 
 def _return_address(walk: Walk, came: str) -> list[Finding]:

@@ -101,11 +101,10 @@ async def examine_application(asker: Asker, place: Place, address: Place) -> lis
     try:
         status = str((await asker.ask(address, OLD_NAVIGATION, host=place.authority)).status)
     except NoAnswer as error:
-        if not error.was_connected or not isinstance(error.__cause__, ssl.SSLError | http.client.HTTPException):
+        cause = error.__cause__
+        if isinstance(cause, ConnectionError) or not isinstance(cause, ssl.SSLError | http.client.HTTPException):
             return []
-        if isinstance(error.__cause__, ConnectionError):
-            return []
-        status = "something"
+        status = "something that is no HTTP"
     port = address.port
     if address.host.startswith(LOOPBACK):
         line = (

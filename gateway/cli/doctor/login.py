@@ -78,16 +78,16 @@ def _judge(answer: Answer, place: Place) -> list[Finding]:
                 )
             ]
         case 429, _:
-            wait = answer.first("retry-after") or "60"
-            meaning = "too many logins from this address: what it says about trusted_proxies is not known this time"
-            return [Finding("rate-limited", seen, meaning, COMMAND, f"once more in {wait} s")]
+            seen += f" (Retry-After: {answer.first('retry-after')})"
+            meaning = "too many logins from this address: how it takes the proxy is not known this time"
+            return [Finding("rate-limited", seen, meaning, COMMAND, "the same once more, later")]
         case 200, _ if answer.values("set-cookie"):
             meaning = "the cookie it gave is none of ours: the gateway there has another secret, or another issuer"
             line = "secret, issuer and cookie_domain: the same for this command and for the `gateway serve` there"
             return [Finding("other-gateway", seen, meaning, GATEWAY, line)]
         case 200, _:
             seen += ", and no cookie of ours comes along"
-    return [Finding(FAULT, seen, INSTEAD, PROXY, line_for(FAULT, proxy_of([answer])))]
+    return [Finding(FAULT, seen, INSTEAD, PROXY, line_for(FAULT, proxy_of(answer)))]
 
 
 def _slug(answer: Answer) -> str:

@@ -4,8 +4,6 @@ Which line of which proxy mends what. The names are those of the files in config
 One file, since it is one table.
 """
 
-from collections.abc import Iterable
-
 from gateway.cli.doctor.asking import Answer
 
 SEE = "docs/proxies.md"
@@ -28,7 +26,11 @@ _NGINX_ASKED = (
     "proxy_set_header X-Original-URL $scheme://$http_host$request_uri; "
     "proxy_set_header X-Original-Method $request_method;"
 )
-_TRAEFIK_ASKED = "[Authorization, Cookie, Accept, Content-Type, Sec-Fetch-Mode, Sec-Purpose]"
+_TRAEFIK_ASKED = (
+    "[Authorization, Cookie, Accept, Accept-Language, Content-Type, User-Agent, Sec-Fetch-Mode, Sec-Fetch-Dest, "
+    "Sec-Fetch-Site, Sec-Purpose]"
+)
+_ASKED_WITH = "ASKED_WITH with authorization, cookie, accept, content-type, sec-fetch-mode, sec-purpose"
 
 LINES: dict[str, dict[str, str]] = {
     "not-protected": {
@@ -37,30 +39,34 @@ LINES: dict[str, dict[str, str]] = {
         "HAProxy": "http-request lua.ask_gateway  (first in the backend)",
         "Traefik": "middlewares: [from-the-client, ask-the-gateway]  (of the router)",
         "Envoy": "http_filters: - name: envoy.filters.http.ext_authz  (before the router, not disabled for this route)",
+        "Apache httpd": "LuaHookAccessChecker /etc/apache2/token-gateway/ask-gateway.lua ask_gateway",
     },
     "gateway-away": {
         "nginx": "upstream gateway { server 127.0.0.1:8000; }  (the address of the gateway as nginx reaches it)",
         "Caddy": "forward_auth 127.0.0.1:8000 { ... }  (the address of the gateway as Caddy reaches it)",
-        "HAProxy": 'local QUESTION = "http://127.0.0.1:8000/api/authz/forward-auth"  (in gateway.lua)',
+        "HAProxy": 'local GATEWAY = "http://127.0.0.1:8000/api/authz/forward-auth?"  (in gateway.lua)',
         "Traefik": "forwardAuth: address: http://127.0.0.1:8000/api/authz/forward-auth",
         "Envoy": "cluster gateway: address: 127.0.0.1, port_value: 8000",
+        "Apache httpd": 'local GATEWAY = "http://127.0.0.1:8000"  (in ask-gateway.lua)',
     },
     "no-redirect": {
         "nginx": f"{_NGINX_LOGIN}  (in the server) and {_NGINX_ASKED}  (in location = /_auth)",
         "Caddy": "forward_auth { uri /api/authz/forward-auth? ... }  (as in config/caddy: no `header_up -Accept`, "
         "no `handle_response` of your own for 302)",
-        "HAProxy": "ASKED_WITH, ANSWERED_WITH and the x-forwarded-* headers of gateway.lua, as config/haproxy has them",
+        "HAProxy": f"{_ASKED_WITH}; ANSWERED_WITH with location  (in gateway.lua)",
         "Traefik": f"authRequestHeaders: {_TRAEFIK_ASKED} and preserveLocationHeader: true",
         "Envoy": "allowed_headers: patterns: accept, content-type, cookie, sec-fetch-mode, sec-purpose, "
         "x-forwarded-proto; allowed_client_headers: patterns: location",
+        "Apache httpd": f"{_ASKED_WITH}; ANSWERED_WITH with Location; X-Forwarded-Method, -Proto, -Host, -Uri  "
+        "(in ask-gateway.lua)",
     },
     "no-accept": {
         "nginx": 'no `proxy_set_header Accept "";` and no `proxy_pass_request_headers off;` in location = /_auth',
         "Caddy": "no `header_up -Accept` in forward_auth",
-        "HAProxy": 'local ASKED_WITH = { "authorization", "cookie", "accept", "content-type", "sec-fetch-mode", '
-        '"sec-purpose" }  (in gateway.lua)',
+        "HAProxy": f"{_ASKED_WITH}  (in gateway.lua)",
         "Traefik": f"authRequestHeaders: {_TRAEFIK_ASKED}",
         "Envoy": "allowed_headers: patterns: - exact: accept",
+        "Apache httpd": f"{_ASKED_WITH}  (in ask-gateway.lua)",
     },
     "return-address": {
         "nginx": "proxy_set_header X-Original-URL $scheme://$http_host$request_uri;  (in location = /_auth; behind "
@@ -72,14 +78,16 @@ LINES: dict[str, dict[str, str]] = {
         "trustForwardHeader: false  (else), no rewriting middleware before ask-the-gateway",
         "Envoy": "http_service: path_prefix: /api/authz/ext-authz  and allowed_headers: patterns: "
         "- exact: x-forwarded-proto",
+        "Apache httpd": '["X-Forwarded-Uri"] = r.unparsed_uri, -Host, -Proto  (in ask-gateway.lua)',
     },
     "cookie-stripped": {
         "nginx": 'location = /_auth { no `proxy_set_header Cookie "...";` and no `proxy_pass_request_headers off;` }  '
         "(a proxy_set_header Cookie of the server is inherited where the location has none of its own)",
         "Caddy": "no `header_up -Cookie` in forward_auth, and no `request_header -Cookie` before it",
-        "HAProxy": 'local ASKED_WITH = { "authorization", "cookie", ... }  (in gateway.lua)',
+        "HAProxy": f"{_ASKED_WITH}  (in gateway.lua)",
         "Traefik": f"authRequestHeaders: {_TRAEFIK_ASKED}",
         "Envoy": "allowed_headers: patterns: - exact: cookie",
+        "Apache httpd": f"{_ASKED_WITH}  (in ask-gateway.lua)",
     },
     "forgeable": {
         "nginx": 'proxy_set_header {name} "";  (of those that the gateway gives $auth_... for ""; in each location '
@@ -88,7 +96,7 @@ LINES: dict[str, dict[str, str]] = {
         "HAProxy": "http-request del-header {name}",
         "Traefik": 'customRequestHeaders: {name}: ""  (in from-the-client, before ask-the-gateway)',
         "Envoy": "early_header_mutation_extensions: - remove_on_match: { key_matcher: { exact: {lower} } }",
-        "Apache httpd": "RequestHeader unset {name} early",
+        "Apache httpd": "LuaHookTranslateName /etc/apache2/token-gateway/from-the-client.lua take_away early",
     },
     "forgeable-spelling": {
         "nginx": "underscores_in_headers off; ignore_invalid_headers on;  (in the first server of the address)",
@@ -97,19 +105,23 @@ LINES: dict[str, dict[str, str]] = {
         "Traefik": 'customRequestHeaders: {spelt}: ""  (in from-the-client)',
         "Envoy": "headers_with_underscores_action: DROP_HEADER  and remove_on_match: { key_matcher: { safe_regex: "
         '{ regex: "[^:].*[^a-z0-9-].*" } } }',
-        "Apache httpd": "RequestHeader unset {spelt} early",
+        "Apache httpd": "LuaHookTranslateName /etc/apache2/token-gateway/from-the-client.lua take_away early",
     },
     "connection": {
         "nginx": "proxy_set_header Connection $app_connection;  (and proxy_set_header Remote-User $auth_user; ...)",
         "Caddy": "request_header @no_websocket -Connection  (and header_up Remote-User in the last reverse_proxy)",
         "HAProxy": "http-request del-header connection unless METH_GET is_websocket",
+        "Apache httpd": "LuaHookTranslateName /etc/apache2/token-gateway/from-the-client.lua take_away early",
     },
     "our-cookies": {
         "nginx": "proxy_set_header Cookie $app_cookies;  (in the server, with the maps of config/nginx)",
-        "Caddy": 'header_up Cookie "(__Host-|__Secure-)?gateway_session=[^;]*;? ?" ""  (in the last reverse_proxy)',
-        "HAProxy": "http-request lua.ask_gateway  (with a gateway.lua that takes our cookies out)",
-        "Traefik": 'customRequestHeaders: Cookie: ""  (after ask-the-gateway, where the application has no cookies)',
-        "Envoy": "a filter behind ext_authz that takes our cookies out",
+        "Caddy": 'request_header Cookie "(?:^|;)[ \\t]*...gateway_session...[ \\t]*=[^;]*()" "$1"  '
+        "(after forward_auth, as config/caddy has it)",
+        "HAProxy": "take_our_cookies_away(txn, ...)  (in gateway.lua, as config/haproxy has it)",
+        "Traefik": 'customRequestHeaders: Cookie: ""  (after ask-the-gateway, where the application has no cookies of '
+        "its own; Traefik cannot take away single ones)",
+        "Envoy": "the Lua filter behind ext_authz that takes our cookies away, as config/envoy has it",
+        "Apache httpd": "without_our_cookies(...)  (in ask-gateway.lua, as config/apache has it)",
     },
     "xhr": {
         "nginx": 'location @login { if ($login = "") { return 401; } return 302 $login; }  '
@@ -117,7 +129,8 @@ LINES: dict[str, dict[str, str]] = {
         "Caddy": "no `redir` of your own in forward_auth: the gateway itself knows who can be led",
         "HAProxy": "the answer of the gateway as it is: no http-request redirect of your own",
         "Traefik": f"authRequestHeaders: {_TRAEFIK_ASKED}, and no `errors` middleware for 401",
-        "Envoy": "allowed_headers: patterns: - exact: sec-fetch-mode",
+        "Envoy": "allowed_headers: patterns: - prefix: sec-fetch-",
+        "Apache httpd": f"{_ASKED_WITH}  (in ask-gateway.lua), and no ErrorDocument 401 of your own",
     },
     "websocket": {
         "nginx": "proxy_set_header Upgrade $app_upgrade; proxy_set_header Connection $app_connection; "
@@ -148,13 +161,9 @@ LINES: dict[str, dict[str, str]] = {
 }
 
 
-def proxy_of(answers: Iterable[Answer]) -> str:
-    """Give the name of the proxy that these answers came through, as `Server` tells it; nothing where it does not."""
-    for answer in answers:
-        product = answer.first("server").split("/")[0].strip().lower()
-        if product in BY_SERVER:
-            return BY_SERVER[product]
-    return ""
+def proxy_of(answer: Answer) -> str:
+    """Give the name of the proxy that an answer is of, as `Server` tells it; nothing where it does not."""
+    return BY_SERVER.get(answer.first("server").split("/")[0].strip().lower(), "")
 
 
 def line_for(fault: str, proxy: str, **said: str) -> str:

@@ -53,7 +53,7 @@ class Session:
 
 @dataclass
 class Walk:
-    """Asks about one URL, and keeps the answers, by which it knows the proxy."""
+    """Asks about one URL, and keeps the answers; the first is one to a navigation without a session."""
 
     asker: Asker
     place: Place
@@ -75,8 +75,8 @@ class Walk:
 
     @property
     def proxy(self) -> str:
-        """Name of the proxy, where it tells it."""
-        return proxy_of(self.answers)
+        """Name of the proxy, where it tells it: in the first answer, which is not the application's if all is well."""
+        return proxy_of(self.answers[0])
 
     @property
     def login_address(self) -> str:

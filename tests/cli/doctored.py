@@ -93,7 +93,14 @@ class Nginx:
         certificates = self.certificates or Certificates(*[Path()] * 4)
         is_tls = self.certificates is not None
         self.front = Front(
-            kind, self.directory, self.gateway_port, self.app_port, certificates, is_tls, self.port, self.port
+            kind,
+            self.directory,
+            self.gateway_port,
+            self.app_port,
+            certificates,
+            tls=is_tls,
+            port=self.port,
+            tls_port=self.port,
         )
         self.front.start(await_keys=False)
         return self

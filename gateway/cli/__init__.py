@@ -26,6 +26,7 @@ SUBCOMMANDS = {
     "users": "gateway.cli.users:users",
     "sessions": "gateway.cli.sessions:sessions",
     "keys": "gateway.cli.keys:keys",
+    "doctor": "gateway.cli.doctor:doctor",
     "check": "gateway.cli.check:check",
     "healthcheck": "gateway.cli.check:healthcheck",
     "config": "gateway.cli.config:config",
@@ -36,6 +37,7 @@ ARGUMENTS = {
     "SESSION_ID": "Id of a session, as `gateway sessions list` shows it.",
     "ROLE...": "All roles that the user is to have.",
     "FILE": "Path of the file to read.",
+    "URL": "Of a page that is protected, as browsers open it: https://app.example.com/",
 }
 
 

@@ -51,20 +51,30 @@ async def checked_gateway(settings: Settings) -> AsyncIterator[tuple[Gateway, li
         yield gateway, warnings
 
 
-def run_with_gateway(ctx: click.Context, work: Callable[[Gateway], Coroutine[Any, Any, Any]]) -> Any:
-    """Run *work* with a gateway on the configured Redis, and give its result."""
-    return run_with_checked_gateway(ctx, lambda gateway, _: work(gateway))
+def run_with_gateway(
+    ctx: click.Context, work: Callable[[Gateway], Coroutine[Any, Any, Any]], *, tells_events: bool = True
+) -> Any:
+    """Run *work* with a gateway on the configured Redis, and give its result; else as `run_with_checked_gateway`."""
+    return run_with_checked_gateway(ctx, lambda gateway, _: work(gateway), tells_events=tells_events)
 
 
-def run_with_checked_gateway(ctx: click.Context, work: Callable[[Gateway, list[str]], Coroutine[Any, Any, Any]]) -> Any:
+def run_with_checked_gateway(
+    ctx: click.Context,
+    work: Callable[[Gateway, list[str]], Coroutine[Any, Any, Any]],
+    *,
+    tells_events: bool = True,
+) -> Any:
     """
     Run *work* with a gateway on the configured Redis and the warnings about that, and give its result.
+
+    Args:
+        tells_events: Whether security events go to stderr; they are kept in Redis either way.
 
     Raises:
         KeyboardInterrupt: INT or TERM came first.
     """
     settings = settings_for(ctx).settings
-    telemetry.configure_for_commands(settings.log_format)
+    telemetry.configure_for_commands(settings.log_format, tells_events=tells_events)
 
     async def run(ready: Settings) -> Any:
         async with checked_gateway(ready) as (gateway, warnings):

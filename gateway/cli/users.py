@@ -213,13 +213,17 @@ def remove(ctx: click.Context, email: str) -> None:
     """Remove a user and end all sessions."""
 
     async def work(gateway: Gateway) -> int:
-        user = await _find(gateway, email)
-        ended = await _end(gateway, user, await gateway.users.set_active(user.user_id, False))
-        ended += await _end(gateway, user, await gateway.users.remove(user.user_id, user.email))
-        gateway.audit.tell("user_removed", sub=user.user_id)
-        return ended
+        return await remove_user(gateway, await _find(gateway, email))
 
     click.echo(f"removed; sessions ended: {run_with_gateway(ctx, work)}")
+
+
+async def remove_user(gateway: Gateway, user: User, *, reason: str = "") -> int:
+    """Remove a user, end all sessions, and give how many there were; *reason* is for the audit."""
+    ended = await _end(gateway, user, await gateway.users.set_active(user.user_id, False))
+    ended += await _end(gateway, user, await gateway.users.remove(user.user_id, user.email))
+    gateway.audit.tell("user_removed", sub=user.user_id, reason=reason)
+    return ended
 
 
 async def _find(gateway: Gateway, email: str) -> User:

@@ -99,12 +99,14 @@ def configure(log_format: str | None) -> None:
     logging.basicConfig(handlers=[_handler(log_format)], level=logging.INFO, force=True)
 
 
-def configure_for_commands(log_format: str | None) -> None:
+def configure_for_commands(log_format: str | None, *, tells_events: bool = True) -> None:
     """
     Keep quiet but for security events, in the form of `is_json`: a command tells what went wrong in its own one line.
+
+    Without *tells_events* these are kept in Redis alone.
     """
     logging.basicConfig(handlers=[_handler(log_format)], level=logging.CRITICAL, force=True)
-    logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
+    logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO if tells_events else logging.CRITICAL)
 
 
 def log_what_python_tells() -> None:

@@ -2,7 +2,7 @@
 
 from gateway.tokens.access_tokens import AccessTokenMinter
 from gateway.tokens.application_tokens import ApplicationTokens
-from gateway.tokens.identity_headers import IdentityHeaders, RawHeaders
+from gateway.tokens.identity_headers import HEADER_NAMES, IdentityHeaders, RawHeaders
 from gateway.tokens.keyring import Keyring
 from gateway.tokens.signing_keys import Keys, SigningKey, load_private_key
 from gateway.tokens.size_bounds import SizeBounds
@@ -14,6 +14,7 @@ __all__ = [
     "load_private_key",
     "AccessTokenMinter",
     "ApplicationTokens",
+    "HEADER_NAMES",
     "IdentityHeaders",
     "RawHeaders",
     "SizeBounds",

@@ -20,6 +20,8 @@ ACCESS_TOKEN_NAMES = {
     "x-forwarded": "X-Forwarded-Access-Token",
 }
 """What `token=` adds."""
+HEADER_NAMES = {family: (*names, ACCESS_TOKEN_NAMES[family]) for family, names in NAMES.items()}
+"""All of each family."""
 VISIBLE_ASCII_BUT_PERCENT = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 MAX_REMEMBERED = 16_384
 MAX_IDENTITY_HEADERS_BYTES = 3500

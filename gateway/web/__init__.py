@@ -1,7 +1,14 @@
 """HTTP: the route table and its rooms. `connections` is a door of its own, since it alone knows uvicorn."""
 
 from gateway.web.admission import doubtful_file_limit, raise_file_limit
-from gateway.web.http import Cors, Envelope, on_gateway_error, on_http_exception
+from gateway.web.http import (
+    Cors,
+    Envelope,
+    on_gateway_error,
+    on_http_exception,
+    safe_return_address,
+    session_cookie_name,
+)
 from gateway.web.public import PUBLIC_PATHS, jwks_uri
 from gateway.web.routes import QUICK_ANSWERS, ROUTES
 
@@ -12,6 +19,8 @@ __all__ = [
     "Envelope",
     "on_gateway_error",
     "on_http_exception",
+    "safe_return_address",
+    "session_cookie_name",
     "PUBLIC_PATHS",
     "jwks_uri",
     "doubtful_file_limit",

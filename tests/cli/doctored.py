@@ -85,20 +85,18 @@ class Nginx:
     port: int = field(default_factory=free_port)
     front: Front | None = field(default=None, repr=False)
 
-    def start(self, gateway_port: int | None = None) -> "Nginx":
+    def start(self) -> "Nginx":
         """Start it."""
-        self.gateway_port = gateway_port or self.gateway_port
         self.directory.mkdir(parents=True, exist_ok=True)
         kind = Kind("nginx", ("nginx",), "nginx", lambda front, tls: self._prepare(front))
         certificates = self.certificates or Certificates(*[Path()] * 4)
-        is_tls = self.certificates is not None
         self.front = Front(
             kind,
             self.directory,
             self.gateway_port,
             self.app_port,
             certificates,
-            tls=is_tls,
+            tls=self.certificates is not None,
             port=self.port,
             tls_port=self.port,
         )
@@ -109,11 +107,6 @@ class Nginx:
         """End it."""
         if self.front is not None:
             self.front.stop()
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-        return f"{'https' if self.certificates else 'http'}://127.0.0.1:{self.port}"
 
     def _prepare(self, front: Front) -> list[str]:
         text = NGINX

@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,8 +25,9 @@ from tests.cli.commands import Outcome, assert_refused, here, in_process
 from tests.cli.doctored import Answer, Asked, Nginx, OddFront, passed_on
 from tests.conftest import quick_environment
 from tests.harness import GatewayProcess, RedisServer, command_line, free_port, wait_until
+from tests.proxies.conftest import installed
 from tests.proxies.echo import EchoApplication
-from tests.proxies.fronts import find_program
+from tests.proxies.fronts import CONFIG, KINDS, Front, Kind, find_program
 
 pytestmark = [
     pytest.mark.redis,
@@ -33,6 +35,7 @@ pytestmark = [
 ]
 PASSWORD = "the password of whom the doctor plays"
 SESSION_COOKIE = re.compile(r"[A-Za-z0-9_-]{92}")
+SHIPPED_FILES_LEAD = any("upstream_http_location" in path.read_text() for path in (CONFIG / "nginx").iterdir())
 FINDING = ("fault", "seen", "meaning", "where", "change")
 
 
@@ -199,6 +202,33 @@ def test_nothing_is_said_where_all_is_right(world: World, nginx: Callable[..., N
     assert_nobody_is_left(world.gateway.env)
     documented = in_process("doctor", "--json", world.url + "a/page?of=it", env=world.gateway.env)
     assert documented.document == {"ok": True, "findings": []}
+
+
+@pytest.mark.skipif(not SHIPPED_FILES_LEAD, reason="the files of config/ lead nobody to the login yet")
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_nothing_is_said_about_the_files_of_config(
+    kind: Kind, world: World, settled: Callable[..., World], tmp_path: Path
+) -> None:
+    """But for Traefik, which cannot take single cookies away."""
+    scheme = "https" if kind.always_tls else "http"
+    port = free_port()
+    gateway = settled(issuer=f"{scheme}://127.0.0.1:{port}").gateway
+    with tempfile.TemporaryDirectory(prefix="doctor-") as directory:
+        Path(directory).chmod(0o755)  # some proxies run as somebody else
+        certificates = make_certificates(Path(directory))
+        ports: dict[str, Any] = {"port": port, "tls_port": port} if kind.always_tls else {"port": port}
+        front = Front(
+            installed(kind), Path(directory) / "front", gateway.port, world.application.port, certificates, **ports
+        )
+        front.start()
+        try:
+            outcome = in_process(
+                "doctor", "--insecure", "--role", "demo", "--json", f"{scheme}://127.0.0.1:{port}/", env=gateway.env
+            )
+        finally:
+            front.stop()
+    faults = [finding["fault"] for finding in json.loads(outcome.out)["findings"]]
+    assert faults == (["our-cookies"] if kind.name == "traefik" else []), outcome.out
 
 
 def test_a_front_of_forward_auth_that_does_all_of_it_is_right(world: World, odd_front: Callable[..., OddFront]) -> None:

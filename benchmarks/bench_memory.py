@@ -22,7 +22,9 @@ def main() -> None:
         requests = folder / "requests"
         lines = []
         for start in range(0, TOKENS, 8):
-            lines += [f"{PATH} {access_token}" for access_token in access_tokens[start : start + 8]]
+            lines += [
+                f"{PATH} Authorization: Bearer {access_token}" for access_token in access_tokens[start : start + 8]
+            ]
             lines += [PATH, "/.well-known/jwks.json"]
         requests.write_text("\n".join(lines) + "\n")
 

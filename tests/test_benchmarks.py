@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 BENCHMARKS = sorted(path.stem.removeprefix("bench_") for path in (ROOT / "benchmarks").glob("bench_*.py"))
 PROGRAMS = {"authz": ("wrk",), "nginx": ("wrk", "nginx"), "jwks": ("wrk",), "memory": ("wrk",)}
 ROWS = {
-    "authz": ["1a", "1b"],
+    "authz": ["1a", "1b", "1c", "1d", "1e"],
     "cluster": ["12a", "12b", "12c", "12d"],
     "flood": ["7"],
     "jwks": ["5"],

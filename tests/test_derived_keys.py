@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from gateway.derived_keys import DerivedKeys, KeyChain
 
-PURPOSES = ("refresh_token_mac", "key_sealing", "password_pepper", "known_device_mac", "account_mac")
+PURPOSES = (
+    "refresh_token_mac",
+    "key_sealing",
+    "password_pepper",
+    "known_device_mac",
+    "account_mac",
+    "browser_session_mac",
+)
 
 
 def keys_of(derived: DerivedKeys) -> list[bytes]:

@@ -8,7 +8,8 @@ from tests.connections.answers import Answer, parse_answers
 from tests.connections.reference import Request, Verdict, read
 
 JUDGED_FROM_BYTES = 65_536
-TOKEN_PATHS = (b"/auth/login", b"/auth/refresh")
+LOGIN_PATH = b"/auth/login"
+TOKEN_PATHS = (LOGIN_PATH, b"/auth/refresh")
 
 
 @dataclass
@@ -137,5 +138,8 @@ def _is_own(request: Request, answer: Answer) -> bool:
     has_keys = answer.body.startswith(b'{"keys":')
     has_identity = b"remote-user" in answer.headers
     has_tokens = b'"access_token"' in answer.body
-    marks = (path.startswith(b"/api/authz/"), path == b"/.well-known/jwks.json", path in TOKEN_PATHS)
-    return answer.status != 200 or marks == (has_identity, has_keys, has_tokens)
+    is_page = answer.body.startswith(b"<!doctype html>")
+    gives_page = path == LOGIN_PATH and request.method == b"GET"
+    gives_tokens = path in TOKEN_PATHS and not gives_page
+    marks = (path.startswith(b"/api/authz/"), path == b"/.well-known/jwks.json", gives_tokens, gives_page)
+    return answer.status != 200 or marks == (has_identity, has_keys, has_tokens, is_page)

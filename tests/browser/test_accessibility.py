@@ -97,7 +97,7 @@ def test_a_page_is_for_everybody(window: Window, show: Show, user: TestUser) -> 
         window.show_as()
         show(window, language, user)
         assert window.find("html").get_attribute("lang") == language
-        check(window)
+        check(window, in_the_dark=language == LANGUAGES[0])
 
 
 @pytest.mark.parametrize("template", ["forbidden", "sign_in_elsewhere"])
@@ -107,10 +107,13 @@ def test_so_is_one_on_the_host_of_an_application(window: Window, template: str, 
         (tmp_path / "page.html").write_text(html.render(template, language, email="ann@example.com", rd=""))
         window.show_as()
         window.driver.get((tmp_path / "page.html").as_uri())
-        check(window)
+        check(window, in_the_dark=language == LANGUAGES[0])
 
 
-def check(window: Window) -> None:
+def check(window: Window, *, in_the_dark: bool) -> None:
+    """Find no fault; colours, and how it fits a telephone, are the same in every language."""
     assert window.violations() == []
+    if not in_the_dark:
+        return
     window.show_as(is_dark=True, width=360)
     assert window.violations("color-contrast", "target-size") == []

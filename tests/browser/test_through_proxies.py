@@ -246,7 +246,7 @@ def test_no_login_leads_anywhere_else_whatever_it_is_given(
 ) -> None:
     """The corpus in a browser, which reads an address in its own way: with `--hostile` the whole, else a part of it."""
     come_in(window, user)
-    addresses = HOSTILE if pytestconfig.getoption("--hostile") else HOSTILE[::10]
+    addresses = HOSTILE if pytestconfig.getoption("--hostile", default=False) else HOSTILE[::20]
     print(f"{len(addresses)} of {len(HOSTILE)} addresses in Chromium behind {window.kind}")
     for address in addresses:
         window.driver.execute_cdp_cmd(

@@ -228,6 +228,13 @@ def test_a_template_that_is_no_good_stops_the_start(text: str | bytes, told: str
         Html(Settings(templates_dir=str(tmp_path)))
 
 
+def test_a_directory_of_templates_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "logo.svg").write_text("<svg/>")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Html(Settings(templates_dir="~/own")).file(f"logo.{hash_of(tmp_path / 'own' / 'logo.svg')}.svg")
+
+
 def test_a_directory_of_templates_that_is_not_there_stops_the_start(
     gateway_env: dict[str, str], tmp_path: Path
 ) -> None:

@@ -43,7 +43,7 @@ class Html:
         import jinja2
         from markupsafe import Markup
 
-        own = Path(settings.templates_dir) if settings.templates_dir else None
+        own = Path(settings.templates_dir).expanduser() if settings.templates_dir else None
         self.texts: Mapping[str, Texts] = read_texts(OURS / "languages")
         self._named: dict[str, StaticFile] = {}
         self._paths: dict[str, str] = {}

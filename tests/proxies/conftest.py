@@ -1,5 +1,6 @@
 """Fixtures: the real proxies, each with the files of config/ in front of an application that echoes."""
 
+import contextlib
 import json
 import secrets
 import tempfile
@@ -98,15 +99,10 @@ def start_gateway(redis: RedisServer, directory: Path, signer: Signer, **setting
     return GatewayProcess(env, directory / "gateway.log").start()
 
 
-def make_signer() -> Signer:
-    """Make a key that gateways sign with."""
-    return Signer(rsa.generate_private_key(public_exponent=65_537, key_size=2048))
-
-
 @pytest.fixture(scope="session")
 def signer() -> Signer:
     """Give a key that gateways sign with."""
-    return make_signer()
+    return Signer(rsa.generate_private_key(public_exponent=65_537, key_size=2048))
 
 
 @pytest.fixture(scope="session")
@@ -167,6 +163,25 @@ def installed(kind: Kind) -> Kind:
     return kind
 
 
+@contextlib.contextmanager
+def standing(
+    kind: Kind,
+    directory: Path,
+    gateway: GatewayProcess,
+    application: EchoApplication,
+    certificates: Certificates,
+    *,
+    tls: bool = False,
+    sso: bool = False,
+) -> Iterator[Front]:
+    """Give a proxy in front of the application, if it is installed."""
+    running = Front(installed(kind), directory, gateway.port, application.port, certificates, tls=tls, sso=sso)
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
 @pytest.fixture(scope="session", params=KINDS, ids=str)
 def front(
     request: pytest.FixtureRequest,
@@ -176,12 +191,9 @@ def front(
     place: Path,
 ) -> Iterator[Front]:
     """Give each proxy in turn, in front of the application; never stop it."""
-    kind = installed(request.param)
-    running = Front(kind, place / str(kind), asked.port, application.port, certificates)
-    try:
-        yield running.start()
-    finally:
-        running.stop()
+    kind = request.param
+    with standing(kind, place / str(kind), asked, application, certificates) as running:
+        yield running
 
 
 @pytest.fixture(scope="session", params=KINDS, ids=str)
@@ -193,12 +205,9 @@ def tls_front(
     place: Path,
 ) -> Iterator[Front]:
     """Give each proxy in turn, the marks of TLS taken away: it speaks HTTP/2; never stop it."""
-    kind = installed(request.param)
-    running = Front(kind, place / f"{kind}-tls", asked.port, application.port, certificates, tls=True)
-    try:
-        yield running.start()
-    finally:
-        running.stop()
+    kind = request.param
+    with standing(kind, place / f"{kind}-tls", asked, application, certificates, tls=True) as running:
+        yield running
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from tests.certificates import SITE, Certificates
 from tests.harness import GatewayProcess, TestUser, wait_until
-from tests.proxies.conftest import installed, sign_in
+from tests.proxies.conftest import sign_in, standing
 from tests.proxies.echo import EchoApplication, Seen
 from tests.proxies.fronts import ISSUER, KINDS, LOGIN_HOST, OTHER_SITE, Answer, Front
 
@@ -52,23 +52,6 @@ NAVIGATION = NAVIGATIONS["navigation"][1]
 
 
 @pytest.fixture(scope="session", params=KINDS, ids=str)
-def one_host(
-    request: pytest.FixtureRequest,
-    asked: GatewayProcess,
-    application: EchoApplication,
-    certificates: Certificates,
-    place: Path,
-) -> Iterator[Front]:
-    """Give each proxy in turn, with TLS: login and application on one host; never stop it."""
-    kind = installed(request.param)
-    running = Front(kind, place / f"{kind}-one-host", asked.port, application.port, certificates, tls=True)
-    try:
-        yield running.start()
-    finally:
-        running.stop()
-
-
-@pytest.fixture(scope="session", params=KINDS, ids=str)
 def several_hosts(
     request: pytest.FixtureRequest,
     signed_on: GatewayProcess,
@@ -77,13 +60,10 @@ def several_hosts(
     place: Path,
 ) -> Iterator[Front]:
     """Give each proxy in turn, with TLS: two applications and the login on hosts of their own; never stop it."""
-    kind = installed(request.param)
+    kind = request.param
     directory = place / f"{kind}-several-hosts"
-    running = Front(kind, directory, signed_on.port, application.port, certificates, tls=True, sso=True)
-    try:
-        yield running.start()
-    finally:
-        running.stop()
+    with standing(kind, directory, signed_on, application, certificates, tls=True, sso=True) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -93,9 +73,9 @@ def person(asked: GatewayProcess) -> TestUser:
 
 
 @pytest.fixture
-def session(one_host: Front, person: TestUser) -> str:
+def session(tls_front: Front, person: TestUser) -> str:
     """Give the cookie of a browser session."""
-    return sign_in(one_host, person)
+    return sign_in(tls_front, person)
 
 
 def send(front: Front, asked: Asked, *, target: str = DEEP, more: dict[str, str] | None = None) -> Answer:
@@ -126,10 +106,10 @@ def login_at(url: str, issuer: str = ISSUER) -> str:
 
 @pytest.mark.parametrize("name", NAVIGATIONS)
 def test_a_browser_that_opens_a_page_is_led_to_the_login_and_back_to_the_very_url(
-    name: str, one_host: Front, application: EchoApplication
+    name: str, tls_front: Front, application: EchoApplication
 ) -> None:
     before = application.requests
-    answer = send(one_host, NAVIGATIONS[name])
+    answer = send(tls_front, NAVIGATIONS[name])
     assert answer.status == 302
     assert answer.values("Location") == [login_at(ISSUER + DEEP)]
     assert answer.values("Cache-Control") == ["no-store"]
@@ -138,17 +118,17 @@ def test_a_browser_that_opens_a_page_is_led_to_the_login_and_back_to_the_very_ur
 
 
 @pytest.mark.parametrize("target", ["/", "/?", "/a?b?c=/&d=%C3%A9", "/%C3%A9/a%2Fb;c=d?e=f+g%20h", "/a/?x=a'b(c)*~!"])
-def test_whatever_the_url_is_it_comes_back_byte_for_byte(target: str, one_host: Front) -> None:
-    if one_host.kind.name == "envoy":
+def test_whatever_the_url_is_it_comes_back_byte_for_byte(target: str, tls_front: Front) -> None:
+    if tls_front.kind.name == "envoy":
         target = target.removesuffix("?")  # which of the two it was ASGI does not tell
-    assert send(one_host, NAVIGATIONS["navigation"], target=target).values("Location") == [login_at(ISSUER + target)]
+    assert send(tls_front, NAVIGATIONS["navigation"], target=target).values("Location") == [login_at(ISSUER + target)]
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_what_is_no_page_gets_the_bare_401(name: str, one_host: Front, application: EchoApplication) -> None:
+def test_what_is_no_page_gets_the_bare_401(name: str, tls_front: Front, application: EchoApplication) -> None:
     """A script would run into CORS errors, and an image be broken."""
     before = application.requests
-    answer = send(one_host, OTHERS[name])
+    answer = send(tls_front, OTHERS[name])
     assert answer.status == 401
     assert not answer.values("Location")
     (challenge,) = answer.values("WWW-Authenticate")
@@ -169,16 +149,16 @@ def page_of(gateway: GatewayProcess, asked: Asked, **more: str) -> bytes:
 
 @pytest.mark.parametrize("name", FORMS)
 def test_a_form_is_told_that_it_was_not_sent(
-    name: str, one_host: Front, asked: GatewayProcess, application: EchoApplication
+    name: str, tls_front: Front, asked: GatewayProcess, application: EchoApplication
 ) -> None:
     """By a redirect what was typed would be lost."""
     before = application.requests
-    answer = send(one_host, FORMS[name])
+    answer = send(tls_front, FORMS[name])
     assert answer.status == 401
     assert not answer.values("Location")
     assert answer.values("WWW-Authenticate")
     assert "text/html" in answer.values("Content-Type")[0]
-    if one_host.kind.name != "nginx":
+    if tls_front.kind.name != "nginx":
         assert answer.body == page_of(asked, FORMS[name], **{"X-Forwarded-Uri": DEEP})
     assert application.requests == before
 
@@ -200,18 +180,18 @@ FORGED = {
 }
 
 
-def test_what_a_client_says_of_the_url_changes_nothing(one_host: Front) -> None:
+def test_what_a_client_says_of_the_url_changes_nothing(tls_front: Front) -> None:
     for name, value in FORGED.items():
         for spelt in (name, name.lower(), name.replace("-", "_")):
-            answer = one_host.ask(DEEP, [*NAVIGATION.items(), (spelt, value)])
+            answer = tls_front.ask(DEEP, [*NAVIGATION.items(), (spelt, value)])
             assert answer.values("Location") == [login_at(ISSUER + DEEP)], spelt
         twice = [*NAVIGATION.items(), (name, value), (name, value)]
-        assert one_host.ask(DEEP, twice).values("Location") == [login_at(ISSUER + DEEP)], name
-    answer = one_host.ask(DEEP, FORGED | NAVIGATION)
+        assert tls_front.ask(DEEP, twice).values("Location") == [login_at(ISSUER + DEEP)], name
+    answer = tls_front.ask(DEEP, FORGED | NAVIGATION)
     assert (answer.status, answer.values("Location")) == (302, [login_at(ISSUER + DEEP)])
     # Nor does it make a navigation of what is none.
     for method in ("POST", "PUT"):
-        answer = one_host.ask(DEEP, {"X-Forwarded-Method": "GET", "X-Original-Method": "GET"}, method=method, body=b"")
+        answer = tls_front.ask(DEEP, {"X-Forwarded-Method": "GET", "X-Original-Method": "GET"}, method=method, body=b"")
         assert answer.status == 401
         assert not answer.values("Location")
 
@@ -223,11 +203,11 @@ TRICKS = [
 ]  # fmt: skip
 
 
-def test_no_url_leads_to_another_site(one_host: Front, application: EchoApplication) -> None:
+def test_no_url_leads_to_another_site(tls_front: Front, application: EchoApplication) -> None:
     before = application.requests
     for target in TRICKS:
         for host in (SITE, "evil.example", f"{SITE}.evil.example", f"{SITE}@evil.example", f"evil.example/{SITE}"):
-            for location in one_host.ask(target, NAVIGATION, host=host).values("Location"):
+            for location in tls_front.ask(target, NAVIGATION, host=host).values("Location"):
                 if location.startswith(f"{ISSUER}/auth/login?rd="):
                     back = unquote(location.partition("?rd=")[2])
                     assert back.startswith(f"{ISSUER}/"), (target, host, location)
@@ -237,13 +217,13 @@ def test_no_url_leads_to_another_site(one_host: Front, application: EchoApplicat
     assert application.requests == before
 
 
-def test_who_lacks_the_role_is_not_led_to_the_login(one_host: Front, asked: GatewayProcess) -> None:
+def test_who_lacks_the_role_is_not_led_to_the_login(tls_front: Front, asked: GatewayProcess) -> None:
     """It would lead straight back: a loop."""
-    cookie = sign_in(one_host, asked.add_user(roles=("staff",)))
-    answer = send(one_host, NAVIGATIONS["navigation"], more={"Cookie": cookie})
+    cookie = sign_in(tls_front, asked.add_user(roles=("staff",)))
+    answer = send(tls_front, NAVIGATIONS["navigation"], more={"Cookie": cookie})
     assert answer.status == 403
     assert not answer.values("Location")
-    if one_host.kind.name not in ("nginx", "envoy"):
+    if tls_front.kind.name not in ("nginx", "envoy"):
         assert answer.body == page_of(asked, NAVIGATIONS["navigation"], Cookie=cookie, **{"X-Forwarded-Uri": DEEP})
 
 
@@ -251,8 +231,8 @@ def test_who_lacks_the_role_is_not_led_to_the_login(one_host: Front, asked: Gate
 
 
 @pytest.mark.parametrize("name", NAVIGATIONS | OTHERS | FORMS)
-def test_with_a_session_everything_passes(name: str, one_host: Front, session: str) -> None:
-    answer = send(one_host, (NAVIGATIONS | OTHERS | FORMS)[name], more={"Cookie": session})
+def test_with_a_session_everything_passes(name: str, tls_front: Front, session: str) -> None:
+    answer = send(tls_front, (NAVIGATIONS | OTHERS | FORMS)[name], more={"Cookie": session})
     assert answer.status == (101 if "WebSocket" in name else 200)
     assert answer.status == 101 or answer.seen or name == "navigation by HEAD"
     if answer.seen:
@@ -266,16 +246,16 @@ def seen(front: Front, headers: list[tuple[str, str]]) -> Seen:
     return answer.seen
 
 
-def test_the_application_learns_who_it_is(one_host: Front, session: str, person: TestUser) -> None:
-    told = seen(one_host, [("Cookie", session)])
+def test_the_application_learns_who_it_is(tls_front: Front, session: str, person: TestUser) -> None:
+    told = seen(tls_front, [("Cookie", session)])
     assert told.values("Remote-User") == [person.email]
     assert told.values("Remote-Groups") == ["demo,staff"]
     assert told.values("Remote-Sub") == [person.user_id]
 
 
 @pytest.mark.parametrize("own", ["Basic dXNlcjpwYXNzd29yZA==", "Bearer of-the-application-s-own", "Digest username=x"])
-def test_an_authorization_of_the_application_s_own_reaches_it(own: str, one_host: Front, session: str) -> None:
-    told = seen(one_host, [("Cookie", session), ("Authorization", own)])
+def test_an_authorization_of_the_application_s_own_reaches_it(own: str, tls_front: Front, session: str) -> None:
+    told = seen(tls_front, [("Cookie", session), ("Authorization", own)])
     assert told.values("Authorization") == [own]
 
 
@@ -313,14 +293,14 @@ def cookie_headers(session: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("way", cookie_headers("x=y"))
-def test_our_cookies_stay_and_the_application_s_own_arrive(way: str, one_host: Front, session: str) -> None:
+def test_our_cookies_stay_and_the_application_s_own_arrive(way: str, tls_front: Front, session: str) -> None:
     headers = cookie_headers(session)[way]
-    if len(headers) > 1 and one_host.kind.name in ("envoy", "apache"):
+    if len(headers) > 1 and tls_front.kind.name in ("envoy", "apache"):
         # No browser sends two (RFC 6265, section 5.4); these ask with a comma between them.
-        assert one_host.ask(DEEP, [("Cookie", value) for value in headers]).status == 401
+        assert tls_front.ask(DEEP, [("Cookie", value) for value in headers]).status == 401
         return
-    arrived = "; ".join(seen(one_host, [("Cookie", value) for value in headers]).values("Cookie"))
-    stays = one_host.kind.name != "traefik"  # which cannot take a cookie away: docs/proxies.md
+    arrived = "; ".join(seen(tls_front, [("Cookie", value) for value in headers]).values("Cookie"))
+    stays = tls_front.kind.name != "traefik"  # which cannot take a cookie away: docs/proxies.md
     names = {session.partition("=")[0], *OURS} if stays else set()
     sent = [pair.strip(" \t") for value in headers for pair in value.split(";")]
     expected = [pair for pair in sent if pair.partition("=")[0].strip(" \t") not in names]
@@ -328,22 +308,22 @@ def test_our_cookies_stay_and_the_application_s_own_arrive(way: str, one_host: F
     assert (session.partition("=")[2] not in arrived) is stays
 
 
-def test_cookies_that_a_browser_sends_in_crumbs_are_told_apart_too(one_host: Front, session: str) -> None:
+def test_cookies_that_a_browser_sends_in_crumbs_are_told_apart_too(tls_front: Front, session: str) -> None:
     """RFC 9113, section 8.2.3."""
     crumbs = ["a=1", session, "b=x=y==", "known_device=x", "c=3"]
-    answer = one_host.ask_over_http2(DEEP, [("Cookie", crumb) for crumb in crumbs])
+    answer = tls_front.ask_over_http2(DEEP, [("Cookie", crumb) for crumb in crumbs])
     assert answer.seen
     arrived = [pair.strip() for value in answer.seen.values("Cookie") for pair in value.split(";") if pair.strip()]
-    assert arrived == (crumbs if one_host.kind.name == "traefik" else ["a=1", "b=x=y==", "c=3"])
+    assert arrived == (crumbs if tls_front.kind.name == "traefik" else ["a=1", "b=x=y==", "c=3"])
 
 
 TOKENS = ("Remote-Access-Token", "X-Auth-Request-Access-Token", "X-Forwarded-Access-Token")
 
 
 @pytest.mark.parametrize("name", TOKENS)
-def test_an_access_token_that_the_client_sends_is_not_the_gateway_s(name: str, one_host: Front, session: str) -> None:
+def test_an_access_token_that_the_client_sends_is_not_the_gateway_s(name: str, tls_front: Front, session: str) -> None:
     for spelt in (name, name.lower(), name.replace("-", "_"), name.replace("-", ".")):
-        told = seen(one_host, [("Cookie", session), (spelt, "forged"), (spelt, "forged")])
+        told = seen(tls_front, [("Cookie", session), (spelt, "forged"), (spelt, "forged")])
         assert not [value for header, value in told.headers if "forged" in value], spelt
 
 

@@ -17,15 +17,14 @@ from selenium.common.exceptions import WebDriverException
 
 from tests.browser.conftest import open_chromium
 from tests.browser.driving import Window
-from tests.certificates import SITE, Certificates, make_certificates
+from tests.certificates import SITE, Certificates
 from tests.harness import GatewayProcess, RedisServer, TestUser, wait_until
-from tests.proxies.conftest import installed, make_signer, start_gateway
+from tests.proxies.conftest import Signer, standing, start_gateway
 from tests.proxies.echo import EchoApplication
-from tests.proxies.fronts import KINDS, LOGIN_HOST, OTHER_SITE, Front
+from tests.proxies.fronts import KINDS, LOGIN_HOST, OTHER_SITE
 from tests.web.return_addresses import HOSTILE
 
 pytestmark = pytest.mark.redis
-BEHIND = [kind for kind in KINDS if kind.name != "apache"]  # Apache asks nobody: docs/proxies.md
 DEEP = f"https://{SITE}/a%20b/?q=1&x=%2F%26&y="
 TABS = 12
 HOPS = "__Secure-login_hops"
@@ -72,12 +71,14 @@ class Behind(Window):
 
 
 @pytest.fixture(scope="module")
-def signed_on(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def quickly_over(
+    redis_server: RedisServer, signer: Signer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
     """Give a gateway on a host of its own, for all hosts of one domain, whose access tokens are over in a moment."""
     process = start_gateway(
         redis_server,
-        tmp_path_factory.mktemp("signed-on"),
-        make_signer(),
+        tmp_path_factory.mktemp("quickly-over"),
+        signer,
         issuer=f"https://{LOGIN_HOST}",
         cookie_domain="example.com",
         access_token_ttl_seconds=str(ACCESS_TOKEN_TTL_SECONDS),
@@ -87,47 +88,21 @@ def signed_on(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactor
     process.stop()
 
 
-@pytest.fixture(scope="module")
-def application() -> Iterator[EchoApplication]:
-    """Give the application, which both hosts are."""
-    echo = EchoApplication()
-    yield echo
-    echo.stop()
-
-
-@pytest.fixture(scope="module")
-def open_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a directory that others may read too, since some proxies run as somebody else."""
-    directory = tmp_path_factory.mktemp("proxies")
-    for parent in (directory, *directory.parents[:2]):
-        parent.chmod(0o755)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def certificates(open_place: Path) -> Certificates:
-    """Give certificates of a CA of our own."""
-    return make_certificates(open_place)
-
-
-@pytest.fixture(scope="module", params=BEHIND, ids=str)
+@pytest.fixture(scope="module", params=KINDS, ids=str)
 def window(
     request: pytest.FixtureRequest,
-    signed_on: GatewayProcess,
+    quickly_over: GatewayProcess,
     application: EchoApplication,
     certificates: Certificates,
-    open_place: Path,
+    place: Path,
 ) -> Iterator[Behind]:
     """Give a browser in front of each proxy in turn."""
-    kind = installed(request.param)
-    front = Front(kind, open_place / str(kind), signed_on.port, application.port, certificates, tls=True, sso=True)
-    try:
-        front.start()
+    kind = request.param
+    directory = place / f"{kind}-chromium"
+    with standing(kind, directory, quickly_over, application, certificates, tls=True, sso=True) as front:
         rules = f"MAP *.example.com:443 127.0.0.1:{front.tls_port}"
         with open_chromium(f"--host-resolver-rules={rules}", "--ignore-certificate-errors") as driver:
-            yield Behind(driver, signed_on, str(kind))
-    finally:
-        front.stop()
+            yield Behind(driver, quickly_over, str(kind))
 
 
 @pytest.fixture

@@ -26,21 +26,17 @@ Caller = AccessClaims | Presence
 TOKENS_IN_QUERY = ("access_token", "refresh_token", "token")
 
 
-def find_access_token(headers: RawHeaders, settings: Settings) -> tuple[str, bool]:
+def find_access_token(headers: RawHeaders, settings: Settings) -> tuple[str, bool] | None:
     """
-    Give the access token and whether it came as a cookie.
+    Give the access token and whether it came as a cookie; None without one.
 
     Raises:
-        AccessTokenMissing: There is none.
         MalformedRequest: There are two, or the cookie was sent twice.
     """
     try:
-        found = presented.find_access_token(headers, is_https=settings.is_https)
+        return presented.find_access_token(headers, is_https=settings.is_https)
     except presented.SentTwice as error:
         raise MalformedRequest(str(error)) from error
-    if found is None:
-        raise AccessTokenMissing
-    return found
 
 
 def verify(token: str, gateway: Gateway, now: int) -> AccessClaims:
@@ -106,12 +102,10 @@ async def require_caller(request: GatewayRequest) -> Caller:
     refuse_token_in_query(request)
     headers = request.scope["headers"]
     session = find_session(headers, gateway)
-    try:
-        token, is_cookie = find_access_token(headers, gateway.settings)
-    except AccessTokenMissing:
-        if session is None:
-            raise
-        token, is_cookie = None, True
+    found = find_access_token(headers, gateway.settings)
+    if found is None and session is None:
+        raise AccessTokenMissing
+    token, is_cookie = found or (None, True)
     if is_cookie and request.method not in SAFE_METHODS:
         try:
             refuse_cross_site(request.headers, gateway.settings)

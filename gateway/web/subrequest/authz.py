@@ -101,12 +101,17 @@ class Authz:
 
         Any other `Authorization` beside that cookie is the application's own, and is not looked at.
         """
-        headers = scope["headers"]
-        text = read_cookie(headers, session_cookie_name(gateway.settings))
+        headers, settings = scope["headers"], gateway.settings
+        cookie = read_cookie(headers, session_cookie_name(settings))
+        sent = find_access_token(headers, settings)
+        session = gateway.presences.parse(cookie) if cookie is not None else None
+        if sent is None:
+            if session is None:
+                raise AccessTokenMissing
+            return session
         try:
-            return verify(find_access_token(headers, gateway.settings)[0], gateway, gateway.clock())
-        except (AccessTokenMissing, AccessTokenInvalid):
-            session = gateway.presences.parse(text) if text is not None else None
+            return verify(sent[0], gateway, gateway.clock())
+        except AccessTokenInvalid:
             if session is None:
                 raise
             return session

@@ -42,7 +42,7 @@ class Kind(Enum):
 
 
 class Asked(NamedTuple):
-    """What was asked for; `url` is where a login may lead back to, None where it may not, or nobody trusted says so."""
+    """What was asked for. `url` is where a login may lead a navigation back to; None where nobody trusted says so."""
 
     kind: Kind
     url: str | None
@@ -81,8 +81,9 @@ def what_was_asked(
     fields = _Fields(headers)
     if not is_trusted:
         return Asked(Kind.OTHER, None)
-    url = safe_return_address(_url_of(endpoint, path, fields), settings)
-    return Asked(_kind_of(_method_of(endpoint, method, fields), fields), url)
+    kind = _kind_of(_method_of(endpoint, method, fields), fields)
+    is_led = kind is Kind.NAVIGATION
+    return Asked(kind, safe_return_address(_url_of(endpoint, path, fields), settings) if is_led else None)
 
 
 def _method_of(endpoint: Endpoint, method: str, fields: _Fields) -> str:

@@ -37,7 +37,7 @@ class Requirements(NamedTuple):
     """
 
     is_readable: bool = True
-    roles: tuple[Group, ...] = ()
+    roles: tuple[frozenset[str], ...] = ()
     max_auth_age: int | None = None
     amr: tuple[Group, ...] = ()
     audience: str | None = None
@@ -63,7 +63,7 @@ def read_requirements(query: bytes) -> Requirements:
         return Requirements(is_readable=False, near_misses=near_misses)
     return Requirements(
         is_readable=True,
-        roles=roles,
+        roles=tuple(frozenset(group) for group in roles),
         max_auth_age=min((int(age) for age in ages), default=None),
         amr=amr,
         audience=audiences[0] if audiences else None,
@@ -82,11 +82,12 @@ def check(asked: Requirements, caller: Caller, now: int, audiences: frozenset[st
     if not asked.is_readable:
         raise InsufficientRole("A requirement of the proxy's configuration cannot be read")
     is_old = asked.max_auth_age is not None and now - caller.auth_time > asked.max_auth_age
-    unmet = tuple(group for group in asked.amr if set(group).isdisjoint(caller.amr))
+    unmet = tuple(group for group in asked.amr if set(group).isdisjoint(caller.amr)) if asked.amr else ()
     if is_old or unmet:
         raise AuthenticationTooWeak(asked.max_auth_age if is_old else None, unmet)
-    if any(set(group).isdisjoint(caller.roles) for group in asked.roles):
-        raise InsufficientRole
+    for group in asked.roles:
+        if group.isdisjoint(caller.roles):
+            raise InsufficientRole
     if asked.audience is not None and asked.audience not in audiences:
         raise InsufficientRole("token= of the proxy's configuration names none of the audiences of the gateway")
 

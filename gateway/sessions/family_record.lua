@@ -104,3 +104,15 @@ local function end_families(families_key, user_key, keep, now)
   revocations[#revocations + 1] = cut_off
   return revocations
 end
+
+-- A family; where there is none, or it is over and taken away with that, nil and the outcome.
+local function find_family(key, id, now, idle)
+  local packed = redis.call('HGET', key, id)
+  if not packed then return nil, 'unknown' end
+  local family = unpack_family(packed)
+  if now >= family_end(family, idle) then
+    redis.call('HDEL', key, id)
+    return nil, 'expired'
+  end
+  return family
+end

@@ -16,15 +16,9 @@
 --          {"expired", family id} | {"unknown", family id}
 -- CLOCK    Redis TIME, milliseconds        COST  O(1), two keys, one slot
 -- CALLER   gateway/sessions/families.py: RefreshFamilies.rotate
-local packed = redis.call('HGET', KEYS[1], ARGV[1])
-if not packed then return {'unknown', ARGV[1]} end
-
 local now, idle = now_milliseconds(), tonumber(ARGV[3])
-local family = unpack_family(packed)
-if now >= family_end(family, idle) then
-  redis.call('HDEL', KEYS[1], ARGV[1])
-  return {'expired', ARGV[1]}
-end
+local family, missing = find_family(KEYS[1], ARGV[1], now, idle)
+if not family then return {missing, ARGV[1]} end
 
 local user = redis.call('HMGET', KEYS[2], 'is_active', 'email', 'name', 'roles', 'unannounced')
 local presented, window, nonce = tonumber(ARGV[2]), tonumber(ARGV[4]) * 1000, tonumber(ARGV[5])

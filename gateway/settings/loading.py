@@ -78,10 +78,9 @@ def load_settings(flags: Mapping[str, object], environ: Mapping[str, str]) -> Lo
     if settings.cookie_samesite == "none" and not settings.is_https:
         reason = f"allowed is strict or lax, because the issuer {settings.issuer} is not https"
         raise _refusal("cookie_samesite", "none", origins["cookie_samesite"], reason)
-    domain, host = settings.cookie_domain, settings.issuer_host
-    if domain is not None and host != domain and not host.endswith(f".{domain}"):
+    if not settings.shares_session_with(settings.issuer_host):
         reason = f"allowed is the host of the issuer {settings.issuer} or a parent of it"
-        raise _refusal("cookie_domain", domain, origins["cookie_domain"], reason)
+        raise _refusal("cookie_domain", settings.cookie_domain, origins["cookie_domain"], reason)
     templates = settings.templates_dir
     if templates is not None and not Path(templates).expanduser().is_dir():
         raise _refusal("templates_dir", templates, origins["templates_dir"], "allowed is a directory that is there")

@@ -33,6 +33,7 @@ from gateway.settings.spellings import (
     Network,
     Quota,
     canonical_origin,
+    domain_matches,
     mask_password,
     parse_network,
     parse_quota,
@@ -271,6 +272,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def issuer_host(self) -> str:
         """Host of the issuer in lower case, an IPv6 address in brackets."""
         return re.sub(r":[0-9]+\Z", "", self.issuer_origin.partition("://")[2])
+
+    def shares_session_with(self, host: str) -> bool:
+        """Tell whether browsers send the session cookie to a host too, given in lower case."""
+        if self.cookie_domain is None:
+            return host == self.issuer_host
+        return domain_matches(host, self.cookie_domain)
 
     @property
     def allowed_return_hosts(self) -> tuple[str, ...]:

@@ -43,6 +43,11 @@ def canonical_origin(url: str) -> str:
     return f"{scheme}//{host}" + (f":{port}" if port and port != _DEFAULT_PORTS.get(scheme) else "")
 
 
+def domain_matches(host: str, domain: str) -> bool:
+    """Tell whether a host is a domain or below it, as browsers do for cookies (RFC 6265 section 5.1.3)."""
+    return host == domain or host.endswith(f".{domain}")
+
+
 def _check_issuer(text: str) -> str:
     canonical_origin(text)
     return text

@@ -76,15 +76,12 @@ def test_a_reset_ends_all_sessions_and_unlocks(gateway: GatewayProcess, browser:
     assert sign_in(browser, renewed)
 
 
-@pytest.mark.parametrize("password", ["Kurz-7", "", "x" * 2000, "correct horse battery staple"])
+@pytest.mark.parametrize("password", ["Kurz-7", "", "x" * 2000])
 def test_a_password_that_breaks_a_rule_uses_nothing_up(
     gateway: GatewayProcess, browser: httpx2.Client, password: str
 ) -> None:
     link = link_for(gateway, "reset", gateway.add_user().email)
     answer = set_password(browser, link, password)
-    if password == "correct horse battery staple":
-        assert answer.status_code == 303
-        return
     assert answer.status_code == 422
     assert 'role="alert"' in answer.text
     assert not password or password not in answer.text

@@ -35,7 +35,7 @@ def cookie_findings(place: Place, settings: Settings) -> list[Finding]:
                 f'cookie_domain = "{mend}"' if mend else f"no cookie_domain: {issuer} is all that can share a session",
             )
         )
-    elif not _is_sent_to(place.host, settings):
+    elif not settings.shares_session_with(place.host):
         mend = shared_domain(place.host, issuer)
         sent = f"only {issuer}" if domain is None else f"{domain} and what is under it"
         found.append(
@@ -64,12 +64,6 @@ def shared_domain(host: str, issuer_host: str) -> str | None:
         theirs.pop()
     domain = ".".join(shared)
     return domain if len(shared) > 1 and not is_public_suffix(domain) else None
-
-
-def _is_sent_to(host: str, settings: Settings) -> bool:
-    if settings.cookie_domain is None:
-        return host == settings.issuer_host
-    return host == settings.cookie_domain or host.endswith(f".{settings.cookie_domain}")
 
 
 def _own_domain(issuer_host: str, suffix: str) -> str | None:

@@ -12,7 +12,6 @@ from gateway.web.html import asks_for_page
 from gateway.web.http import (
     Credentials,
     LoggedIn,
-    earlier_sessions,
     heard_address,
     is_too_large,
     open_session,
@@ -30,7 +29,6 @@ async def log_in(request: GatewayRequest) -> Response:
     gateway = request.state["gateway"]
     address = heard_address(request)
     refuse_token_in_query(request)
-    earlier_sessions(request)  # a cookie sent twice is refused before the body is looked at
     body = await read_body(request, LoginRequest, ignored_fields=OAUTH_FORM_FIELDS)
     if body.delivery not in ("cookie", "body", "session"):
         raise MalformedRequest("delivery is `cookie`, `body` or `session`")

@@ -2,8 +2,10 @@
 
 import msgspec
 
+from gateway.web.http import SecretBody
 
-class LoginRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+
+class LoginRequest(SecretBody, frozen=True, forbid_unknown_fields=True):
     """
     Body of POST /auth/login; `delivery` is `cookie`, `body` or `session`, `device_token` what an earlier login gave,
     and `remember` whether a browser session outlives the browser.
@@ -15,30 +17,18 @@ class LoginRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device_token: str | None = None
     remember: bool = False
 
-    def __repr__(self) -> str:
-        """Show nothing of it."""
-        return "LoginRequest(...)"
 
-
-class RefreshRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RefreshRequest(SecretBody, frozen=True, forbid_unknown_fields=True):
     """Body of POST /auth/refresh and /auth/logout, where the token does not come as a cookie."""
 
     refresh_token: str | None = None
 
-    def __repr__(self) -> str:
-        """Show nothing of it."""
-        return "RefreshRequest(...)"
 
-
-class ChangePasswordRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ChangePasswordRequest(SecretBody, frozen=True, forbid_unknown_fields=True):
     """Body of POST /auth/change-password."""
 
     current_password: str
     new_password: str
-
-    def __repr__(self) -> str:
-        """Show nothing of it."""
-        return "ChangePasswordRequest(...)"
 
 
 class UserBody(msgspec.Struct, frozen=True):

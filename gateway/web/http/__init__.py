@@ -11,7 +11,7 @@ from gateway.web.http.bearer import (
     require_caller,
     verify,
 )
-from gateway.web.http.bodies import BodyCap, is_too_large, read_body
+from gateway.web.http.bodies import BodyCap, SecretBody, is_too_large, read_body
 from gateway.web.http.client_address import Address, address_of, is_from_proxy, peer_key, rate_key, rate_keys
 from gateway.web.http.cookies import (
     KNOWN_DEVICE,
@@ -51,6 +51,7 @@ __all__ = [
     "problem_lines",
     "refuse_quickly",
     "BodyCap",
+    "SecretBody",
     "is_too_large",
     "read_body",
     "Caller",

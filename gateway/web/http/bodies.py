@@ -20,6 +20,14 @@ MAX_FORM_FIELDS = 20
 T = TypeVar("T")
 
 
+class SecretBody(msgspec.Struct, frozen=True):
+    """A body that holds a secret: a log, or a traceback, shows nothing of it."""
+
+    def __repr__(self) -> str:
+        """Give its kind alone."""
+        return f"{type(self).__name__}(...)"
+
+
 class BodyCap:
     """Reads the request body before the handler sees it, and answers 413 as soon as it is too large."""
 

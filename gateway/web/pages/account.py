@@ -3,7 +3,6 @@
 import datetime
 from typing import Any
 
-import msgspec
 from starlette.responses import Response
 
 from gateway.clock import rfc3339
@@ -11,22 +10,26 @@ from gateway.errors import AccessTokenInvalid, PasswordRejected, RateLimited, Wr
 from gateway.sessions import Family, Presence
 from gateway.state import GatewayRequest
 from gateway.web.html import failure_page, page_response, see_other
-from gateway.web.http import change_password_of, clear_session_cookie, find_session, read_body, refuse_cross_site, tell
+from gateway.web.http import (
+    SecretBody,
+    change_password_of,
+    clear_session_cookie,
+    find_session,
+    read_body,
+    refuse_cross_site,
+    tell,
+)
 from gateway.web.pages.visitor import ACCOUNT_PATH, LOGIN_PATH, find_visitor, for_people
 
 DONE = ("session-ended", "others-ended", "password-changed")
 MINUTE_SECONDS, HOUR_SECONDS, DAY_SECONDS = 60, 3600, 86_400
 
 
-class PasswordForm(msgspec.Struct, frozen=True):
+class PasswordForm(SecretBody, frozen=True):
     """Fields of the change of password."""
 
     current_password: str = ""
     new_password: str = ""
-
-    def __repr__(self) -> str:
-        """Show nothing of it."""
-        return "PasswordForm(...)"
 
 
 @for_people

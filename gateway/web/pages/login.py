@@ -4,7 +4,6 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
 from starlette.responses import Response
 
 from gateway.errors import CookieSentTwice, CrossSiteRequest, GatewayError
@@ -14,6 +13,7 @@ from gateway.state import GatewayRequest
 from gateway.web.html import failure_page, page_response, see_other
 from gateway.web.http import (
     Credentials,
+    SecretBody,
     heard_address,
     open_session,
     read_body,
@@ -29,17 +29,13 @@ MAX_SHOWN_CHARACTERS = 254
 _SECONDS = re.compile(r"[0-9]{1,10}")
 
 
-class LoginForm(msgspec.Struct, frozen=True):
+class LoginForm(SecretBody, frozen=True):
     """Fields of the form; `rd` is where to go afterwards, `remember` is `on` or not there. Others are ignored."""
 
     username: str = ""
     password: str = ""
     remember: str = ""
     rd: str = ""
-
-    def __repr__(self) -> str:
-        """Show nothing of it."""
-        return "LoginForm(...)"
 
     @property
     def is_remembered(self) -> bool:
@@ -131,8 +127,7 @@ def _loop(request: GatewayRequest, visitor: Presence, rd: str) -> Response:
     gateway = request.state["gateway"]
     own_host, domain = gateway.settings.issuer_host, gateway.settings.cookie_domain
     host = urlsplit(rd).hostname or own_host
-    is_reached = host == own_host or (domain is not None and (host == domain or host.endswith(f".{domain}")))
-    cause = "proxy" if is_reached else "domain"
+    cause = "proxy" if gateway.settings.shares_session_with(host) else "domain"
     if visitor.auth_time > gateway.clock() + CLOCK_TOLERANCE_SECONDS:
         cause = "clock"
     shown: dict[str, Any] = {"host": urlsplit(rd).netloc or own_host, "cookie_host": domain or own_host}

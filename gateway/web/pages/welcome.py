@@ -1,6 +1,5 @@
 """GET and POST /auth/welcome: who was invited, or has lost his password, sets one, and is signed in."""
 
-import msgspec
 from starlette.responses import Response
 
 from gateway.accounts import check_new_password
@@ -8,6 +7,7 @@ from gateway.errors import PasswordRejected, RateLimited, Unavailable
 from gateway.state import GatewayRequest
 from gateway.web.html import failure_page, page_response, see_other
 from gateway.web.http import (
+    SecretBody,
     address_of,
     open_family,
     rate_key,
@@ -20,15 +20,11 @@ from gateway.web.http import (
 from gateway.web.pages.visitor import ACCOUNT_PATH, for_people
 
 
-class WelcomeForm(msgspec.Struct, frozen=True):
+class WelcomeForm(SecretBody, frozen=True):
     """Fields of the form."""
 
     code: str = ""
     password: str = ""
-
-    def __repr__(self) -> str:
-        """Show nothing of it."""
-        return "WelcomeForm(...)"
 
 
 @for_people

@@ -7,8 +7,8 @@ import httpx2
 import pytest
 
 from gateway.web.subrequest.browsers import Endpoint, Kind
-from tests.harness import GatewayProcess, RedisServer
-from tests.web.asking import CHALLENGE, client_of, problem_of
+from tests.harness import GatewayProcess, RedisServer, wait_until
+from tests.web.asking import CHALLENGE, client_of, log_in, problem_of
 from tests.web.browser_requests import REQUESTS, URL, passed_on
 from tests.web.test_browser_sessions import sign_in
 
@@ -154,4 +154,25 @@ def test_our_own_fault_leads_nobody_to_the_login(make_gateway: Make, own_redis: 
             answer = ask(client, endpoint, "navigation", **unseen)
             problem_of(answer, 503, "store-unavailable")
             assert int(answer.headers["retry-after"]) >= 1
+            assert "location" not in answer.headers
+
+
+def test_nor_does_a_good_token_while_nobody_is_heard(make_gateway: Make, own_redis: Callable[..., RedisServer]) -> None:
+    """With `revocation_max_lag_seconds` it is denied then; a new login would mend nothing."""
+    server = own_redis()
+    gateway = make_gateway(
+        redis_url=server.url,
+        issuer=ISSUER,
+        cookie_domain="example.com",
+        trusted_proxies="127.0.0.1",
+        revocation_max_lag_seconds=1,
+    )
+    with client_of(gateway) as client:
+        bearer = log_in(gateway, client).bearer
+        assert ask(client, Endpoint.FORWARD, "navigation", **bearer).status_code == 200
+        server.kill()
+        wait_until(lambda: ask(client, Endpoint.FORWARD, "fetch", **bearer).status_code == 401, 5, "the limit")
+        for endpoint in Endpoint:
+            answer = ask(client, endpoint, "navigation", **bearer)
+            problem_of(answer, 401, "access-token-invalid")
             assert "location" not in answer.headers

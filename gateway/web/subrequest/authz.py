@@ -73,29 +73,29 @@ class Authz:
     def quickly(self, scope: Scope) -> tuple[int, bytes] | None:
         """Give the 200 (`gateway.state.QuickAnswer`), or raise why it is none; None where it takes more than memory."""
         gateway: Gateway = scope["state"]["gateway"]
-        asked = self._asked(scope, gateway)
-        found = self._find(scope, gateway)
+        asked, now = self._asked(scope, gateway), gateway.clock()
+        found = self._find(scope, gateway, now)
         caller = gateway.presences.known(found) if isinstance(found, SessionCookie) else found
         if caller is None:
             return None
-        self._check(scope, gateway, caller, asked)
+        self._check(scope, gateway, caller, asked, now)
         token = None
         if asked is not None and asked.audience is not None:
-            token = gateway.application_tokens.known(caller.sid, asked.audience, gateway.clock())
+            token = gateway.application_tokens.known(caller.sid, asked.audience, now)
             if token is None:
                 return None
         return 200, gateway.identity_headers.lines_of(_key_of(caller), caller, token)
 
     async def _headers(self, scope: Scope) -> RawHeaders:
         gateway: Gateway = scope["state"]["gateway"]
-        asked = self._asked(scope, gateway)
-        found = self._find(scope, gateway)
+        asked, now = self._asked(scope, gateway), gateway.clock()
+        found = self._find(scope, gateway, now)
         caller = await _present(found, gateway) if isinstance(found, SessionCookie) else found
-        self._check(scope, gateway, caller, asked)
-        token = await _token_for(caller, asked.audience, gateway) if asked and asked.audience is not None else None
+        self._check(scope, gateway, caller, asked, now)
+        token = await _token_for(caller, asked.audience, gateway, now) if asked and asked.audience is not None else None
         return gateway.identity_headers.of(_key_of(caller), caller, token)
 
-    def _find(self, scope: Scope, gateway: Gateway) -> AccessClaims | SessionCookie:
+    def _find(self, scope: Scope, gateway: Gateway, now: int) -> AccessClaims | SessionCookie:
         """
         Give who asks: an access token of ours that is good, else a session cookie of ours.
 
@@ -110,7 +110,7 @@ class Authz:
                 raise AccessTokenMissing
             return session
         try:
-            return verify(sent[0], gateway, gateway.clock())
+            return verify(sent[0], gateway, now)
         except AccessTokenInvalid:
             if session is None:
                 raise
@@ -130,13 +130,13 @@ class Authz:
             )
         return asked
 
-    def _check(self, scope: Scope, gateway: Gateway, caller: Caller, asked: Requirements | None) -> None:
+    def _check(self, scope: Scope, gateway: Gateway, caller: Caller, asked: Requirements | None, now: int) -> None:
         if self._reads_query and scope.get("gateway.has_fragment"):
             scope["gateway.sub"], scope["gateway.caller"] = caller.sub, caller
             raise InsufficientRole("What follows the # in the URL of the proxy's configuration cannot be read")
         if asked:
             scope["gateway.sub"], scope["gateway.caller"] = caller.sub, caller
-            check(asked, caller, gateway.clock(), gateway.application_tokens.audiences)
+            check(asked, caller, now, gateway.application_tokens.audiences)
 
 
 async def _present(session: SessionCookie, gateway: Gateway) -> Presence:
@@ -146,8 +146,7 @@ async def _present(session: SessionCookie, gateway: Gateway) -> Presence:
         raise SessionUnseen(error.cause) from error
 
 
-async def _token_for(caller: Caller, audience: str, gateway: Gateway) -> str:
-    now = gateway.clock()
+async def _token_for(caller: Caller, audience: str, gateway: Gateway, now: int) -> str:
     if isinstance(caller, Presence):
         seconds_left = gateway.presences.seconds_left(caller.sid)
     else:

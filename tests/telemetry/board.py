@@ -1,0 +1,212 @@
+"""
+Make the picture of the board (make board): docs/pictures/board.png, from a real run of a few minutes.
+
+A gateway of two workers, a Redis that is away for some seconds, a Prometheus that scrapes it all, `benchmarks/load.py`
+as the honest users, and beside them people without tokens, with wrong passwords and with stolen tokens. It is drawn
+from the queries, units and colours of config/grafana/gateway.json, and not by Grafana.
+"""
+
+import base64
+import math
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from tests.browser.conftest import open_chromium
+from tests.conftest import quick_environment
+from tests.harness import PASSWORD, GatewayProcess, RedisServer, TestUser, free_port, in_gateway
+from tests.telemetry.drawing import Line, page
+from tests.telemetry.monitoring import ROOT, Panel, Prometheus, read_board, read_panels
+
+PICTURE = ROOT / "docs/pictures/board.png"
+RUN_SECONDS = 240
+STEP_SECONDS = 2
+USERS = 12
+NOTE = (
+    "Drawn from the board's own queries, answered by a real Prometheus over four minutes of a real gateway with two "
+    "workers; in the third of them Redis is away for ten seconds, and later many log in at once."
+)
+
+
+def main() -> int:
+    """Let it all run, draw the board and take its picture."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        server = RedisServer(directory / "redis").start()
+        env = quick_environment(
+            server.url,
+            metrics_address=f"127.0.0.1:{free_port()}",
+            bcrypt_cost=10,
+            account_throttle="on",
+            login_limit="120/minute",
+            trusted_proxies="127.0.0.1",
+        )
+        gateway = GatewayProcess(env, directory / "gateway.log", ("--workers", "2")).start()
+        prometheus = Prometheus(directory / "prometheus", [env["GATEWAY_METRICS_ADDRESS"]]).start()
+        try:
+            begun = time.time()  # noqa: TID251 - the times of Prometheus
+            live(gateway, server, directory)
+            ended = time.time()  # noqa: TID251
+            if len(sys.argv) > 1:
+                Path(sys.argv[1]).write_text(httpx2.get(f"http://{env['GATEWAY_METRICS_ADDRESS']}/metrics").text)
+            draw(prometheus, begun, ended, directory / "board.html")
+        finally:
+            prometheus.stop()
+            gateway.stop()
+            server.stop()
+    return 0
+
+
+# ------------------------------------------------------------------------------------------------------------ the run
+
+
+def live(gateway: GatewayProcess, server: RedisServer, directory: Path) -> None:
+    """Let honest users and others use the gateway, and take Redis away for a while."""
+    users = [gateway.add_user(roles=("staff", "wiki")) for _ in range(USERS)]
+    command = [
+        *(sys.executable, str(ROOT / "benchmarks/load.py"), "--url", gateway.url, "--users", _file(users, directory)),
+        *("--sessions", "24", "--duration", str(RUN_SECONDS), "--think", "0.25", "--refresh-every", "8"),
+        *("--logout", "0.02", "--ramp", "5", "--json", "--subrequest-path", "/api/authz/auth-request?role=staff"),
+    ]
+    load = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    begun = time.monotonic()
+    strangers = threading.Thread(target=be_refused, args=(gateway, users[0], begun))
+    strangers.start()
+    events: list[tuple[int, Callable[[], object]]] = [
+        (60, lambda: guess(gateway, users[1], 25)),
+        (90, lambda: steal(gateway, users[2])),
+        (130, server.kill),
+        (140, server.start),
+        (185, lambda: log_in_all_at_once(gateway, users[3:], 90)),
+    ]
+    for seconds, happen in events:
+        time.sleep(max(0, begun + seconds - time.monotonic()))
+        happen()
+    strangers.join()
+    load.wait(timeout=60)
+
+
+def be_refused(gateway: GatewayProcess, user: TestUser, begun: float) -> None:
+    """Ask for subrequests that are denied, each for a reason of its own, and send wrong passwords now and then."""
+    turn = 0
+    with gateway.client() as client:
+        token = gateway.login(user, client, delivery="body")["access_token"]
+        ended = gateway.login(user, client, delivery="body")
+        bearer = {"Authorization": f"Bearer {token}"}
+        client.post("/auth/logout", json={"refresh_token": ended["refresh_token"]})
+        forged = {"Authorization": f"Bearer {token[:-6]}AAAAAA"}
+        revoked = {"Authorization": f"Bearer {ended['access_token']}"}
+        while time.monotonic() - begun < RUN_SECONDS - 3:
+            turn += 1
+            path = "/api/authz/auth-request"
+            asked: list[tuple[str, dict[str, str]]] = [(path, {})] * 3
+            asked += [(path, forged)] if turn % 2 else [(f"{path}?role=admin", bearer)] * 2
+            asked += [(path, revoked)] if turn % 3 else [("/api/authz/forward-auth", {}), ("/auth/me", bearer)]
+            for where, headers in asked:
+                client.get(where, headers=headers)
+            if turn % 12 == 0:
+                wrong = {"username": user.email, "password": f"wrong {turn}"} if turn % 24 else _unknown(turn)
+                client.post("/auth/login", json=wrong, headers={"X-Forwarded-For": f"192.0.2.{turn % 200}"})
+            time.sleep(0.2)
+
+
+def guess(gateway: GatewayProcess, user: TestUser, times: int) -> None:
+    """Try passwords of one account, and addresses that nobody has."""
+    with gateway.client() as client:
+        for number in range(times):
+            client.post("/auth/login", json={"username": user.email, "password": f"guess {number}"})
+            client.post("/auth/login", json=_unknown(number))
+
+
+def steal(gateway: GatewayProcess, user: TestUser) -> None:
+    """Refresh twice, and come back with the first token: a lost answer, then a thief."""
+    with gateway.client() as client:
+        for _ in range(3):
+            first = gateway.login(user, client, delivery="body")["refresh_token"]
+            token = first
+            for _ in range(3):
+                client.post("/auth/refresh", json={"refresh_token": token})
+                token = client.post("/auth/refresh", json={"refresh_token": token}).json()["refresh_token"]
+            client.post("/auth/refresh", json={"refresh_token": first})
+
+
+def log_in_all_at_once(gateway: GatewayProcess, users: list[TestUser], times: int) -> None:
+    """Log in from many addresses at one moment, and then once more."""
+
+    def log_in(number: int) -> None:
+        headers = {"X-Forwarded-For": f"198.51.100.{number}"}
+        with gateway.client() as client:
+            for _ in range(4):
+                user = users[number % len(users)]
+                body = {"username": user.email, "password": user.password}
+                client.post("/auth/login", json=body, headers=headers)
+
+    threads = [threading.Thread(target=log_in, args=(number,)) for number in range(times)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _unknown(number: int) -> dict[str, str]:
+    return {"username": f"nobody-{number}@example.com", "password": "guess"}
+
+
+def _file(users: list[TestUser], directory: Path) -> str:
+    file = directory / "users.jsonl"
+    file.write_text("".join(f'{{"email": "{user.email}", "password": "{PASSWORD}"}}\n' for user in users))
+    return str(file)
+
+
+# -------------------------------------------------------------------------------------------------------- the picture
+
+
+def draw(prometheus: Prometheus, begun: float, ended: float, file: Path) -> None:
+    """Ask for all that the board shows, and take the picture of it."""
+    panels = read_panels()
+    found = {panel.described["id"]: lines_of(panel, prometheus, begun, ended) for panel in panels}
+    title = read_board()["title"]
+    file.write_text(page(title, NOTE, panels, found, ended - begun))
+    with open_chromium() as chromium:
+        chromium.get(file.as_uri())
+        width, height = chromium.execute_script(
+            "return [document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+        )
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        options: dict[str, Any] = {"format": "png", "captureBeyondViewport": True, "clip": clip}
+        picture = chromium.execute_cdp_cmd("Page.captureScreenshot", options)
+    PICTURE.write_bytes(base64.b64decode(picture["data"]))
+
+
+def lines_of(panel: Panel, prometheus: Prometheus, begun: float, ended: float) -> list[Line]:
+    """Give the lines of a panel: over the whole time, or as they are at its end."""
+    lines = []
+    steps = int((ended - begun) // STEP_SECONDS) + 1
+    for expression, legend in panel.queries(range_seconds=int(ended - begun)):
+        if panel.kind == "timeseries" or panel.described["options"].get("graphMode") == "area":
+            series = prometheus.ranges(expression, begun, begun + (steps - 1) * STEP_SECONDS, STEP_SECONDS)
+        else:
+            series = [one | {"values": [one["value"]]} for one in prometheus.instant(expression)]
+        for one in series:
+            name = re.sub(r"\{\{(\w+)\}\}", lambda label, labels=one["metric"]: labels.get(label[1], ""), legend)
+            lines.append(Line(name or "other", _on_the_grid(one["values"], begun, steps)))
+    return lines
+
+
+def _on_the_grid(values: list[tuple[float, str]], begun: float, steps: int) -> list[float | None]:
+    if len(values) == 1:
+        return [float(values[0][1])]
+    found = {round((at - begun) / STEP_SECONDS): float(value) for at, value in values}
+    return [value if value is not None and math.isfinite(value) else None for value in map(found.get, range(steps))]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -92,6 +92,15 @@ def check(asked: Requirements, caller: Caller, now: int, audiences: frozenset[st
         raise InsufficientRole("token= of the proxy's configuration names none of the audiences of the gateway")
 
 
+def holds_until(asked: Requirements, caller: Caller, minute_end: int) -> int:
+    """
+    Give the first second, up to *minute_end*, in which what `check` lets through now may be too old a login.
+
+    The minute is that of the token which is handed out; nothing is judged from memory for longer.
+    """
+    return minute_end if asked.max_auth_age is None else min(minute_end, caller.auth_time + asked.max_auth_age + 1)
+
+
 def _nearest(name: str) -> str | None:
     """Give the requirement that a name is nearly the name of: another case, another dash, a letter more or less."""
     letters = re.sub(r"[^a-z0-9]", "", unicodedata.normalize("NFKC", name[:MAX_NAME_CHARACTERS]).casefold())

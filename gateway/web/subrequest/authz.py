@@ -73,7 +73,7 @@ class Authz:
             denial: GatewayError = error
         except GatewayError as error:
             is_ours = isinstance(error, StoreUnavailable)
-            denial = AccessTokenInvalid(getattr(error, "cause", "") or error.slug, reason=error.detail)
+            denial = AccessTokenInvalid(error.cause or error.slug, reason=error.detail)
         except Exception:
             logger.exception("a subrequest failed; it is denied")
             is_ours, denial = True, AccessTokenInvalid("internal-error")
@@ -162,7 +162,8 @@ class Authz:
     def _check(self, scope: Scope, gateway: Gateway, caller: Caller, asked: Requirements | None, now: int) -> None:
         if self._reads_query and scope.get("gateway.has_fragment"):
             scope["gateway.sub"], scope["gateway.caller"] = caller.sub, caller
-            raise InsufficientRole("What follows the # in the URL of the proxy's configuration cannot be read")
+            detail = "What follows the # in the URL of the proxy's configuration cannot be read"
+            raise InsufficientRole("fragment-in-url", detail)
         if asked:
             scope["gateway.sub"], scope["gateway.caller"] = caller.sub, caller
             check(asked, caller, now, gateway.application_tokens.audiences)

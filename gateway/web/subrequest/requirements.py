@@ -85,16 +85,17 @@ def check(asked: Requirements, caller: Caller, now: int, audiences: frozenset[st
         InsufficientRole: A role is missing, no token is made for that audience, or a requirement cannot be read.
     """
     if not asked.is_readable:
-        raise InsufficientRole("A requirement of the proxy's configuration cannot be read")
+        raise InsufficientRole("requirement-unreadable", "A requirement of the proxy's configuration cannot be read")
     is_old = asked.max_auth_age is not None and now - caller.auth_time > asked.max_auth_age
     unmet = tuple(group for group in asked.amr if set(group).isdisjoint(caller.amr)) if asked.amr else ()
     if is_old or unmet:
         raise AuthenticationTooWeak(asked.max_auth_age if is_old else None, unmet)
     for group in asked.roles:
         if group.isdisjoint(caller.roles):
-            raise InsufficientRole
+            raise InsufficientRole("role-missing", requirement=f"role={','.join(sorted(group))}")
     if asked.audience is not None and asked.audience not in audiences:
-        raise InsufficientRole("token= of the proxy's configuration names none of the audiences of the gateway")
+        detail = "token= of the proxy's configuration names none of the audiences of the gateway"
+        raise InsufficientRole("audience-unknown", detail, f"token={asked.audience}")
 
 
 def holds_until(asked: Requirements, caller: Caller, minute_end: int) -> int:

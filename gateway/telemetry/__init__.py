@@ -1,4 +1,4 @@
-"""Telemetry: log lines, security events and metrics."""
+"""Telemetry: log lines, security events, metrics, and why answers were refused."""
 
 from gateway.telemetry.events import AuditTrail
 from gateway.telemetry.logs import (
@@ -31,6 +31,7 @@ from gateway.telemetry.metrics import (
     Metrics,
 )
 from gateway.telemetry.serving import serve_metrics
+from gateway.telemetry.verdicts import INTERNAL_ERROR, VERDICTS, Verdict, verdict_by_code, verdict_of
 
 __all__ = [
     "OnceAMinute",
@@ -60,4 +61,9 @@ __all__ = [
     "SIGNING_KEY_NEXT_READY",
     "Reporter",
     "serve_metrics",
+    "INTERNAL_ERROR",
+    "VERDICTS",
+    "Verdict",
+    "verdict_by_code",
+    "verdict_of",
 ]

@@ -24,7 +24,15 @@ from gateway.sessions import Presence, SessionCookie
 from gateway.state import Gateway
 from gateway.tokens import RawHeaders
 from gateway.verifier import AccessClaims
-from gateway.web.http import Caller, find_access_token, find_presence, read_cookie, session_cookie_name, verify
+from gateway.web.http import (
+    Caller,
+    cookies_of_others,
+    find_access_token,
+    find_presence,
+    read_cookie,
+    session_cookie_name,
+    verify,
+)
 from gateway.web.subrequest.browsers import Endpoint
 from gateway.web.subrequest.denied import denied_response
 from gateway.web.subrequest.requirements import (
@@ -65,7 +73,7 @@ class Authz:
             denial: GatewayError = error
         except GatewayError as error:
             is_ours = isinstance(error, StoreUnavailable)
-            denial = AccessTokenInvalid(getattr(error, "cause", "") or error.slug, reason=error.detail)
+            denial = AccessTokenInvalid(error.cause or error.slug, reason=error.detail)
         except Exception:
             logger.exception("a subrequest failed; it is denied")
             is_ours, denial = True, AccessTokenInvalid("internal-error")
@@ -95,7 +103,12 @@ class Authz:
             if audience is not None and token is None:
                 return None
             lines = headers.lines_of(key, caller, token)
-            if asked is not None and not asked.near_misses:  # these are told again
+            if asked is None:
+                return 200, lines
+            if asked.wants_cookies:
+                cookies = cookies_of_others(scope["headers"])
+                return 200, b"cookie: %s\r\n%s" % (cookies, lines) if cookies else lines
+            if not asked.near_misses:  # these are told again
                 until = holds_until(asked, caller, gateway.application_tokens.end_of_minute(now))
                 headers.remember(key, query, caller, lines, now, until)
         return 200, lines
@@ -107,7 +120,9 @@ class Authz:
         caller = await _present(found, gateway) if isinstance(found, SessionCookie) else found
         self._check(scope, gateway, caller, asked, now)
         token = await _token_for(caller, asked.audience, gateway, now) if asked and asked.audience is not None else None
-        return gateway.identity_headers.of(_key_of(caller), caller, token)
+        headers = gateway.identity_headers.of(_key_of(caller), caller, token)
+        cookies = cookies_of_others(scope["headers"]) if asked and asked.wants_cookies else b""
+        return [(b"cookie", cookies), *headers] if cookies else headers
 
     def _find(self, scope: Scope, gateway: Gateway, now: int) -> AccessClaims | SessionCookie:
         """
@@ -147,7 +162,8 @@ class Authz:
     def _check(self, scope: Scope, gateway: Gateway, caller: Caller, asked: Requirements | None, now: int) -> None:
         if self._reads_query and scope.get("gateway.has_fragment"):
             scope["gateway.sub"], scope["gateway.caller"] = caller.sub, caller
-            raise InsufficientRole("What follows the # in the URL of the proxy's configuration cannot be read")
+            detail = "What follows the # in the URL of the proxy's configuration cannot be read"
+            raise InsufficientRole("fragment-in-url", detail)
         if asked:
             scope["gateway.sub"], scope["gateway.caller"] = caller.sub, caller
             check(asked, caller, now, gateway.application_tokens.audiences)

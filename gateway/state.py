@@ -14,9 +14,12 @@ from gateway.limits import GuessingThrottle, RateLimiter
 from gateway.sessions import Presences, RefreshFamilies, Revocations
 from gateway.settings import Network, Settings
 from gateway.store import ServerLook, Store
-from gateway.telemetry import AuditTrail, OnceAMinute
+from gateway.telemetry import SESSIONS_ENDED, AuditTrail, Metrics, OnceAMinute
 from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring
 from gateway.verifier import VerifiedTokens
+
+UNFINISHED = "unfinished"
+"""Why sessions ended whose end was begun earlier, maybe by another gateway or a command, and not completed there."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Gateway:
     verified_tokens: VerifiedTokens
     identity_headers: IdentityHeaders
     audit: AuditTrail
+    metrics: Metrics
     refresh_verdicts: Counter[str] = field(default_factory=Counter)
     once_a_minute: OnceAMinute = field(default_factory=OnceAMinute)
 
@@ -51,25 +55,30 @@ class Gateway:
         origin = self.settings.issuer_origin
         return ("token-gateway", "token gateway", origin, origin.partition("://")[2], self.settings.client_id)
 
-    async def end_families(self, user_id: str, family_ids: tuple[str, ...]) -> int:
+    async def end_families(self, user_id: str, family_ids: tuple[str, ...], reason: str = UNFINISHED) -> int:
         """
         End sessions for good, and give how many of them were there: mark them first, announce second, delete third.
 
         From the mark on they never work again. What a crash, or an error, leaves half done is completed by the next
         use of such a session, or the next ending.
 
+        Args:
+            reason: Why, for the metrics.
+
         Raises:
             StoreUnavailable: Not everybody knows; the caller should try again.
         """
-        return await self.finish_ending(user_id, await self.families.mark(user_id, family_ids)) if family_ids else 0
+        if not family_ids:
+            return 0
+        return await self.finish_ending(user_id, await self.families.mark(user_id, family_ids), reason)
 
-    async def end_all_families(self, user_id: str) -> int:
+    async def end_all_families(self, user_id: str, reason: str = UNFINISHED) -> int:
         """End all sessions of a user likewise, also those that Redis has lost; give how many lived until now."""
         living, revocations = await self.families.mark_all(user_id)
-        await self.finish_ending(user_id, revocations)
+        await self.finish_ending(user_id, revocations, reason)
         return living
 
-    async def finish_ending(self, user_id: str, revocations: tuple[str, ...]) -> int:
+    async def finish_ending(self, user_id: str, revocations: tuple[str, ...], reason: str = UNFINISHED) -> int:
         """
         Announce and delete what has been marked, and give how many sessions there were.
 
@@ -77,7 +86,10 @@ class Gateway:
             StoreUnavailable: As above. This process refuses them already.
         """
         await self.revocations.announce(revocations)
-        return await self.families.revoke(user_id, revocations)
+        ended = await self.families.revoke(user_id, revocations)
+        if ended:
+            self.metrics.count(SESSIONS_ENDED, reason, by=ended)
+        return ended
 
     async def accept_invitation(self, code: str, password_hash: str) -> User:
         """
@@ -93,7 +105,7 @@ class Gateway:
         The audit line (`password_changed`) is the caller's, who knows the request.
         """
         user, revocations = await self.invitations.accept(code, password_hash)
-        await self.finish_ending(user.user_id, revocations)
+        await self.finish_ending(user.user_id, revocations, "password-changed")
         await self.guessing.unlock(user.email)
         return user
 

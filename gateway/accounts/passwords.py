@@ -29,6 +29,7 @@ from gateway.accounts.password_rules import MAX_PASSWORD_BYTES
 from gateway.accounts.polite_threads import PoliteThreads
 from gateway.derived_keys import DerivedKeys, KeyChain
 from gateway.errors import InvalidCredentials, Overloaded
+from gateway.telemetry import PASSWORD_HASH_SECONDS, Metrics
 
 LETTERS_AND_DIGITS = string.ascii_letters + string.digits
 GENERATED_PASSWORD_CHARACTERS = 24
@@ -56,12 +57,21 @@ class Passwords:
         cost: bcrypt's cost, the base-2 logarithm of its rounds.
         threads: How many hashes may run at once.
         monotonic: Seconds that never go back, to learn how long a hash takes.
+        metrics: Where hashes are timed.
     """
 
-    def __init__(self, keychain: KeyChain, cost: int, threads: int, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        keychain: KeyChain,
+        cost: int,
+        threads: int,
+        monotonic: Callable[[], float],
+        metrics: Metrics | None = None,
+    ) -> None:
         self._keychain = keychain
         self._cost = cost
         self._monotonic = monotonic
+        self._metrics = metrics or Metrics()
         self._threads = PoliteThreads(threads, "password")
         self._turns = Turns(threads)
         self._seconds_per_hash = 0.2 * 2.0 ** (cost - 12)
@@ -99,6 +109,11 @@ class Passwords:
         """Raise `Overloaded` when one more from this address would wait for too long; before Redis is asked."""
         if self._turns.ahead_of(address_key) * self._seconds_per_hash / self._turns.slots > LONGEST_WAIT_SECONDS:
             raise Overloaded(_some_seconds())
+
+    @property
+    def waiting(self) -> int:
+        """Give how many wait for their turn."""
+        return self._turns.waiting
 
     def needs_renewal(self, stored: str) -> bool:
         """Tell whether scheme, pepper or cost of a stored hash are behind what `hash` makes now."""
@@ -153,6 +168,7 @@ class Passwords:
         running.add_done_callback(lambda _: self._turns.give_back())
         begun, result, ended = await asyncio.shield(running)
         self._seconds_per_hash += (ended - begun - self._seconds_per_hash) / 8
+        self._metrics.observe(PASSWORD_HASH_SECONDS, ended - begun)
         return result
 
 
@@ -167,6 +183,11 @@ class Turns:
         self.slots = slots
         self._free = slots
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    @property
+    def waiting(self) -> int:
+        """Give how many wait."""
+        return sum(len(line) for line in self._waiting.values())
 
     def ahead_of(self, address_key: str) -> int:
         """Give how many of those who wait would come before one more from this address."""

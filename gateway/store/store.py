@@ -37,6 +37,7 @@ from gateway.store.cluster import ClusterClient
 from gateway.store.confirmations import Command, Confirmations
 from gateway.store.faults import REDIS_FAILURES, TORN_CONNECTION, FaultLog, fault_of
 from gateway.tasks import end_tasks
+from gateway.telemetry import REDIS_ERRORS, REDIS_SECONDS, Metrics
 
 PROBE_SECONDS = 0.3
 CALL_DEADLINE_SECONDS = 1.0
@@ -106,6 +107,7 @@ class Store:
     Args:
         waits_for_confirmation: Whether durable writes wait; False answers them as all others.
         monotonic: Seconds that never go back, for deadlines and what is remembered of the server.
+        metrics: Where calls are counted and timed, those apart that wait for entries of a stream.
 
     Attributes:
         stream_is_heard: Whether the last reading of a stream had an answer; one waits for entries all the time.
@@ -118,6 +120,7 @@ class Store:
         monotonic: Callable[[], float] = time.monotonic,
         *,
         waits_for_confirmation: bool = True,
+        metrics: Metrics | None = None,
     ) -> None:
         self.prefix = prefix
         try:
@@ -127,6 +130,7 @@ class Store:
         self._under_way = {durable: asyncio.Semaphore(MAX_CALLS_UNDER_WAY) for durable in (False, True)}
         self._waits_for_confirmation = waits_for_confirmation
         self._monotonic = monotonic
+        self._metrics = metrics or Metrics()
         self._fault_log = FaultLog(monotonic)
         self._breakers: dict[str, Breaker] = {}
         self._probing: set[asyncio.Task[Any]] = set()
@@ -230,6 +234,11 @@ class Store:
         facts: dict[str, Any] = await self.execute("INFO")
         return facts
 
+    @property
+    def is_away(self) -> bool:
+        """Tell whether calls to a server are refused because it was not heard."""
+        return any(breaker.is_open for breaker in self._breakers.values())
+
     async def close(self) -> None:
         """Close every connection."""
         for breaker in self._breakers.values():
@@ -251,8 +260,13 @@ class Store:
                 async with self._under_way[durable]:
                     if breaker.is_open:
                         breaker.refused += 1
+                        self._metrics.count(REDIS_ERRORS, REFUSED_BY_BREAKER)
                         raise StoreUnavailable(REFUSED_BY_BREAKER)
-                    reply = await self._send_to_the_right_one(send)
+                    sent_at = self._monotonic()
+                    try:
+                        reply = await self._send_to_the_right_one(send)
+                    finally:
+                        self._metrics.observe(REDIS_SECONDS, self._monotonic() - sent_at, what)
         except REDIS_FAILURES as error:
             if fault_of(error).is_of_everybody:
                 breaker.unheard()
@@ -366,7 +380,9 @@ class Store:
 
     def _unavailable(self, what: str, error: Exception) -> StoreUnavailable:
         self._fault_log.tell(what, error)
-        return StoreUnavailable(fault_of(error).code)
+        code = fault_of(error).code
+        self._metrics.count(REDIS_ERRORS, code)
+        return StoreUnavailable(code)
 
 
 def _heed_cancellation() -> None:

@@ -48,7 +48,7 @@ async def log_out_everywhere(request: GatewayRequest) -> Response:
     """End every session of the caller, his own counted, and refuse every access token that he was given before."""
     gateway = request.state["gateway"]
     claims = await require_caller(request)
-    count = await gateway.end_all_families(claims.sub)
+    count = await gateway.end_all_families(claims.sub, "logout-all")
     tell("sessions_revoked", request, reason="logout-all", sid=claims.sid)
     response = json_response(RevokedBody(count))
     clear_refresh_cookie(response, gateway.settings)

@@ -36,7 +36,7 @@ async def _rotate(request: GatewayRequest, presented: Presented) -> Response:
         rotation = await gateway.families.rotate(token, is_cookie=presented.is_cookie)
     except RefreshTokenReused:
         tell("refresh_token_reused", request, failed=True, sub=token.user_id, sid=token.family_id)
-        await gateway.end_families(token.user_id, (token.family_id,))
+        await gateway.end_families(token.user_id, (token.family_id,), "reused")
         raise
     except RefreshTokenInvalid as error:
         if error.cause == "unknown":

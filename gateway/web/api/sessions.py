@@ -35,6 +35,6 @@ async def end_session(request: GatewayRequest) -> Response:
     family_id = request.path_params["id"]
     if not await gateway.families.exists(claims.sub, family_id):
         raise NotFound("You have no such session")
-    await gateway.end_families(claims.sub, (family_id,))
+    await gateway.end_families(claims.sub, (family_id,), "revoked")
     tell("sessions_revoked", request, sid=family_id)
     return Response(status_code=204)

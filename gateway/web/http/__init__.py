@@ -21,6 +21,7 @@ from gateway.web.http.cookies import (
     clear_refresh_cookie,
     clear_session_cookie,
     cookie_name,
+    cookies_of_others,
     read_cookie,
     session_cookie_name,
     set_device_cookie,
@@ -28,6 +29,7 @@ from gateway.web.http.cookies import (
     set_refresh_cookie,
     set_session_cookie,
 )
+from gateway.web.http.counting import allowed_subrequests, count_answer
 from gateway.web.http.cross_site import refuse_cross_site
 from gateway.web.http.device import device_label
 from gateway.web.http.ending import end_own_session
@@ -36,6 +38,7 @@ from gateway.web.http.new_password import change_password_of
 from gateway.web.http.opening import (
     Credentials,
     LoggedIn,
+    count_login,
     earlier_sessions,
     heard_address,
     open_family,
@@ -68,6 +71,7 @@ __all__ = [
     "clear_refresh_cookie",
     "clear_session_cookie",
     "cookie_name",
+    "cookies_of_others",
     "read_cookie",
     "session_cookie_name",
     "set_device_cookie",
@@ -75,6 +79,8 @@ __all__ = [
     "set_refresh_cookie",
     "set_session_cookie",
     "refuse_cross_site",
+    "allowed_subrequests",
+    "count_answer",
     "Address",
     "address_of",
     "is_from_proxy",
@@ -85,6 +91,7 @@ __all__ = [
     "safe_return_address",
     "Credentials",
     "LoggedIn",
+    "count_login",
     "earlier_sessions",
     "heard_address",
     "open_family",

@@ -13,7 +13,7 @@ async def end_own_session(request: GatewayRequest, user_id: str, family_id: str)
     """
     gateway = request.state["gateway"]
     if await gateway.families.exists(user_id, family_id):
-        await gateway.end_families(user_id, (family_id,))
+        await gateway.end_families(user_id, (family_id,), "logout")
         tell("logout", request, sub=user_id, sid=family_id)
     elif family_id not in gateway.revocations:
         # Redis has lost it, or it is over; in the first case access tokens of it may still be good.

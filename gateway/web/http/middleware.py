@@ -4,7 +4,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
@@ -16,6 +16,7 @@ from gateway.settings import Settings
 from gateway.state import GatewayRequest
 from gateway.store import request_budget
 from gateway.web.http.client_address import address_of
+from gateway.web.http.counting import count_answer
 from gateway.web.http.problems import internal_error_response, problem_response
 
 PREFLIGHT_MAX_AGE_SECONDS = 600
@@ -34,10 +35,16 @@ logger = logging.getLogger("gateway.access")
 
 
 class Envelope:
-    """Gives every answer its request id, `Cache-Control: no-store` and security headers, and logs one line for it."""
+    """
+    Gives every answer its request id, `Cache-Control: no-store` and security headers, counts it and logs a line for it.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        endpoint_of: Gives the template of a path's route, as a label of metrics.
+    """
+
+    def __init__(self, app: ASGIApp, endpoint_of: Callable[[str], str]) -> None:
         self.app = app
+        self.endpoint_of = endpoint_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; an error that nobody answered becomes a 500 that tells nothing."""
@@ -61,8 +68,11 @@ class Envelope:
             logger.exception("a request failed", extra={"fields": {"request_id": request_id}})
             if status == 0:
                 await internal_error_response()(scope, receive, send_enveloped)
+        seconds = time.monotonic() - begun
+        metrics = scope["state"]["gateway"].metrics
+        count_answer(metrics, self.endpoint_of(scope["path"]), status, seconds, scope.get("gateway.error"))
         if scope["path"] not in QUIET_PATHS and not (status == 200 and scope["path"].startswith("/api/authz/")):
-            _log(scope, status, time.monotonic() - begun)
+            _log(scope, status, seconds)
 
 
 class Cors:

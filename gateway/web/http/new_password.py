@@ -46,5 +46,5 @@ async def change_password_of(request: GatewayRequest, caller: Caller, current: s
         )
     except (UserChanged, UnknownUser) as error:
         raise WrongCurrentPassword from error
-    await gateway.finish_ending(user.user_id, ended)
+    await gateway.finish_ending(user.user_id, ended, "password-changed")
     tell("password_changed", request, sid=caller.sid)

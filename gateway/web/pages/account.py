@@ -52,7 +52,7 @@ async def end_chosen_session(request: GatewayRequest) -> Response:
         return _to_login(request)
     family_id = request.path_params["id"]
     if await gateway.families.exists(visitor.sub, family_id):
-        await gateway.end_families(visitor.sub, (family_id,))
+        await gateway.end_families(visitor.sub, (family_id,), "revoked")
         tell("sessions_revoked", request, sid=family_id)
     return _done(request, "session-ended")
 
@@ -65,7 +65,7 @@ async def end_other_sessions(request: GatewayRequest) -> Response:
         return _to_login(request)
     families = await gateway.families.list(visitor.sub)
     others = tuple(family.family_id for family in families if family.family_id != visitor.sid)
-    await gateway.end_families(visitor.sub, others)
+    await gateway.end_families(visitor.sub, others, "revoked")
     tell("sessions_revoked", request, reason="others", sid=visitor.sid)
     return _done(request, "others-ended")
 

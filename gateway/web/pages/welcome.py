@@ -9,6 +9,7 @@ from gateway.web.html import failure_page, page_response, see_other
 from gateway.web.http import (
     SecretBody,
     address_of,
+    count_login,
     open_family,
     rate_key,
     rate_keys,
@@ -67,8 +68,9 @@ async def accept_invitation(request: GatewayRequest) -> Response:
 
     most_seconds = gateway.settings.browser_session_ttl_seconds
     opened = await open_family(request, user, address, most_seconds=most_seconds)
-    await gateway.end_families(user.user_id, opened.unannounced)
+    await gateway.end_families(user.user_id, opened.unannounced, "gave-way")
     tell("login_succeeded", request, reason="invitation", sub=user.user_id, sid=opened.family_id)
+    count_login(gateway)
     response = see_other(request, ACCOUNT_PATH)
     set_session_cookie(response, gateway.settings, gateway.presences.cookie_of(user.user_id, opened), None)
     return response

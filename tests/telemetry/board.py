@@ -22,7 +22,7 @@ import httpx2
 
 from tests.browser.conftest import open_chromium
 from tests.conftest import quick_environment
-from tests.harness import PASSWORD, GatewayProcess, RedisServer, TestUser, free_port, in_gateway
+from tests.harness import PASSWORD, GatewayProcess, RedisServer, TestUser, free_port
 from tests.telemetry.drawing import Line, page
 from tests.telemetry.monitoring import ROOT, Panel, Prometheus, read_board, read_panels
 
@@ -78,7 +78,7 @@ def live(gateway: GatewayProcess, server: RedisServer, directory: Path) -> None:
     ]
     load = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     begun = time.monotonic()
-    strangers = threading.Thread(target=be_refused, args=(gateway, users[0], begun))
+    strangers = threading.Thread(target=be_refused, args=(gateway, users[0], begun), daemon=True)
     strangers.start()
     events: list[tuple[int, Callable[[], object]]] = [
         (60, lambda: guess(gateway, users[1], 25)),
@@ -87,19 +87,23 @@ def live(gateway: GatewayProcess, server: RedisServer, directory: Path) -> None:
         (140, server.start),
         (185, lambda: log_in_all_at_once(gateway, users[3:], 90)),
     ]
-    for seconds, happen in events:
-        time.sleep(max(0, begun + seconds - time.monotonic()))
-        happen()
-    strangers.join()
-    load.wait(timeout=60)
+    try:
+        for seconds, happen in events:
+            time.sleep(max(0, begun + seconds - time.monotonic()))
+            happen()
+        strangers.join()
+        load.wait(timeout=60)
+    finally:
+        load.kill()
+        load.wait()
 
 
 def be_refused(gateway: GatewayProcess, user: TestUser, begun: float) -> None:
     """Ask for subrequests that are denied, each for a reason of its own, and send wrong passwords now and then."""
     turn = 0
     with gateway.client() as client:
-        token = gateway.login(user, client, delivery="body")["access_token"]
-        ended = gateway.login(user, client, delivery="body")
+        token = log_in_patiently(gateway, user, client)["access_token"]
+        ended = log_in_patiently(gateway, user, client)
         bearer = {"Authorization": f"Bearer {token}"}
         client.post("/auth/logout", json={"refresh_token": ended["refresh_token"]})
         forged = {"Authorization": f"Bearer {token[:-6]}AAAAAA"}
@@ -130,12 +134,22 @@ def steal(gateway: GatewayProcess, user: TestUser) -> None:
     """Refresh twice, and come back with the first token: a lost answer, then a thief."""
     with gateway.client() as client:
         for _ in range(3):
-            first = gateway.login(user, client, delivery="body")["refresh_token"]
-            token = first
+            token = first = log_in_patiently(gateway, user, client)["refresh_token"]
             for _ in range(3):
                 client.post("/auth/refresh", json={"refresh_token": token})
                 token = client.post("/auth/refresh", json={"refresh_token": token}).json()["refresh_token"]
             client.post("/auth/refresh", json={"refresh_token": first})
+
+
+def log_in_patiently(gateway: GatewayProcess, user: TestUser, client: httpx2.Client) -> dict[str, Any]:
+    """Log in, again while hashing is full, and give the body of the answer."""
+    body = {"username": user.email, "password": user.password, "delivery": "body"}
+    while True:
+        answer = client.post("/auth/login", json=body)
+        if answer.status_code == 200:
+            given: dict[str, Any] = answer.json()
+            return given
+        time.sleep(int(answer.headers["Retry-After"]))
 
 
 def log_in_all_at_once(gateway: GatewayProcess, users: list[TestUser], times: int) -> None:
@@ -196,7 +210,9 @@ def lines_of(panel: Panel, prometheus: Prometheus, begun: float, ended: float) -
         else:
             series = [one | {"values": [one["value"]]} for one in prometheus.instant(expression)]
         for one in series:
-            name = re.sub(r"\{\{(\w+)\}\}", lambda label, labels=one["metric"]: labels.get(label[1], ""), legend)
+            name = legend
+            for label in re.findall(r"\{\{(\w+)\}\}", legend):
+                name = name.replace(f"{{{{{label}}}}}", one["metric"].get(label, ""))
             lines.append(Line(name or "other", _on_the_grid(one["values"], begun, steps)))
     return lines
 

@@ -3,7 +3,7 @@
 import html
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tests.telemetry.monitoring import Panel
 
@@ -16,15 +16,29 @@ COLOURS = {
 """Grafana's names of colours, by those of its light theme."""
 
 STYLE = """
-* { box-sizing: border-box; margin: 0 } body { background: #f4f5f5; color: #24292e; font: 12px Inter, "DejaVu Sans", sans-serif }
-#board { position: relative; margin: 6px } .panel { position: absolute; padding: 3px }
-.panel > div { background: #fff; border: 1px solid #d8dbdf; border-radius: 3px; height: 100%; padding: 6px 9px; overflow: hidden; position: relative }
-h1 { font-size: 17px; font-weight: 600; padding: 12px 12px 2px } h2 { font-size: 14px; font-weight: 600; padding: 9px 6px } h3 { font-size: 12px; font-weight: 600; white-space: nowrap }
-p.note { color: #6a7078; padding: 0 12px 4px } .big { font-size: 27px; font-weight: 600; text-align: center; padding-top: 17px; position: relative; z-index: 1 }
-.solid { border: 0 !important; color: #fff } .legend { display: grid; grid-template-columns: 1fr 1fr; gap: 0 14px; font-size: 11px; position: absolute; bottom: 5px; left: 9px; right: 9px }
-.legend div, .bar { display: flex; gap: 5px; white-space: nowrap } .legend i { width: 10px; height: 3px; margin-top: 6px; flex: none } .legend b, .bar b { font-weight: 500; margin-left: auto }
-.legend span { overflow: hidden; text-overflow: ellipsis } .bars { padding-top: 6px } .bar { padding-top: 5px; font-size: 11px } .bar span { width: 44%; overflow: hidden; text-overflow: ellipsis } .bar em { height: 13px }
-svg { position: absolute } svg text { font-size: 10px; fill: #6a7078 }
+* { box-sizing: border-box; margin: 0 }
+body { background: #f4f5f5; color: #24292e; font: 12px Inter, "DejaVu Sans", sans-serif }
+h1 { font-size: 17px; font-weight: 600; padding: 12px 12px 2px }
+h2 { font-size: 14px; font-weight: 600; padding: 9px 6px }
+h3 { font-size: 12px; font-weight: 600; white-space: nowrap }
+p { color: #6a7078; padding: 0 12px 4px }
+#board { position: relative; margin: 6px }
+.panel { position: absolute; padding: 3px }
+.panel > div { background: #fff; border: 1px solid #d8dbdf; border-radius: 3px; height: 100%; padding: 6px 9px }
+.panel > div { overflow: hidden; position: relative }
+.panel > .solid { border: 0; color: #fff }
+.big { font-size: 27px; font-weight: 600; text-align: center; padding-top: 17px; position: relative; z-index: 1 }
+.legend { display: grid; grid-template-columns: 1fr 1fr; gap: 0 14px; font-size: 11px }
+.legend { position: absolute; bottom: 5px; left: 9px; right: 9px }
+.legend div, .bar { display: flex; gap: 5px; white-space: nowrap }
+.legend i { width: 10px; height: 3px; margin-top: 6px; flex: none }
+.legend b, .bar b { font-weight: 500; margin-left: auto }
+.legend span, .bar span { overflow: hidden; text-overflow: ellipsis }
+.bar { padding-top: 6px; font-size: 11px }
+.bar span { width: 44% }
+.bar em { height: 13px }
+svg { position: absolute }
+svg text { font-size: 10px; fill: #6a7078 }
 """
 
 
@@ -54,16 +68,16 @@ def page(title: str, note: str, panels: Iterable[Panel], found: dict[int, list[L
     for panel in panels:
         x, y, width, height = panel.place
         bottom = max(bottom, y + height)
-        box = f"left:{x * COLUMN_PIXELS}px;top:{y * ROW_PIXELS}px;width:{width * COLUMN_PIXELS}px;height:{height * ROW_PIXELS}px"
+        box = f"left:{x * COLUMN_PIXELS}px;top:{y * ROW_PIXELS}px;"
+        box += f"width:{width * COLUMN_PIXELS}px;height:{height * ROW_PIXELS}px"
         inner = f"<h2>▾ {html.escape(panel.title)}</h2>"
         if panel.kind != "row":
             inner = _draw(panel, found[panel.described["id"]], seconds, width * COLUMN_PIXELS - 26, height * ROW_PIXELS)
         placed.append(f'<div class="panel" style="{box}">{inner}</div>')
     size = f"height:{bottom * ROW_PIXELS}px;width:{24 * COLUMN_PIXELS}px"
-    heading = f"<h1>{html.escape(title)}</h1><p class=note>{html.escape(note)}</p>"
-    return (
-        f"<!doctype html><meta charset=utf-8><style>{STYLE}</style>{heading}<div id=board style={size}>{''.join(placed)}</div>"
-    )
+    heading = f"<h1>{html.escape(title)}</h1><p>{html.escape(note)}</p>"
+    body = f'{heading}<div id=board style="{size}">{"".join(placed)}</div>'
+    return f"<!doctype html><meta charset=utf-8><style>{STYLE}</style>{body}"
 
 
 def _draw(panel: Panel, lines: list[Line], seconds: float, width: int, height: int) -> str:
@@ -77,7 +91,7 @@ def _draw(panel: Panel, lines: list[Line], seconds: float, width: int, height: i
 
 def _stat(panel: Panel, lines: list[Line], width: int, height: int) -> str:
     values = [value for value in lines[0].values if value is not None] if lines else []
-    colour, text, area = COLOURS["text"], "–", ""
+    colour, text, area = COLOURS["text"], "-", ""
     if values:
         colour, text = _by_threshold(panel, values[-1]), in_unit(values[-1], panel.defaults["unit"])
         for mapping in panel.defaults["mappings"]:
@@ -86,8 +100,9 @@ def _stat(panel: Panel, lines: list[Line], width: int, height: int) -> str:
                 text, colour = shown["text"], COLOURS[shown["color"]]
     solid = panel.described["options"]["colorMode"] == "background_solid"
     if panel.described["options"]["graphMode"] == "area" and len(values) > 1:
-        points = _points(values, width + 18, 42, 0, max(values) or 1)
-        area = f'<svg style="left:0;bottom:0" width={width + 18} height=42>{_area(points, [(x, 42.0) for x, _ in points], colour)}</svg>'
+        points = _points(values, width + 18, 42, max(values) or 1)
+        inner_area = _area(points, [(x, 42.0) for x, _ in points], colour)
+        area = f'<svg style="left:0;bottom:0" width={width + 18} height=42>{inner_area}</svg>'
     style, inner = (f"background:{colour}", "inherit") if solid else ("", colour)
     return (
         f'<div class="{"solid" if solid else ""}" style="{style}"><h3>{html.escape(panel.title)}</h3>'
@@ -137,10 +152,11 @@ def _chart(panel: Panel, lines: list[Line], seconds: float, width: int, height: 
 
     for tick in ticks:
         y = height_of(tick) + 8
-        drawn.append(f'<path d="M{left} {y:.1f}h{plot_width}" stroke="#e4e7e9"/><text x={left - 5} y={y + 3:.1f} text-anchor=end>{in_unit(tick, unit)}</text>')
+        drawn.append(f'<path d="M{left} {y:.1f}h{plot_width}" stroke="#e4e7e9"/>')
+        drawn.append(f"<text x={left - 5} y={y + 3:.1f} text-anchor=end>{in_unit(tick, unit)}</text>")
     for minute in range(int(seconds // 60) + 1):
         x = left + plot_width * minute * 60 / seconds
-        drawn.append(f'<text x={x:.1f} y={plot_height + 21} text-anchor=middle>{minute} min</text>')
+        drawn.append(f"<text x={x:.1f} y={plot_height + 21} text-anchor=middle>{minute} min</text>")
     for line, top, under in reversed(tops) if stacked else tops:
         step = plot_width / max(1, len(top) - 1)
         for run in _runs(top):
@@ -151,7 +167,9 @@ def _chart(panel: Panel, lines: list[Line], seconds: float, width: int, height: 
         for one in panel.defaults["thresholds"]["steps"]:
             if one["value"] is not None and least <= one["value"] <= most:
                 y = height_of(one["value"]) + 8
-                drawn.append(f'<path d="M{left} {y:.1f}h{plot_width}" stroke="{COLOURS[one["color"]]}" stroke-dasharray="6 5"/>')
+                drawn.append(
+                    f'<path d="M{left} {y:.1f}h{plot_width}" stroke="{COLOURS[one["color"]]}" stroke-dasharray="6 5"/>'
+                )
     legend = "".join(
         f'<div><i style="background:{colours[line.name]}"></i><span>{html.escape(line.name)}</span>'
         f"<b>{in_unit(max(value for value in line.values if value is not None), unit)}</b></div>"
@@ -174,9 +192,9 @@ def _scale(values: Sequence[float], logarithmic: bool) -> tuple[float, float, li
     return 0.0, step * count, [step * i for i in range(count + 1)]
 
 
-def _points(values: Sequence[float], width: float, height: float, least: float, most: float) -> list[tuple[float, float]]:
+def _points(values: Sequence[float], width: float, height: float, most: float) -> list[tuple[float, float]]:
     step = width / max(1, len(values) - 1)
-    return [(i * step, height * (1 - (value - least) / ((most - least) or 1) * 0.9)) for i, value in enumerate(values)]
+    return [(i * step, height * (1 - value / most * 0.9)) for i, value in enumerate(values)]
 
 
 def _area(points: list[tuple[float, float]], base: list[tuple[float, float]], colour: str) -> str:

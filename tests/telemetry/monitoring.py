@@ -77,9 +77,8 @@ class Panel:
             "$__rate_interval": f"{RATE_SECONDS}s",
             "$__range": f"{range_seconds}s",
         }
-        return [
-            Query(_filled(target["expr"], chosen), target["legendFormat"]) for target in self.described.get("targets", ())
-        ]
+        targets = self.described.get("targets", ())
+        return [Query(_filled(target["expr"], chosen), target["legendFormat"]) for target in targets]
 
 
 def _filled(text: str, chosen: dict[str, str]) -> str:

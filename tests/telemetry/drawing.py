@@ -8,6 +8,7 @@ from typing import NamedTuple
 from tests.telemetry.monitoring import Panel
 
 ROW_PIXELS, COLUMN_PIXELS = 32, 58
+LEGEND_LINES = 3
 PALETTE = ("#56a64b", "#e0b400", "#3274d9", "#e02f44", "#ff780a", "#8f3bb8", "#37872d", "#1f60c4", "#fa6400", "#c4162a")
 COLOURS = {
     **{"green": "#56a64b", "super-light-green": "#96d98d", "yellow": "#e0b400", "orange": "#ff780a", "red": "#e02f44"},
@@ -17,7 +18,7 @@ COLOURS = {
 
 STYLE = """
 * { box-sizing: border-box; margin: 0 }
-body { background: #f4f5f5; color: #24292e; font: 12px Inter, "DejaVu Sans", sans-serif }
+body { background: #f4f5f5; width: 1404px; color: #24292e; font: 12px Inter, "DejaVu Sans", sans-serif }
 h1 { font-size: 17px; font-weight: 600; padding: 12px 12px 2px }
 h2 { font-size: 14px; font-weight: 600; padding: 9px 6px }
 h3 { font-size: 12px; font-weight: 600; white-space: nowrap }
@@ -114,10 +115,10 @@ def _bars(panel: Panel, lines: list[Line], width: int) -> str:
     shown = [(line.name, line.values[-1] or 0.0) for line in lines if line.values]
     most = max((value for _, value in shown), default=0) or 1
     colour = COLOURS[panel.defaults["color"]["fixedColor"]]
-    return "<div class=bars>" + "".join(
+    return "".join(
         f"<div class=bar><span>{html.escape(name)}</span>"
         f'<em style="background:{colour};width:{max(2, value / most * width * 0.34):.0f}px"></em>'
-        f"<b>{in_unit(round(value), panel.defaults['unit'])}</b></div>"
+        f"<b>{in_unit(value, panel.defaults['unit'])}</b></div>"
         for name, value in shown
     )
 
@@ -131,7 +132,7 @@ def _chart(panel: Panel, lines: list[Line], seconds: float, width: int, height: 
     }
     free = (colour for colour in PALETTE * 4 if colour not in named.values())
     colours = {line.name: named.get(line.name) or next(free) for line in lines}
-    legend_height = 15 * math.ceil(len(lines) / 2) + 6
+    legend_height = 15 * min(LEGEND_LINES, math.ceil(len(lines) / 2)) + 6
     left, plot_width, plot_height = 62, width - 62, height - 66 - legend_height
     stacked = custom["stacking"]["mode"] == "normal"
     logarithmic = custom["scaleDistribution"]["type"] == "log"
@@ -170,11 +171,15 @@ def _chart(panel: Panel, lines: list[Line], seconds: float, width: int, height: 
                 drawn.append(
                     f'<path d="M{left} {y:.1f}h{plot_width}" stroke="{COLOURS[one["color"]]}" stroke-dasharray="6 5"/>'
                 )
+    highest = sorted(((max(filter(None, line.values), default=0.0), line.name) for line in lines), reverse=True)
+    shown = {name for _, name in highest[: 2 * LEGEND_LINES - (len(lines) > 2 * LEGEND_LINES)]}
     legend = "".join(
-        f'<div><i style="background:{colours[line.name]}"></i><span>{html.escape(line.name)}</span>'
-        f"<b>{in_unit(max(value for value in line.values if value is not None), unit)}</b></div>"
-        for line in lines
+        f'<div><i style="background:{colours[name]}"></i><span>{html.escape(name)}</span>'
+        f"<b>max {in_unit(most, unit)}</b></div>"
+        for most, name in highest
+        if name in shown
     )
+    legend += f"<div>and {len(lines) - len(shown)} more</div>" * (len(shown) < len(lines))
     return f"<svg width={width} height={plot_height + 30}>{''.join(drawn)}</svg><div class=legend>{legend}</div>"
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -42,9 +43,12 @@ def counted(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory)
     process.stop()
 
 
-def ask(gateway: GatewayProcess, method: str, path: str, **options: object) -> httpx2.Response:
-    """Send a request on a connection of its own, so that any worker may get it."""
-    return httpx2.request(method, gateway.url + path, timeout=10, **options)  # type: ignore[arg-type]
+# Each request has a connection of its own, so that any worker may get it.
+ASKING = httpx2.Client(timeout=10, limits=httpx2.Limits(max_keepalive_connections=0))
+
+
+def ask(gateway: GatewayProcess, method: str, path: str, **options: Any) -> httpx2.Response:
+    return ASKING.request(method, gateway.url + path, **options)
 
 
 def log_in(gateway: GatewayProcess, user: TestUser, password: str = PASSWORD) -> httpx2.Response:
@@ -54,6 +58,12 @@ def log_in(gateway: GatewayProcess, user: TestUser, password: str = PASSWORD) ->
         "/auth/login",
         json={"username": user.email, "password": password, "delivery": "body"},
     )
+
+
+def asked_of(scrape: Scrape, without: tuple[str, ...]) -> float:
+    """Give how many requests there were, those of some endpoints apart."""
+    name = "gateway_requests_total"
+    return scrape.total(name) - sum(scrape.total(name, endpoint=endpoint) for endpoint in without)
 
 
 def raw(gateway: GatewayProcess, request: bytes) -> bytes:
@@ -114,10 +124,10 @@ def test_every_counter_says_exactly_what_happened(counted: GatewayProcess) -> No
         ("/auth/logout", "204"): 1,
         ("/auth/logout-all", "200"): 1,
     }
-    asked = sum(expected.values())
+    known = ("/readyz", "/livez")  # asked by who waits for it
     after = settled(
         counted,
-        lambda scrape: scrape.total("gateway_requests_total") - before.total("gateway_requests_total") >= asked,
+        lambda scrape: asked_of(scrape, known) - asked_of(before, known) >= sum(expected.values()),
         "all requests",
     )
 
@@ -125,7 +135,9 @@ def test_every_counter_says_exactly_what_happened(counted: GatewayProcess) -> No
         order = {metric.name: metric.labels for metric in METRICS}
         of = name.removesuffix("_count")
         return {
-            tuple(dict(labels)[one] for one in order[of]): n for (_, labels), n in after.since(before, name).items()
+            tuple(dict(labels)[one] for one in order[of]): n
+            for (_, labels), n in after.since(before, name).items()
+            if dict(labels).get("endpoint") not in known
         }
 
     assert grown("gateway_requests_total") == expected
@@ -161,29 +173,6 @@ def test_every_counter_says_exactly_what_happened(counted: GatewayProcess) -> No
     assert after.get("gateway_revocations_lag_seconds") < 5
 
 
-def test_what_a_killed_worker_counted_stays_in_the_sum(counted: GatewayProcess) -> None:
-    assert counted.process is not None
-    before_asking = Scrape.of(counted).get("gateway_requests_total", endpoint="/livez", status="200")
-    for _ in range(20):
-        assert ask(counted, "GET", "/livez").status_code == 200
-    before = settled(
-        counted,
-        lambda scrape: scrape.get("gateway_requests_total", endpoint="/livez", status="200") == before_asking + 20,
-        "20 requests",
-    )
-    killed = workers(counted.process.pid)[0]
-    kill(killed)
-    pid = counted.process.pid
-    wait_until(lambda: len(others := workers(pid)) == 2 and killed not in others, 30, "another worker")
-    after = settled(counted, lambda scrape: scrape.get("gateway_workers") == 2, "two workers")
-    fallen = [
-        series
-        for series, value in before.values.items()
-        if series[0].endswith(("_total", "_count", "_sum", "_bucket")) and after.values.get(series, 0.0) < value
-    ]
-    assert fallen == []
-
-
 def test_no_label_tells_what_a_client_sent(counted: GatewayProcess) -> None:
     """Addresses, tokens, paths, methods and parsers' own words: the values of labels are words of closed lists."""
     token = CANARY + "." + "e" * 2000
@@ -213,7 +202,7 @@ def test_no_label_tells_what_a_client_sent(counted: GatewayProcess) -> None:
     ):
         raw(counted, f"{line}\r\nHost: {CANARY}\r\nHost: {CANARY}\r\n\r\n".encode())
     raw(counted, f"GET {AUTHZ} HTTP/1.1\r\nHost: x\r\nX: {CANARY * 4000}\r\n\r\n".encode())
-    scrape = settled(counted, lambda scrape: scrape.total("gateway_requests_total") - asked >= 22, "the requests")
+    scrape = settled(counted, lambda scrape: scrape.total("gateway_requests_total") - asked >= 21, "the requests")
     assert CANARY not in scrape.text.lower()
     assert "203.0.113.77" not in scrape.text
     templates = {getattr(route, "path_format", "") for route in ROUTES}
@@ -244,8 +233,11 @@ def scrape_version(scrape: Scrape) -> str:
 
 
 def test_the_gauges_of_a_gateway_in_order(counted: GatewayProcess) -> None:
-    scrape = settled(counted, lambda scrape: scrape.has("gateway_event_loop_lag_seconds"), "a second to be over")
-    assert scrape.get("gateway_workers") == 2
+    scrape = settled(
+        counted,
+        lambda scrape: scrape.get("gateway_workers") == 2 and scrape.has("gateway_event_loop_lag_seconds"),
+        "both workers",
+    )
     assert scrape.get("gateway_breaker_open") == 0
     assert scrape.get("gateway_signing_key_next_ready") == 0  # it is new
     assert 0 <= scrape.get("gateway_signing_key_age_seconds") < 3600
@@ -290,6 +282,29 @@ def test_the_public_port_has_no_metrics_and_theirs_has_nothing_else(counted: Gat
     for path in ("/", "/livez", "/auth/login", AUTHZ, "/metrics/"):
         assert httpx2.get(listener + path).status_code == 404
     assert httpx2.post(listener + "/metrics").status_code in (404, 405, 501)
+
+
+def test_what_a_killed_worker_counted_stays_in_the_sum(counted: GatewayProcess) -> None:
+    assert counted.process is not None
+    before_asking = Scrape.of(counted).get("gateway_requests_total", endpoint="/livez", status="200")
+    for _ in range(20):
+        assert ask(counted, "GET", "/livez").status_code == 200
+    before = settled(
+        counted,
+        lambda scrape: scrape.get("gateway_requests_total", endpoint="/livez", status="200") == before_asking + 20,
+        "20 requests",
+    )
+    killed = workers(counted.process.pid)[0]
+    kill(killed)
+    pid = counted.process.pid
+    wait_until(lambda: len(others := workers(pid)) == 2 and killed not in others, 30, "another worker")
+    after = settled(counted, lambda scrape: scrape.get("gateway_workers") == 2, "two workers")
+    fallen = [
+        series
+        for series, value in before.values.items()
+        if series[0].endswith(("_total", "_count", "_sum", "_bucket")) and after.values.get(series, 0.0) < value
+    ]
+    assert fallen == []
 
 
 def test_prometheus_finds_nothing_to_mend(counted: GatewayProcess) -> None:
@@ -337,6 +352,6 @@ def test_a_name_follows_the_customs_of_prometheus(metric: object) -> None:
 def test_the_manual_has_every_metric_with_its_labels() -> None:
     rows = {}
     for line in DOCS.read_text().splitlines():
-        if match := re.match(r"\| `(gateway_\w+)` \| (\w+) \| ([^|]*) \|", line):
+        if match := re.match(r"\| `(gateway_\w+)` \| (\w+) \|([^|]*)\|", line):
             rows[match[1]] = (match[2], tuple(re.findall(r"`(\w+)`", match[3])))
     assert rows == {metric.name: (metric.kind.value, metric.labels) for metric in METRICS}

@@ -250,7 +250,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _about(
             "Where `/metrics` is served to Prometheus, on a listener of its own; who may connect there may read them.",
             form=LISTENER,
-            if_none="none: nowhere",
+            if_none="none",
             example="127.0.0.1:9464",
         ),
     ] = None

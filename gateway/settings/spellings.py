@@ -59,7 +59,7 @@ def _check_address(text: str) -> str:
 
 def _check_listener(text: str) -> str:
     host, port = parse_listener(text)
-    return f"[{_check_address(host)}]:{port}" if ":" in host else text
+    return f"[{ipaddress.IPv6Address(host)}]:{port}" if text.startswith("[") else text
 
 
 def parse_listener(text: str) -> tuple[str, int]:

@@ -87,6 +87,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._begins_with = b""
         self._tail = b""
         self._unfed = b""
+        self._dated: list[tuple[bytes, bytes]] = []
+        self._date_lines = b""
 
     # ------------------------------------------------------------------------------------------------------ connection
 
@@ -396,7 +398,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def _date(self) -> bytes:
-        return b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
+        headers = self.server_state.default_headers  # a new list each second
+        if headers is not self._dated:
+            self._dated, self._date_lines = headers, b"".join(b"%s: %s\r\n" % header for header in headers)
+        return self._date_lines
 
 
 def _refusal_in(error: httptools.HttpParserError) -> GatewayError:

@@ -2,7 +2,8 @@
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from tests.telemetry.monitoring import Panel
@@ -83,14 +84,13 @@ def page(title: str, note: str, panels: Iterable[Panel], found: dict[int, list[L
 
 def _draw(panel: Panel, lines: list[Line], seconds: float, width: int, height: int) -> str:
     if panel.kind == "stat":
-        return _stat(panel, lines, width, height)
-    title = f"<h3>{html.escape(panel.title)}</h3>"
-    if panel.kind == "bargauge":
-        return f"<div>{title}{_bars(panel, lines, width)}</div>"
-    return f"<div>{title}{_chart(panel, lines, seconds, width, height)}</div>"
+        return _stat(panel, lines, width)
+    is_bars = panel.kind == "bargauge"
+    inner = _bars(panel, lines, width) if is_bars else _chart(panel, lines, seconds, width, height)
+    return f"<div><h3>{html.escape(panel.title)}</h3>{inner}</div>"
 
 
-def _stat(panel: Panel, lines: list[Line], width: int, height: int) -> str:
+def _stat(panel: Panel, lines: list[Line], width: int) -> str:
     values = [value for value in lines[0].values if value is not None] if lines else []
     colour, text, area = COLOURS["text"], "-", ""
     if values:
@@ -209,15 +209,11 @@ def _area(points: list[tuple[float, float]], base: list[tuple[float, float]], co
     return f'{filled}<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.4"/>'
 
 
-def _runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
+def _runs(values: Sequence[float | None]) -> Iterator[list[tuple[int, float]]]:
     """Give the parts of a line that have no hole."""
-    runs: list[list[tuple[int, float]]] = [[]]
-    for i, value in enumerate(values):
-        if value is not None:
-            runs[-1].append((i, value))
-        elif runs[-1]:
-            runs.append([])
-    return [run for run in runs if run]
+    for is_hole, run in groupby(enumerate(values), lambda numbered: numbered[1] is None):
+        if not is_hole:
+            yield [(i, value) for i, value in run if value is not None]
 
 
 def _by_threshold(panel: Panel, value: float) -> str:

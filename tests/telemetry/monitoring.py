@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,16 @@ from tests.harness import free_port, wait_until
 ROOT = Path(__file__).parents[2]
 PROMETHEUS, GRAFANA = ROOT / "config/prometheus", ROOT / "config/grafana"
 TARGET = "127.0.0.1:9464"
+RULES_TESTS = [PROMETHEUS / "rules_test.yml", PROMETHEUS / "rules_test_days.yml"]
+ALERT = re.compile(r"^      - alert: (\w+)\n(.*?)(?=^      - alert|^  - name|\Z)", re.MULTILINE | re.DOTALL)
+ALERTS: dict[str, str] = dict(ALERT.findall((PROMETHEUS / "rules.yml").read_text()))
+"""The text of each rule, by the name of its alert."""
+SELECTED = re.compile(r"(gateway_\w+|up)(?:\{([^{}]*)\})?")
+GROUPED = re.compile(r"\bby \(([^)]*)\)")
+MATCHED = re.compile(r'(\w+)\s*(?:=|!=|=~|!~)\s*"([^"]*)"')
+OF_HISTOGRAMS = re.compile(r"_(bucket|count|sum)$")
+OF_PROMETHEUS = {"job", "instance", "le", "alertname", "severity", "service"}
+
 SCRAPE_SECONDS = 1
 RATE_SECONDS = 5
 """What Grafana would put in for $__rate_interval: four scrapes and one."""
@@ -96,6 +107,27 @@ def read_board() -> dict[str, Any]:
 def read_panels() -> list[Panel]:
     """Give the panels of the board, headings too, in their order."""
     return [Panel(described) for described in read_board()["panels"]]
+
+
+def _expressions() -> list[str]:
+    """Give every query of the rules and of the board."""
+    of_rules = [re.sub(r"^[ ]{8}(for|labels|annotations):.*", "", rule, flags=re.M | re.S) for rule in ALERTS.values()]
+    return of_rules + [query.expression for panel in read_panels() for query in panel.queries()]
+
+
+def named_metrics() -> dict[str, dict[str, set[str]]]:
+    """Give each metric that a query names, the labels that are asked of it, and with which words."""
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for expression in _expressions():
+        grouped = {label.strip() for group in GROUPED.findall(expression) for label in group.split(",")}
+        for metric, matchers in SELECTED.findall(expression):
+            for label, words in [*MATCHED.findall(matchers), *((label, "") for label in grouped)]:
+                found[metric][label] |= set(filter(None, words.split("|")))
+    for labels in found.values():
+        for label in OF_PROMETHEUS:
+            labels.pop(label, None)
+    found.pop("up")
+    return found
 
 
 @dataclass

@@ -4,21 +4,16 @@ import itertools
 import re
 import shutil
 import subprocess
-import threading
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
 
-from tests.harness import GatewayProcess, free_port, wait_until
 from tests.telemetry.monitoring import (
+    ALERTS,
+    GROUPED,
     PROMETHEUS,
     ROOT,
-    SCRAPE_SECONDS,
-    Prometheus,
+    RULES_TESTS,
     missing_programs,
     promtool,
     read_board,
@@ -26,34 +21,7 @@ from tests.telemetry.monitoring import (
 )
 
 PAGE = ROOT / "docs/telemetry.md"
-RULES_TESTS = [PROMETHEUS / "rules_test.yml", PROMETHEUS / "rules_test_days.yml"]
-RULES = (PROMETHEUS / "rules.yml").read_text()
-ALERT = re.compile(r"^      - alert: (\w+)\n(.*?)(?=^      - alert|^  - name|\Z)", re.MULTILINE | re.DOTALL)
-ALERTS = dict(ALERT.findall(RULES))
-SELECTED = re.compile(r"(gateway_\w+|up)(?:\{([^{}]*)\})?")
-GROUPED = re.compile(r"\bby \(([^)]*)\)")
-OF_HISTOGRAMS = re.compile(r"_(bucket|count|sum)$")
-OF_PROMETHEUS = {"job", "instance", "le", "alertname", "severity", "service"}
-
 needs_prometheus = pytest.mark.skipif(bool(missing_programs()), reason=missing_programs())
-
-
-def expressions() -> list[str]:
-    """Give every query of the rules and of the board."""
-    of_rules = [re.sub(r"^[ ]{8}(for|labels|annotations):.*", "", rule, flags=re.M | re.S) for rule in ALERTS.values()]
-    return of_rules + [query.expression for panel in read_panels() for query in panel.queries()]
-
-
-def named() -> dict[str, set[str]]:
-    """Give each metric that a query names, with the labels that are asked of it."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for expression in expressions():
-        grouped = {label.strip() for group in GROUPED.findall(expression) for label in group.split(",")}
-        for metric, matchers in SELECTED.findall(expression):
-            labels = set(re.findall(r"(\w+)\s*[=!]", matchers)) | grouped
-            found[metric] |= labels - OF_PROMETHEUS
-    found.pop("up")
-    return found
 
 
 # ---------------------------------------------------------------------------------------------------------- the files
@@ -142,96 +110,3 @@ def test_the_board_asks_for_source_job_and_gateway() -> None:
     assert [variable["name"] for variable in board["templating"]["list"]] == ["datasource", "job", "instance"]
     assert board["id"] is None
     assert board["uid"] == "token-gateway"
-
-
-# -------------------------------------------------------------------------------------------------------- a real one
-
-
-@pytest.fixture
-def watched(make_gateway: Callable[..., GatewayProcess]) -> GatewayProcess:
-    """Give a gateway of two workers that tells its numbers."""
-    return make_gateway("--workers", "2", metrics_address=f"127.0.0.1:{free_port()}")
-
-
-@pytest.fixture
-def prometheus(watched: GatewayProcess, tmp_path: Path) -> Iterator[Prometheus]:
-    """Give a Prometheus that scrapes it."""
-    started = Prometheus(tmp_path / "prometheus", [watched.env["GATEWAY_METRICS_ADDRESS"]]).start()
-    yield started
-    started.stop()
-
-
-def exposition(gateway: GatewayProcess) -> str:
-    """Give what the gateway tells Prometheus."""
-    return httpx2.get(f"http://{gateway.env['GATEWAY_METRICS_ADDRESS']}/metrics", timeout=5).text
-
-
-def live(gateway: GatewayProcess, ended: threading.Event) -> None:
-    """Log in rightly and wrongly, refresh, ask for subrequests with a token and without, until the end."""
-    user = gateway.add_user()
-    with gateway.client() as client:
-        while not ended.is_set():
-            session = gateway.login(user, client, delivery="body")
-            client.post("/auth/login", json={"username": user.email, "password": "wrong"})
-            client.post("/auth/refresh", json={"refresh_token": session["refresh_token"]})
-            bearer = {"Authorization": f"Bearer {session['access_token']}"}
-            for headers in (bearer, {}, {"Authorization": "Bearer nonsense"}):
-                client.get("/api/authz/auth-request", headers=headers)
-            client.get("/auth/me", headers=bearer)
-            client.post("/auth/logout-all", headers=bearer)
-            time.sleep(0.05)
-
-
-@pytest.fixture
-def lively(watched: GatewayProcess) -> Iterator[None]:
-    """Let people use the gateway while the test runs."""
-    ended = threading.Event()
-    thread = threading.Thread(target=live, args=(watched, ended))
-    thread.start()
-    yield
-    ended.set()
-    thread.join()
-
-
-@needs_prometheus
-@pytest.mark.redis
-@pytest.mark.usefixtures("lively")
-def test_prometheus_scrapes_a_gateway_and_every_panel_of_the_board_is_answered(
-    watched: GatewayProcess, prometheus: Prometheus
-) -> None:
-    wait_until(lambda: len(prometheus.instant("rate(gateway_logins_total[5s]) > 0")) >= 2, 20, "two logins")
-    time.sleep(3 * SCRAPE_SECONDS)
-    targets = prometheus.ask("targets")["activeTargets"]
-    assert [(target["health"], target["lastError"]) for target in targets] == [("up", "")]
-    assert prometheus.instant("gateway_workers")[0]["value"][1] == "2"
-
-    promtool("check", "metrics", stdin=exposition(watched))
-
-    empty = set()
-    for panel in read_panels():
-        empty |= {panel.title for query in panel.queries() if not prometheus.instant(query.expression)}
-    assert empty <= RARE
-
-    loaded = [rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
-    assert {rule["name"] for rule in loaded} == set(ALERTS)
-    assert [rule["lastError"] for rule in loaded if rule["health"] != "ok"] == []
-    assert prometheus.instant('ALERTS{alertstate="firing"}') == []
-
-
-RARE = {"Limits hit", "Failed calls, by kind", "Audit events"}
-"""Panels about what does not happen in the test: their queries are answered without an error."""
-
-
-@pytest.mark.redis
-@pytest.mark.usefixtures("lively")
-def test_rules_and_board_name_only_metrics_and_labels_that_the_gateway_has(watched: GatewayProcess) -> None:
-    wait_until(lambda: "gateway_refreshes_total{" in exposition(watched), what="the first numbers")
-    text = exposition(watched)
-    kinds = dict(re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE))
-    labels: dict[str, set[str]] = defaultdict(set)
-    for sample, shown in re.findall(r"^(gateway_\w+)(?:\{(.*)\})? \S+$", text, re.MULTILINE):
-        labels[sample] |= set(re.findall(r'(\w+)="', shown))
-    for metric, asked in named().items():
-        family = metric if metric in kinds else OF_HISTOGRAMS.sub("", metric)
-        assert family in kinds, metric
-        assert metric not in labels or asked <= labels[metric], metric

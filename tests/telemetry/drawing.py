@@ -29,18 +29,16 @@ p { color: #6a7078; padding: 0 12px 4px }
 .panel > div { background: #fff; border: 1px solid #d8dbdf; border-radius: 3px; height: 100%; padding: 6px 9px }
 .panel > div { overflow: hidden; position: relative }
 .panel > .solid { border: 0; color: #fff }
-.big { font-size: 27px; font-weight: 600; text-align: center; padding-top: 17px; position: relative; z-index: 1 }
-.legend { display: grid; grid-template-columns: 1fr 1fr; gap: 0 14px; font-size: 11px }
+.big { font-size: 25px; font-weight: 600; white-space: nowrap; z-index: 1; position: absolute; inset: 0 }
+.big { display: flex; align-items: center; justify-content: center }
+.legend { display: grid; grid-template-columns: repeat(auto-fill, minmax(175px, 1fr)); gap: 0 14px; font-size: 11px }
 .legend { position: absolute; bottom: 5px; left: 9px; right: 9px }
 .legend div, .bar { display: flex; gap: 5px; white-space: nowrap }
 .legend i { width: 10px; height: 3px; margin-top: 6px; flex: none }
 .legend b, .bar b { font-weight: 500; margin-left: auto }
 .legend span, .bar span { overflow: hidden; text-overflow: ellipsis }
-.bar { padding-top: 6px; font-size: 11px }
-.bar span { width: 44% }
-.bar em { height: 13px }
-svg { position: absolute }
-svg text { font-size: 10px; fill: #6a7078 }
+.bar { padding-top: 6px; font-size: 11px } .bar span { width: 44% } .bar em { height: 13px }
+svg { position: absolute } svg text { font-size: 10px; fill: #6a7078 }
 """
 
 
@@ -132,7 +130,8 @@ def _chart(panel: Panel, lines: list[Line], seconds: float, width: int, height: 
     }
     free = (colour for colour in PALETTE * 4 if colour not in named.values())
     colours = {line.name: named.get(line.name) or next(free) for line in lines}
-    legend_height = 15 * min(LEGEND_LINES, math.ceil(len(lines) / 2)) + 6
+    columns = max(1, width // 185)
+    legend_height = 15 * min(LEGEND_LINES, math.ceil(len(lines) / columns)) + 6
     left, plot_width, plot_height = 62, width - 62, height - 66 - legend_height
     stacked = custom["stacking"]["mode"] == "normal"
     logarithmic = custom["scaleDistribution"]["type"] == "log"
@@ -172,7 +171,7 @@ def _chart(panel: Panel, lines: list[Line], seconds: float, width: int, height: 
                     f'<path d="M{left} {y:.1f}h{plot_width}" stroke="{COLOURS[one["color"]]}" stroke-dasharray="6 5"/>'
                 )
     highest = sorted(((max(filter(None, line.values), default=0.0), line.name) for line in lines), reverse=True)
-    shown = {name for _, name in highest[: 2 * LEGEND_LINES - (len(lines) > 2 * LEGEND_LINES)]}
+    shown = {name for _, name in highest[: columns * LEGEND_LINES - (len(lines) > columns * LEGEND_LINES)]}
     legend = "".join(
         f'<div><i style="background:{colours[name]}"></i><span>{html.escape(name)}</span>'
         f"<b>max {in_unit(most, unit)}</b></div>"

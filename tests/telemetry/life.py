@@ -42,7 +42,7 @@ def live(gateway: GatewayProcess, server: RedisServer, directory: Path) -> None:
     try:
         for seconds, happen in events:
             time.sleep(max(0, begun + seconds - time.monotonic()))
-            happen()
+            threading.Thread(target=happen, daemon=True).start()
         strangers.join()
         load.wait(timeout=60)
     finally:

@@ -23,7 +23,7 @@ from gateway.settings import Settings
 from gateway.state import Gateway, State
 from gateway.store import ServerLook, Store, watch_server
 from gateway.tasks import end_tasks
-from gateway.telemetry import AuditTrail
+from gateway.telemetry import KEY_ROTATED, AuditTrail
 from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring, SizeBounds
 from gateway.verifier import VerifiedTokens
 from gateway.web import (
@@ -60,9 +60,11 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
         settings.redis_key_prefix,
         waits_for_confirmation=settings.redis_durability == "confirmed",
     )
+    audit = AuditTrail(store, keychain)
     keyring = Keyring(
         store,
         keychain,
+        tell=lambda reason, kid: audit.tell(KEY_ROTATED, reason, kid=kid),
         algorithm=settings.signing_algorithm,
         rsa_key_bits=settings.rsa_key_bits,
         access_token_ttl_seconds=settings.access_token_ttl_seconds,
@@ -81,7 +83,6 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
     )
     users = Users(store, clock, check_size=SizeBounds(settings).check)
     guessing = GuessingThrottle(store, keychain, clock, is_on=settings.account_throttle == "on")
-    audit = AuditTrail(store, keychain, clock)
     revocations = Revocations(store, clock, max_lag_seconds=settings.revocation_max_lag_seconds)
     try:
         yield Gateway(

@@ -79,9 +79,14 @@ class Gateway:
         await self.revocations.announce(revocations)
         return await self.families.revoke(user_id, revocations)
 
-    async def accept_invitation(self, code: str, password_hash: str) -> User:
+    async def accept_invitation(
+        self, code: str, password_hash: str, tell: Callable[[User], None] = lambda _: None
+    ) -> User:
         """
         Set the password that an invitation or a reset is for, end all sessions of the user, and unlock the account.
+
+        Args:
+            tell: Tells the event, which is the caller's, who knows the request: as soon as the password is set.
 
         Returns:
             The user with the new password, for whom a session can be opened.
@@ -89,10 +94,9 @@ class Gateway:
         Raises:
             InvitationSpent: The code is not good any more; nothing was changed.
             StoreUnavailable: Not all of it is known to be done. The password may be set, and the code void then.
-
-        The audit line (`password_changed`) is the caller's, who knows the request.
         """
         user, revocations = await self.invitations.accept(code, password_hash)
+        tell(user)
         await self.finish_ending(user.user_id, revocations)
         await self.guessing.unlock(user.email)
         return user

@@ -49,14 +49,15 @@ def serve(ctx: click.Context, host: str | None, port: int | None, workers: int |
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     listener = _listen(settings)
-    telemetry.configure_for_commands(settings.log_format)  # until it serves, what is wrong is told in one line
+    telemetry.configure_for_commands(settings.log_format, settings.log_level)  # until it serves, errors are one line
     with with_redis(settings, for_serving=True) as (ready, private):
         warnings, has_users = asyncio.run(_prepare(ready))
         ctx.obj.logs_json = telemetry.is_json(ready.log_format)
-        telemetry.configure(ready.log_format)
+        telemetry.configure(ready.log_format, ready.log_level)
         telemetry.log_what_python_tells()
         facts = _facts(ready, listener, private, has_users)
-        (_log_start if ctx.obj.logs_json else _print_start)(facts, warnings)
+        is_block = not ctx.obj.logs_json and logger.isEnabledFor(logging.INFO)
+        (_print_start if is_block else _log_start)(facts, warnings)
         _run(ready, listener)
 
 
@@ -161,7 +162,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
 
 def _app_of_process(settings: Settings) -> ASGIApp:
     """Build the application in the process that serves it; a worker ends with the process that started it."""
-    telemetry.configure(settings.log_format)
+    telemetry.configure(settings.log_format, settings.log_level)
     telemetry.log_what_python_tells()
     forbid_core_dumps()  # a worker is a program of its own, started anew
     parent = multiprocessing.parent_process()

@@ -10,6 +10,7 @@ from gateway.clock import rfc3339
 from gateway.errors import CommandError
 from gateway.sessions import Family
 from gateway.state import Gateway
+from gateway.telemetry import SESSIONS_REVOKED
 
 SESSION_ID_CHARACTERS = 22
 
@@ -65,12 +66,12 @@ def revoke(ctx: click.Context, email: str, session_id: str | None, revoke_all: b
         user_id = await _user_id(gateway, email)
         if session_id is None:
             ended = await gateway.end_all_families(user_id)
-            gateway.audit.tell("sessions_revoked", sub=user_id, reason="all-by-command")
+            gateway.audit.tell(SESSIONS_REVOKED, "all-by-command", sub=user_id)
             return ended
         if not session_id.isascii() or not await gateway.families.exists(user_id, session_id):
             raise CommandError(f"{email} has no session {session_id}: see `gateway sessions list {email}`")
         ended = await gateway.end_families(user_id, (session_id,))
-        gateway.audit.tell("sessions_revoked", sub=user_id, sid=session_id, reason="by-command")
+        gateway.audit.tell(SESSIONS_REVOKED, "by-command", sub=user_id, sid=session_id)
         return ended
 
     click.echo(f"sessions ended: {run_with_gateway(ctx, work)}")

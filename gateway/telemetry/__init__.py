@@ -1,6 +1,23 @@
-"""Telemetry: log lines and security events."""
+"""Telemetry: log lines, security events, and the traces that these belong to."""
 
-from gateway.telemetry.events import AuditTrail
+from gateway.telemetry.audit_trail import AuditTrail
+from gateway.telemetry.events import (
+    EVENTS,
+    KEY_IMPORTED,
+    KEY_ROTATED,
+    LOGIN_FAILED,
+    LOGIN_SUCCEEDED,
+    LOGOUT,
+    PASSWORD_CHANGED,
+    RATE_LIMITED,
+    REFRESH_TOKEN_REUSED,
+    SESSIONS_REVOKED,
+    USER_ADDED,
+    USER_CHANGED,
+    USER_INVITED,
+    USER_REMOVED,
+    Event,
+)
 from gateway.telemetry.logs import (
     OnceAMinute,
     configure,
@@ -9,6 +26,7 @@ from gateway.telemetry.logs import (
     json_line,
     log_what_python_tells,
 )
+from gateway.telemetry.trace_context import trace_of
 
 __all__ = [
     "OnceAMinute",
@@ -18,4 +36,20 @@ __all__ = [
     "json_line",
     "log_what_python_tells",
     "AuditTrail",
+    "Event",
+    "EVENTS",
+    "LOGIN_SUCCEEDED",
+    "LOGIN_FAILED",
+    "REFRESH_TOKEN_REUSED",
+    "LOGOUT",
+    "SESSIONS_REVOKED",
+    "PASSWORD_CHANGED",
+    "USER_ADDED",
+    "USER_CHANGED",
+    "USER_REMOVED",
+    "USER_INVITED",
+    "KEY_ROTATED",
+    "KEY_IMPORTED",
+    "RATE_LIMITED",
+    "trace_of",
 ]

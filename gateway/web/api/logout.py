@@ -4,6 +4,7 @@ from starlette.responses import Response
 
 from gateway.errors import RefreshTokenInvalid, RefreshTokenMissing
 from gateway.state import GatewayRequest
+from gateway.telemetry import SESSIONS_REVOKED
 from gateway.web.api.presented import presented_refresh_token
 from gateway.web.api.wire import RevokedBody
 from gateway.web.http import (
@@ -49,7 +50,7 @@ async def log_out_everywhere(request: GatewayRequest) -> Response:
     gateway = request.state["gateway"]
     claims = await require_caller(request)
     count = await gateway.end_all_families(claims.sub)
-    tell("sessions_revoked", request, reason="logout-all", sid=claims.sid)
+    tell(SESSIONS_REVOKED, request, "logout-all", sid=claims.sid)
     response = json_response(RevokedBody(count))
     clear_refresh_cookie(response, gateway.settings)
     if read_cookie(request.scope["headers"], session_cookie_name(gateway.settings)) is not None:

@@ -4,6 +4,7 @@ from starlette.responses import Response
 
 from gateway.errors import RefreshTokenInvalid, RefreshTokenReused
 from gateway.state import GatewayRequest
+from gateway.telemetry import REFRESH_TOKEN_REUSED
 from gateway.web.api.delivery import token_response
 from gateway.web.api.presented import Presented, presented_refresh_token
 from gateway.web.http import address_of, clear_refresh_cookie, problem_response, rate_keys, tell
@@ -35,7 +36,7 @@ async def _rotate(request: GatewayRequest, presented: Presented) -> Response:
     try:
         rotation = await gateway.families.rotate(token, is_cookie=presented.is_cookie)
     except RefreshTokenReused:
-        tell("refresh_token_reused", request, failed=True, sub=token.user_id, sid=token.family_id)
+        tell(REFRESH_TOKEN_REUSED, request, sub=token.user_id, sid=token.family_id)
         await gateway.end_families(token.user_id, (token.family_id,))
         raise
     except RefreshTokenInvalid as error:

@@ -5,6 +5,7 @@ from starlette.responses import Response
 from gateway.clock import rfc3339
 from gateway.errors import NotFound
 from gateway.state import GatewayRequest
+from gateway.telemetry import SESSIONS_REVOKED
 from gateway.web.api.wire import SessionBody, SessionsBody
 from gateway.web.http import json_response, require_caller, tell
 
@@ -36,5 +37,5 @@ async def end_session(request: GatewayRequest) -> Response:
     if not await gateway.families.exists(claims.sub, family_id):
         raise NotFound("You have no such session")
     await gateway.end_families(claims.sub, (family_id,))
-    tell("sessions_revoked", request, sid=family_id)
+    tell(SESSIONS_REVOKED, request, sid=family_id)
     return Response(status_code=204)

@@ -15,6 +15,7 @@ from gateway.errors import GatewayError
 from gateway.settings import Settings
 from gateway.state import GatewayRequest
 from gateway.store import request_budget
+from gateway.telemetry import trace_of
 from gateway.web.http.client_address import address_of
 from gateway.web.http.problems import internal_error_response, problem_response
 
@@ -61,8 +62,10 @@ class Envelope:
             logger.exception("a request failed", extra={"fields": {"request_id": request_id}})
             if status == 0:
                 await internal_error_response()(scope, receive, send_enveloped)
-        if scope["path"] not in QUIET_PATHS and not (status == 200 and scope["path"].startswith("/api/authz/")):
-            _log(scope, status, time.monotonic() - begun)
+        is_quiet = scope["path"] in QUIET_PATHS or (status == 200 and scope["path"].startswith("/api/authz/"))
+        level = logging.DEBUG if is_quiet else logging.INFO
+        if logger.isEnabledFor(level):
+            _log(scope, status, time.monotonic() - begun, level)
 
 
 class Cors:
@@ -128,7 +131,8 @@ def refuse_quickly(scope: Scope, error: GatewayError) -> tuple[int, bytes]:
     """Give an error as a quick answer (`gateway.state.QuickAnswer`), in its envelope and with its line in the log."""
     scope["gateway.error"] = error
     scope["gateway.request_id"] = request_id = secrets.token_hex(8)
-    _log(scope, error.status, 0.0)
+    if logger.isEnabledFor(logging.INFO):
+        _log(scope, error.status, 0.0)
     return problem_lines(error, request_id)
 
 
@@ -146,7 +150,7 @@ def _enveloped(headers: Iterable[Header], request_id: str) -> list[Header]:
     return [*headers, *(header for header in added if header[0] not in own)]
 
 
-def _log(scope: Scope, status: int, seconds: float) -> None:
+def _log(scope: Scope, status: int, seconds: float, level: int = logging.INFO) -> None:
     error = scope.get("gateway.error")
     request: GatewayRequest = Request(scope)
     gateway = scope["state"].get("gateway")  # a server that is not ours has none
@@ -158,6 +162,7 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         "address": str(address_of(request, gateway.trusted_networks)) if gateway else "",
         "peer": scope["client"][0] if scope.get("client") else "",
         "request_id": scope["gateway.request_id"],
+        **trace_of(scope["headers"]),
     }
     if sub := scope.get("gateway.sub"):
         fields["sub"] = sub
@@ -167,4 +172,4 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         fields["cause"] = cause
     if error is not None:
         fields |= {name: value[:MAX_TOLD_CHARACTERS] for name, value in error.facts.items()}
-    logger.info("request", extra={"fields": fields})
+    logger.log(level, "request", extra={"fields": fields})

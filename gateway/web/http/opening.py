@@ -9,6 +9,7 @@ from gateway.errors import InvalidCredentials, Overloaded, RefreshTokenInvalid
 from gateway.limits import RateState
 from gateway.sessions import Opened, new_family_id
 from gateway.state import Gateway, GatewayRequest
+from gateway.telemetry import LOGIN_FAILED, LOGIN_SUCCEEDED, SESSIONS_REVOKED
 from gateway.web.http.audit import tell
 from gateway.web.http.bearer import find_session
 from gateway.web.http.client_address import Address, address_of, rate_key, rate_keys
@@ -85,13 +86,14 @@ async def open_session(request: GatewayRequest, credentials: Credentials, addres
     except InvalidCredentials as error:
         if "gateway.sub" not in request.scope:
             error.cause = "unknown-user"
-        tell("login_failed", request, failed=True, reason=error.cause)
+        tell(LOGIN_FAILED, request, error.cause)
         raise
-    await gateway.end_families(user.user_id, opened.unannounced)
+    await end_who_gave_way(request, user, opened)
     for user_id, family_id in earlier:
         if await gateway.families.exists(user_id, family_id):
             await gateway.end_families(user_id, (family_id,))
-    tell("login_succeeded", request, sub=user.user_id, sid=opened.family_id)
+            tell(SESSIONS_REVOKED, request, "replaced", sub=user_id, sid=family_id)
+    tell(LOGIN_SUCCEEDED, request, sub=user.user_id, sid=opened.family_id)
     device_token = gateway.guessing.remember_device(user.user_id, user.password_version, device_id)
     return LoggedIn(user, opened, device_token, rate)
 
@@ -125,6 +127,13 @@ async def open_family(
         device_label(request.headers.get("user-agent", "")),
         most_seconds=most_seconds,
     )
+
+
+async def end_who_gave_way(request: GatewayRequest, user: User, opened: Opened) -> None:
+    """End the sessions that a new one leaves no room for, and what a crash has left of other endings."""
+    await request.state["gateway"].end_families(user.user_id, opened.unannounced)
+    for family_id in opened.gave_way:
+        tell(SESSIONS_REVOKED, request, "too-many", sub=user.user_id, sid=family_id)
 
 
 async def _authenticate(gateway: Gateway, user: User | None, password: str, address_key: str) -> User:

@@ -18,6 +18,7 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.state import GatewayRequest
+from gateway.telemetry import RATE_LIMITED
 from gateway.web.http.audit import tell
 
 PROBLEM_TYPE_PREFIX = "urn:token-gateway:problem:"
@@ -72,7 +73,7 @@ async def on_gateway_error(request: Request, error: Exception) -> Response:
     request.scope["gateway.error"] = error
     if isinstance(error, RateLimited):
         ours: GatewayRequest = Request(request.scope)
-        tell("rate_limited", ours, failed=True, reason=error.limit)
+        tell(RATE_LIMITED, ours, error.limit)
     return problem_response(error)
 
 

@@ -9,6 +9,7 @@ from gateway.clock import rfc3339
 from gateway.errors import AccessTokenInvalid, PasswordRejected, RateLimited, WrongCurrentPassword
 from gateway.sessions import Family, Presence
 from gateway.state import GatewayRequest
+from gateway.telemetry import SESSIONS_REVOKED
 from gateway.web.html import failure_page, page_response, see_other
 from gateway.web.http import (
     SecretBody,
@@ -53,7 +54,7 @@ async def end_chosen_session(request: GatewayRequest) -> Response:
     family_id = request.path_params["id"]
     if await gateway.families.exists(visitor.sub, family_id):
         await gateway.end_families(visitor.sub, (family_id,))
-        tell("sessions_revoked", request, sid=family_id)
+        tell(SESSIONS_REVOKED, request, sid=family_id)
     return _done(request, "session-ended")
 
 
@@ -66,7 +67,7 @@ async def end_other_sessions(request: GatewayRequest) -> Response:
     families = await gateway.families.list(visitor.sub)
     others = tuple(family.family_id for family in families if family.family_id != visitor.sid)
     await gateway.end_families(visitor.sub, others)
-    tell("sessions_revoked", request, reason="others", sid=visitor.sid)
+    tell(SESSIONS_REVOKED, request, "others", sid=visitor.sid)
     return _done(request, "others-ended")
 
 

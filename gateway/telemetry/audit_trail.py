@@ -14,7 +14,6 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import Context
 
 import msgspec
@@ -107,9 +106,7 @@ class AuditTrail:
     async def close(self) -> None:
         """Write what is unwritten, if Redis takes it within `LAST_WORDS_SECONDS`, and tell what is lost."""
         if self._writer is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LAST_WORDS_SECONDS):
-                    await self._writer
+            await asyncio.wait([self._writer], timeout=LAST_WORDS_SECONDS)
             await end_tasks([self._writer])
         if self._teller is not None:
             self._teller.cancel()

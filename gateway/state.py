@@ -51,21 +51,32 @@ class Gateway:
         origin = self.settings.issuer_origin
         return ("token-gateway", "token gateway", origin, origin.partition("://")[2], self.settings.client_id)
 
-    async def end_families(self, user_id: str, family_ids: tuple[str, ...]) -> int:
+    async def end_families(
+        self, user_id: str, family_ids: tuple[str, ...], tell: Callable[[], None] = lambda: None
+    ) -> int:
         """
         End sessions for good, and give how many of them were there: mark them first, announce second, delete third.
 
         From the mark on they never work again. What a crash, or an error, leaves half done is completed by the next
         use of such a session, or the next ending.
 
+        Args:
+            tell: Tells the event, as soon as they are marked; where none of them was there it is not called.
+
         Raises:
             StoreUnavailable: Not everybody knows; the caller should try again.
         """
-        return await self.finish_ending(user_id, await self.families.mark(user_id, family_ids)) if family_ids else 0
+        if not family_ids:
+            return 0
+        marked = await self.families.mark(user_id, family_ids)
+        if not set(family_ids).isdisjoint(marked):
+            tell()
+        return await self.finish_ending(user_id, marked)
 
-    async def end_all_families(self, user_id: str) -> int:
+    async def end_all_families(self, user_id: str, tell: Callable[[], None] = lambda: None) -> int:
         """End all sessions of a user likewise, also those that Redis has lost; give how many lived until now."""
         living, revocations = await self.families.mark_all(user_id)
+        tell()
         await self.finish_ending(user_id, revocations)
         return living
 

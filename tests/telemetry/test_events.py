@@ -42,9 +42,13 @@ def calls() -> Iterator[tuple[str, str, str]]:
     """Give what is told anywhere: where, the event, and the reason as it is written there."""
     for path in sorted((REPOSITORY / "gateway").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.Call) or not ast.unparse(node.func).endswith("tell"):
+            if not isinstance(node, ast.Call):
                 continue
-            words = [ast.unparse(argument) for argument in node.args]
+            words = [ast.unparse(argument) for argument in (node.func, *node.args)]
+            if words[:2] == ["partial", "tell"]:
+                del words[0]
+            if not words.pop(0).endswith("tell"):
+                continue
             if words and words[0].isupper():
                 after = 2 if words[1:2] == ["request"] or words[1:2] == ["ours"] else 1
                 yield f"{path.name}:{node.lineno}", words[0], words[after] if len(words) > after else "''"

@@ -192,7 +192,11 @@ def by_pages(deeds: Deeds) -> None:
     deeds.told(("sessions_revoked", ""), sub=user.user_id, sid=told[1]["sid"])
     assert other.get("/auth/account").status_code == 303
     assert one.post("/auth/account/sessions/end-others").status_code == 303
-    deeds.told(("sessions_revoked", "others"), sub=user.user_id, sid=told[0]["sid"])
+    deeds.told()  # there was none
+    deeds.browser(user)
+    assert one.post("/auth/account/sessions/end-others").status_code == 303
+    deeds.told(("login_succeeded", ""), ("sessions_revoked", "others"), sub=user.user_id)
+    assert deeds.seen[-1]["sid"] == told[0]["sid"]
     form = {"current_password": WRONG, "new_password": NEW}
     assert one.post("/auth/account/password", **form).status_code == 403
     assert one.post("/auth/account/password", **form | {"current_password": PASSWORD}).status_code == 303

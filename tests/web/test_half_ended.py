@@ -106,6 +106,16 @@ DEEDS = (
     *(revoke, revoke_all, disable_and_enable),
 )
 Deed = Callable[[Session, Session], int]
+# What the gateway tells of each as soon as the sessions are marked; commands tell it on their own stderr.
+TOLD = {
+    log_out: ("logout", ""),
+    delete: ("sessions_revoked", ""),
+    log_out_everywhere: ("sessions_revoked", "logout-all"),
+    change_password: ("password_changed", ""),
+    reuse: ("refresh_token_reused", ""),
+    log_in_over_it: ("sessions_revoked", "replaced"),
+    log_in_until_it_gives_way: ("sessions_revoked", "too-many"),
+}
 
 
 @pytest.mark.parametrize("side", ["request", "reply"])
@@ -118,10 +128,12 @@ def test_an_ending_that_failed_half_way_is_no_life(
     with client_of(behind) as client:
         doomed = log_in(behind, client)
         other = log_in(behind, client, doomed.user)
-        user_id = doomed.user.user_id
+        user_id, since = doomed.user.user_id, behind.log_size()
         proxy.arm(load_script(script).sha1.encode(), Fault("request" if side == "request" else "reply"), ATTEMPTS)
         assert deed(doomed, other) == 503
         proxy.disarm()
+        told = [(line["event"], line.get("reason", "")) for line in behind.log_lines(since) if "event" in line]
+        assert [one for one in told if one[0] != "login_succeeded"] == ([TOLD[deed]] if deed in TOLD else [])
 
         found = records.of(user_id).get(doomed.sid)
         assert (found is None) is (script == "family_revoke" and side == "reply")

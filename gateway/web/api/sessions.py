@@ -1,5 +1,7 @@
 """GET /auth/sessions and DELETE /auth/sessions/{id}: a user sees where he is logged in, and ends it there."""
 
+from functools import partial
+
 from starlette.responses import Response
 
 from gateway.clock import rfc3339
@@ -36,6 +38,5 @@ async def end_session(request: GatewayRequest) -> Response:
     family_id = request.path_params["id"]
     if not await gateway.families.exists(claims.sub, family_id):
         raise NotFound("You have no such session")
-    await gateway.end_families(claims.sub, (family_id,))
-    tell(SESSIONS_REVOKED, request, sid=family_id)
+    await gateway.end_families(claims.sub, (family_id,), partial(tell, SESSIONS_REVOKED, request, sid=family_id))
     return Response(status_code=204)

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.accounts import NOBODY, UnknownUser, User, UserChanged, normalise_email
 from gateway.errors import InvalidCredentials, Overloaded, RefreshTokenInvalid
@@ -91,8 +92,8 @@ async def open_session(request: GatewayRequest, credentials: Credentials, addres
     await end_who_gave_way(request, user, opened)
     for user_id, family_id in earlier:
         if await gateway.families.exists(user_id, family_id):
-            await gateway.end_families(user_id, (family_id,))
-            tell(SESSIONS_REVOKED, request, "replaced", sub=user_id, sid=family_id)
+            told = partial(tell, SESSIONS_REVOKED, request, "replaced", sub=user_id, sid=family_id)
+            await gateway.end_families(user_id, (family_id,), told)
     tell(LOGIN_SUCCEEDED, request, sub=user.user_id, sid=opened.family_id)
     device_token = gateway.guessing.remember_device(user.user_id, user.password_version, device_id)
     return LoggedIn(user, opened, device_token, rate)
@@ -131,9 +132,9 @@ async def open_family(
 
 async def end_who_gave_way(request: GatewayRequest, user: User, opened: Opened) -> None:
     """End the sessions that a new one leaves no room for, and what a crash has left of other endings."""
-    await request.state["gateway"].end_families(user.user_id, opened.unannounced)
     for family_id in opened.gave_way:
         tell(SESSIONS_REVOKED, request, "too-many", sub=user.user_id, sid=family_id)
+    await request.state["gateway"].end_families(user.user_id, opened.unannounced)
 
 
 async def _authenticate(gateway: Gateway, user: User | None, password: str, address_key: str) -> User:

@@ -1,4 +1,4 @@
-"""Telemetry: log lines, security events, and the traces that these belong to."""
+"""Telemetry: log lines, security events and the traces that these belong to, and why answers were refused."""
 
 from gateway.telemetry.audit_trail import AuditTrail
 from gateway.telemetry.events import (
@@ -27,6 +27,7 @@ from gateway.telemetry.logs import (
     log_what_python_tells,
 )
 from gateway.telemetry.trace_context import trace_of
+from gateway.telemetry.verdicts import INTERNAL_ERROR, VERDICTS, Verdict, verdict_by_code, verdict_of
 
 __all__ = [
     "OnceAMinute",
@@ -52,4 +53,9 @@ __all__ = [
     "KEY_IMPORTED",
     "RATE_LIMITED",
     "trace_of",
+    "INTERNAL_ERROR",
+    "VERDICTS",
+    "Verdict",
+    "verdict_by_code",
+    "verdict_of",
 ]

@@ -1,4 +1,4 @@
-"""Telemetry: log lines, security events, and why answers were refused."""
+"""Telemetry: log lines, security events, and why answers were refused, also as their request ids carry it."""
 
 from gateway.telemetry.events import AuditTrail
 from gateway.telemetry.logs import (
@@ -9,6 +9,7 @@ from gateway.telemetry.logs import (
     json_line,
     log_what_python_tells,
 )
+from gateway.telemetry.request_ids import Refusal, RequestIds, is_request_id, random_request_id
 from gateway.telemetry.verdicts import INTERNAL_ERROR, VERDICTS, Verdict, verdict_by_code, verdict_of
 
 __all__ = [
@@ -19,6 +20,10 @@ __all__ = [
     "json_line",
     "log_what_python_tells",
     "AuditTrail",
+    "Refusal",
+    "RequestIds",
+    "is_request_id",
+    "random_request_id",
     "INTERNAL_ERROR",
     "VERDICTS",
     "Verdict",

@@ -2,6 +2,7 @@
 
 from gateway.state import GatewayRequest
 from gateway.web.http.client_address import address_of
+from gateway.web.http.request_id import request_id_of
 
 
 def tell(
@@ -22,5 +23,5 @@ def tell(
         email=scope.get("gateway.email", ""),
         sid=sid,
         address=str(address_of(request, gateway.trusted_networks)),
-        request_id=scope["gateway.request_id"],
+        request_id=request_id_of(scope),
     )

@@ -85,6 +85,7 @@ async def open_session(request: GatewayRequest, credentials: Credentials, addres
     except InvalidCredentials as error:
         if "gateway.sub" not in request.scope:
             error.cause = "unknown-user"
+        request.scope["gateway.error"] = error
         tell("login_failed", request, failed=True, reason=error.cause)
         raise
     await gateway.end_families(user.user_id, opened.unannounced)

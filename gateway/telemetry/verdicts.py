@@ -143,7 +143,7 @@ VERDICTS = (
         "not-found",
         "",
         "There is nothing under this path, or this user has no such session.",
-        "docs/http.md has all paths; those of pages are there with portal = true alone",
+        "docs/http.md has all paths; those of pages are there with portal = on alone",
     ),
     Verdict(10, "method-not-allowed", "", "The path does not have this method.", "use one that the header Allow names"),
     Verdict(

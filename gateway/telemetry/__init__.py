@@ -1,5 +1,6 @@
 """Telemetry: log lines, security events, and why answers were refused, also as their request ids carry it."""
 
+from gateway.telemetry.accounts import account_of
 from gateway.telemetry.events import AuditTrail
 from gateway.telemetry.logs import (
     OnceAMinute,
@@ -20,6 +21,7 @@ __all__ = [
     "json_line",
     "log_what_python_tells",
     "AuditTrail",
+    "account_of",
     "Refusal",
     "RequestIds",
     "is_request_id",

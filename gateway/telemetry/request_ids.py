@@ -2,7 +2,8 @@
 Request ids of refusals: each carries, sealed, what was refused when and why, so that nothing need be stored of it.
 
 The seal is AES-SIV (RFC 5297) under a key of the `secret`: whoever has that can open the id years later, Redis up or
-down; nobody else can read one, change one, or make one. A flood of refusals costs no memory.
+down; nobody else can read one, change one, or make one. A flood of refusals costs no memory. All have one length, since
+that would tell who asks for a login whether there is such a user.
 """
 
 import base64
@@ -52,9 +53,10 @@ ENDPOINTS = (
     "/readyz",
 )
 
-_FIELDS = struct.Struct(f">IBB{RANDOM_BYTES}s")
+_FIELDS = struct.Struct(f">IBB{RANDOM_BYTES}s16s")
+_NOBODY = bytes(16)
 _RANDOM = re.compile(r"[0-9a-f]{16}")
-_SEALED = re.compile(r"[A-Za-z0-9_-]{38}(?:[A-Za-z0-9_-]{21})?")
+_SEALED = re.compile(r"[A-Za-z0-9_-]{59}")
 _USER_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _PLAIN = {path: code for code, path in enumerate(ENDPOINTS) if code and "{" not in path}
 _WITH_NAMES = tuple(
@@ -92,21 +94,21 @@ class RequestIds:
 
     def seal(self, path: str, verdict: Verdict, user_id: str = "") -> str:
         """
-        Give an id that carries a refusal: 38 characters of base64url, 59 with a user.
+        Give an id that carries a refusal: 59 characters of base64url.
 
         Args:
             path: That was asked for; its endpoint alone is kept.
+            user_id: Empty where nobody is known.
         """
-        said = _FIELDS.pack(
-            self._clock() & 0xFFFFFFFF, _code_of(path), verdict.code, self._new_random(RANDOM_BYTES)
-        ) + _user_bytes(user_id)
+        at, random = self._clock() & 0xFFFFFFFF, self._new_random(RANDOM_BYTES)
+        said = _FIELDS.pack(at, _code_of(path), verdict.code, random, _user_bytes(user_id))
         return base64.urlsafe_b64encode(self._seals[0].encrypt(said, None)).rstrip(b"=").decode()
 
     def open(self, text: str) -> Refusal | None:
         """Give what an id carries; None for one that no secret at hand has sealed, a changed one included."""
         if not _SEALED.fullmatch(text):
             return None
-        sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        sealed = base64.urlsafe_b64decode(text + "=")
         if base64.urlsafe_b64encode(sealed).rstrip(b"=").decode() != text:
             return None  # the bits that are left over say something
         for seal in self._seals:
@@ -114,13 +116,12 @@ class RequestIds:
                 said = seal.decrypt(sealed, None)
             except InvalidTag:
                 continue
-            at, endpoint, code, _ = _FIELDS.unpack_from(said)
-            user = base64.urlsafe_b64encode(said[_FIELDS.size :]).decode().rstrip("=")
+            at, endpoint, code, _, user = _FIELDS.unpack(said)
             return Refusal(
                 at,
                 ENDPOINTS[endpoint] if endpoint < len(ENDPOINTS) else ENDPOINTS[0],
                 verdict_by_code(code) or UNKNOWN,
-                USER_ID_PREFIX + user if user else "",
+                "" if user == _NOBODY else USER_ID_PREFIX + base64.urlsafe_b64encode(user).decode().rstrip("="),
             )
         return None
 
@@ -142,4 +143,4 @@ def _code_of(path: str) -> int:
 
 def _user_bytes(user_id: str) -> bytes:
     text = user_id.removeprefix(USER_ID_PREFIX)
-    return base64.urlsafe_b64decode(text + "==") if _USER_ID.fullmatch(text) else b""
+    return base64.urlsafe_b64decode(text + "==") if _USER_ID.fullmatch(text) else _NOBODY

@@ -12,6 +12,8 @@ from gateway.store import Store
 
 PAGE_ENTRIES = 500
 STREAM = "audit"
+MAX_NUMBER = 2**64 - 1
+MAX_SECONDS = 2**40
 EVENT_NAMES = (
     *("login_succeeded", "login_failed", "refresh_token_reused", "logout", "sessions_revoked", "password_changed"),
     *("user_added", "user_changed", "user_removed", "user_invited", "key_rotated", "key_imported", "rate_limited"),
@@ -64,23 +66,24 @@ class Wanted:
 
 async def pages_since(store: Store, wanted: Wanted, until: float | None = None) -> AsyncIterator[list[Entry]]:
     """Give the wanted entries of each page, the oldest first; *until* in seconds since the epoch."""
-    begin, end = f"{_milliseconds(wanted.since)}", f"{_milliseconds(until)}" if until is not None else "+"
-    while page := await _ask(store, "XRANGE", begin, end):
-        yield [entry for entry in page if wanted.holds(entry)]
-        if len(page) < PAGE_ENTRIES:
+    last, end = f"{max(0, _milliseconds(wanted.since) - 1)}-{MAX_NUMBER}", _milliseconds(until or MAX_SECONDS)
+    while page := await store.read_stream(store.key(STREAM), last, PAGE_ENTRIES, wait=False):
+        last = page[-1][0]
+        entries = [Entry.of(*one) for one in page]
+        yield [entry for entry in entries if wanted.holds(entry) and order(entry.entry_id)[0] <= end]
+        if len(page) < PAGE_ENTRIES or order(last)[0] > end:
             return
-        begin = f"({page[-1].entry_id}"
 
 
 async def last_entries(store: Store, wanted: Wanted, most: int) -> tuple[list[Entry], bool]:
     """Give the last of the wanted entries, the oldest first, and whether there are more."""
     found: list[Entry] = []
-    end = "+"
-    while page := await _ask(store, "XREVRANGE", end, f"{_milliseconds(wanted.since)}"):
-        found += [entry for entry in page if wanted.holds(entry)]
+    key, end, begin = store.key(STREAM), "+", str(_milliseconds(wanted.since))
+    while page := await store.execute("XREVRANGE", key, end, begin, "COUNT", PAGE_ENTRIES):
+        found += [entry for entry in (Entry.of(*one) for one in page) if wanted.holds(entry)]
         if len(found) > most or len(page) < PAGE_ENTRIES:
             break
-        end = f"({page[-1].entry_id}"
+        end = "(" + page[-1][0].decode()
     return found[:most][::-1], len(found) > most
 
 
@@ -134,11 +137,6 @@ def event_name(text: str) -> str:
         mend = f"did you mean {likely[0]}?" if likely else f"there are {', '.join(EVENT_NAMES)}"
         raise click.BadParameter(f"there is no event {text!r}: {mend}", param_hint="--event")
     return name
-
-
-async def _ask(store: Store, command: str, one_end: str, other_end: str) -> list[Entry]:
-    reply = await store.execute(command, store.key(STREAM), one_end, other_end, "COUNT", PAGE_ENTRIES)
-    return [Entry.of(entry_id, fields) for entry_id, fields in reply or ()]
 
 
 def _milliseconds(seconds: float) -> int:

@@ -49,7 +49,10 @@ def explain(ctx: click.Context, text: str, *, as_json: bool) -> None:
         events = await _events_of(gateway, request_id, refusal)
         subs = [event.members["sub"] for event in events if "sub" in event.members]
         user_id = refusal.user_id if refusal is not None and refusal.user_id else next(iter(subs), "")
-        return events, await gateway.users.get(user_id) if user_id else None
+        try:
+            return events, await gateway.users.get(user_id) if user_id else None
+        except ValueError:  # a record that cannot be read may be what was told of
+            return events, None
 
     try:
         events, user = run_with_gateway(ctx, look_up)
@@ -132,7 +135,9 @@ class _Known:
             return f"{printable(self._user.email)} ({self._user.user_id}), {state}roles now: {roles}"
         if self._user_id is None:
             return "not known: nobody showed who asks"
-        return f"{self._user_id}, {'who is not there any more' if self._events is not None else 'not looked up'}"
+        return (
+            f"{self._user_id}, {'who is not there, or not readable' if self._events is not None else 'not looked up'}"
+        )
 
     def _mend(self, refusal: Refusal) -> str:
         mend, user = refusal.verdict.mend, self._user

@@ -23,7 +23,7 @@ from gateway.settings import Settings
 from gateway.state import Gateway, State
 from gateway.store import ServerLook, Store, watch_server
 from gateway.tasks import end_tasks
-from gateway.telemetry import KEY_ROTATED, AuditTrail
+from gateway.telemetry import KEY_ROTATED, AuditTrail, RequestIds
 from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring, SizeBounds
 from gateway.verifier import VerifiedTokens
 from gateway.web import (
@@ -127,6 +127,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
             ),
             identity_headers=IdentityHeaders(settings.identity_headers),
             audit=audit,
+            request_ids=RequestIds(keychain, clock),
         )
     finally:
         passwords.close()

@@ -14,7 +14,7 @@ from gateway.limits import GuessingThrottle, RateLimiter
 from gateway.sessions import Presences, RefreshFamilies, Revocations
 from gateway.settings import Network, Settings
 from gateway.store import ServerLook, Store
-from gateway.telemetry import AuditTrail, OnceAMinute
+from gateway.telemetry import AuditTrail, OnceAMinute, RequestIds
 from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring
 from gateway.verifier import VerifiedTokens
 
@@ -42,6 +42,7 @@ class Gateway:
     verified_tokens: VerifiedTokens
     identity_headers: IdentityHeaders
     audit: AuditTrail
+    request_ids: RequestIds
     refresh_verdicts: Counter[str] = field(default_factory=Counter)
     once_a_minute: OnceAMinute = field(default_factory=OnceAMinute)
 

@@ -26,6 +26,7 @@ SUBCOMMANDS = {
     "users": "gateway.cli.users:users",
     "sessions": "gateway.cli.sessions:sessions",
     "keys": "gateway.cli.keys:keys",
+    "audit": "gateway.cli.audit:audit",
     "doctor": "gateway.cli.doctor:doctor",
     "check": "gateway.cli.check:check",
     "healthcheck": "gateway.cli.check:healthcheck",

@@ -1,5 +1,9 @@
-"""Telemetry: log lines, security events and the traces that these belong to, and why answers were refused."""
+"""
+Telemetry: log lines, security events and the traces that these belong to, and why answers were refused, also as their
+request ids carry it.
+"""
 
+from gateway.telemetry.accounts import account_of
 from gateway.telemetry.audit_trail import AuditTrail
 from gateway.telemetry.events import (
     EVENTS,
@@ -26,6 +30,7 @@ from gateway.telemetry.logs import (
     json_line,
     log_what_python_tells,
 )
+from gateway.telemetry.request_ids import Refusal, RequestIds, is_request_id, random_request_id
 from gateway.telemetry.trace_context import trace_of
 from gateway.telemetry.verdicts import INTERNAL_ERROR, VERDICTS, Verdict, verdict_by_code, verdict_of
 
@@ -53,6 +58,11 @@ __all__ = [
     "KEY_IMPORTED",
     "RATE_LIMITED",
     "trace_of",
+    "account_of",
+    "Refusal",
+    "RequestIds",
+    "is_request_id",
+    "random_request_id",
     "INTERNAL_ERROR",
     "VERDICTS",
     "Verdict",

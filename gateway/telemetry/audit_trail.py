@@ -7,9 +7,6 @@ outcome; never a token, a password or an e-mail address. The entry has the same 
 """
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import logging
 import time
 from collections import Counter, deque
@@ -23,6 +20,7 @@ from gateway.derived_keys import KeyChain
 from gateway.errors import StoreUnavailable
 from gateway.store import Script, Store
 from gateway.tasks import end_tasks
+from gateway.telemetry.accounts import account_of
 from gateway.telemetry.events import MEMBERS_OF_REQUESTS, RATE_LIMITED, Event
 from gateway.telemetry.logs import AUDIT_LOGGER
 
@@ -60,7 +58,7 @@ class AuditTrail:
         self.told: Counter[str] = Counter()
         self.lost = 0
         self._store = store
-        self._account_mac = keychain.current.account_mac
+        self._keys = keychain.current
         self._monotonic = monotonic
         self._append = Script.load(__package__, "audit_append")
         self._unwritten: deque[bytes] = deque()
@@ -86,7 +84,7 @@ class AuditTrail:
         facts = {name: value for name, value in facts.items() if value}
         if unknown := facts.keys() - {*event.members, *MEMBERS_OF_REQUESTS}:
             raise ValueError(f"{event.name} does not tell {', '.join(unknown)}")
-        who = {"sub": sub} if sub else {"account": self.account(email)} if email else {}
+        who = {"sub": sub} if sub else {"account": account_of(email, self._keys)} if email else {}
         fields = {"event": event.name, **who, **facts, "outcome": outcome} | ({"reason": reason} if reason else {})
         record = logger.makeRecord(logger.name, level, "", 0, "audit", (), None, extra={"fields": fields})
         if logger.isEnabledFor(level):
@@ -97,11 +95,6 @@ class AuditTrail:
                 return
             self._limited_until = self._monotonic() + LIMITED_SECONDS
         self._keep({"time": rfc3339(record.created, "milliseconds")} | fields)
-
-    def account(self, email: str) -> str:
-        """Give what stands for an address that no user has: nobody without `secret` can tell which it is."""
-        digest = hmac.digest(self._account_mac, email.encode("utf-8", "surrogatepass"), hashlib.sha256)
-        return "acc_" + base64.urlsafe_b64encode(digest[:16]).decode().rstrip("=")
 
     async def close(self) -> None:
         """Write what is unwritten, if Redis takes it within `LAST_WORDS_SECONDS`, and tell what is lost."""

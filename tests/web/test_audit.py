@@ -11,6 +11,7 @@ import pytest
 
 from gateway.derived_keys import KeyChain
 from gateway.state import Gateway
+from gateway.telemetry import account_of
 from tests.harness import PASSWORD, SECRET, GatewayProcess, in_gateway, wait_until
 from tests.web.asking import client_of, log_in
 
@@ -89,13 +90,11 @@ def test_every_event_of_a_session_is_one_line_and_one_entry_of_the_stream(
     assert stream(gateway) == kept
 
 
-def test_the_account_is_a_hash_that_takes_the_secret(gateway: GatewayProcess) -> None:
-    async def work(parts: Gateway) -> str:
-        return parts.audit.account("nobody@example.com")
-
-    account = in_gateway(gateway.env, work)
-    assert account == in_gateway(gateway.env, work)
-    assert account != in_gateway(gateway.env | {"GATEWAY_SECRET": SECRET[::-1]}, work)
+def test_the_account_is_a_hash_that_takes_the_secret() -> None:
+    keys, others = KeyChain.of(SECRET).current, KeyChain.of(SECRET[::-1]).current
+    account = account_of("nobody@example.com", keys)
+    assert account == account_of("nobody@example.com", keys)
+    assert account != account_of("nobody@example.com", others)
     assert KeyChain.of(SECRET).current.account_mac != KeyChain.of(SECRET).current.password_pepper
 
 

@@ -27,6 +27,7 @@ async def refresh_tokens(request: GatewayRequest) -> Response:
 async def _rotate(request: GatewayRequest, presented: Presented) -> Response:
     gateway = request.state["gateway"]
     token = gateway.families.parse(presented.text)
+    request.scope["gateway.sub"] = token.user_id
     rate = await gateway.rate_limiter.take("refresh", *rate_keys(address_of(request, gateway.trusted_networks)))
     if token.family_id in gateway.revocations:
         # Redis has lost the revocation if it was put back to an older copy: here it is still known.
@@ -35,7 +36,8 @@ async def _rotate(request: GatewayRequest, presented: Presented) -> Response:
         raise RefreshTokenInvalid("revoked")
     try:
         rotation = await gateway.families.rotate(token, is_cookie=presented.is_cookie)
-    except RefreshTokenReused:
+    except RefreshTokenReused as error:
+        request.scope["gateway.error"] = error
         tell(REFRESH_TOKEN_REUSED, request, sub=token.user_id, sid=token.family_id)
         await gateway.end_families(token.user_id, (token.family_id,))
         raise

@@ -44,6 +44,7 @@ from gateway.web.http.opening import (
     open_session,
 )
 from gateway.web.http.problems import on_gateway_error, on_http_exception, problem_response
+from gateway.web.http.request_id import request_id_of
 from gateway.web.http.return_address import safe_return_address
 
 __all__ = [
@@ -100,4 +101,5 @@ __all__ = [
     "on_gateway_error",
     "on_http_exception",
     "problem_response",
+    "request_id_of",
 ]

@@ -3,6 +3,7 @@
 from gateway.state import GatewayRequest
 from gateway.telemetry import Event, trace_of
 from gateway.web.http.client_address import address_of
+from gateway.web.http.request_id import request_id_of
 
 
 def tell(event: Event, request: GatewayRequest, reason: str = "", *, sub: str = "", sid: str = "") -> None:
@@ -20,6 +21,6 @@ def tell(event: Event, request: GatewayRequest, reason: str = "", *, sub: str = 
         email=scope.get("gateway.email", ""),
         sid=sid,
         address=str(address_of(request, gateway.trusted_networks)),
-        request_id=scope["gateway.request_id"],
+        request_id=request_id_of(scope),
         **trace_of(scope["headers"]),
     )

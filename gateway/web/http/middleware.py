@@ -2,7 +2,6 @@
 
 import logging
 import re
-import secrets
 import time
 from collections.abc import Iterable
 
@@ -11,13 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, InternalError
 from gateway.settings import Settings
 from gateway.state import GatewayRequest
 from gateway.store import request_budget
 from gateway.telemetry import trace_of
 from gateway.web.http.client_address import address_of
-from gateway.web.http.problems import internal_error_response, problem_response
+from gateway.web.http.problems import problem_response
+from gateway.web.http.request_id import request_id_of
 
 PREFLIGHT_MAX_AGE_SECONDS = 600
 MAX_TOLD_CHARACTERS = 512
@@ -46,22 +46,24 @@ class Envelope:
             await self.app(scope, receive, send)
             return
         begun, status = time.monotonic(), 0
-        scope["gateway.request_id"] = request_id = secrets.token_hex(8)
 
         async def send_enveloped(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = _enveloped(message["headers"], request_id)
+                message["headers"] = _enveloped(message["headers"], request_id_of(scope))
             await send(message)
 
         try:
             with request_budget():
                 await self.app(scope, receive, send_enveloped)
         except Exception:
-            logger.exception("a request failed", extra={"fields": {"request_id": request_id}})
+            error = InternalError("It has been logged.")
             if status == 0:
-                await internal_error_response()(scope, receive, send_enveloped)
+                scope["gateway.error"] = error
+            logger.exception("a request failed", extra={"fields": {"request_id": request_id_of(scope)}})
+            if status == 0:
+                await problem_response(error)(scope, receive, send_enveloped)
         is_quiet = scope["path"] in QUIET_PATHS or (status == 200 and scope["path"].startswith("/api/authz/"))
         level = logging.DEBUG if is_quiet else logging.INFO
         if logger.isEnabledFor(level):
@@ -130,16 +132,16 @@ def _preflight(headers: Headers, methods: str, origin: str) -> Response:
 def refuse_quickly(scope: Scope, error: GatewayError) -> tuple[int, bytes]:
     """Give an error as a quick answer (`gateway.state.QuickAnswer`), in its envelope and with its line in the log."""
     scope["gateway.error"] = error
-    scope["gateway.request_id"] = request_id = secrets.token_hex(8)
     if logger.isEnabledFor(logging.INFO):
         _log(scope, error.status, 0.0)
-    return problem_lines(error, request_id)
+    return problem_lines(scope, error)
 
 
-def problem_lines(error: GatewayError, request_id: str | None = None) -> tuple[int, bytes]:
+def problem_lines(scope: Scope, error: GatewayError) -> tuple[int, bytes]:
     """Give an error as a quick answer in its envelope, without a line in the log."""
+    scope["gateway.error"] = error
     response = problem_response(error)
-    headers = _enveloped([*response.raw_headers, (b"vary", b"Origin")], request_id or secrets.token_hex(8))
+    headers = _enveloped([*response.raw_headers, (b"vary", b"Origin")], request_id_of(scope))
     return response.status_code, b"".join(b"%s: %s\r\n" % header for header in headers) + b"\r\n" + response.body
 
 
@@ -161,7 +163,7 @@ def _log(scope: Scope, status: int, seconds: float, level: int = logging.INFO) -
         "milliseconds": round(seconds * 1000, 1),
         "address": str(address_of(request, gateway.trusted_networks)) if gateway else "",
         "peer": scope["client"][0] if scope.get("client") else "",
-        "request_id": scope["gateway.request_id"],
+        "request_id": request_id_of(scope),
         **trace_of(scope["headers"]),
     }
     if sub := scope.get("gateway.sub"):

@@ -29,6 +29,7 @@ async def change_password_of(request: GatewayRequest, caller: Caller, current: s
         async with gateway.guessing.change_of_password(user.email):
             await gateway.passwords.verify(current, user.password_hash, rate_key(address))
     except InvalidCredentials as error:
+        request.scope["gateway.error"] = WrongCurrentPassword()
         tell(PASSWORD_CHANGED, request, "wrong-password", sid=caller.sid)
         raise WrongCurrentPassword from error
     check_new_password(

@@ -87,6 +87,7 @@ async def open_session(request: GatewayRequest, credentials: Credentials, addres
     except InvalidCredentials as error:
         if "gateway.sub" not in request.scope:
             error.cause = "unknown-user"
+        request.scope["gateway.error"] = error
         tell(LOGIN_FAILED, request, error.cause)
         raise
     await end_who_gave_way(request, user, opened)

@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from gateway.accounts import User, check_new_password
-from gateway.errors import PasswordRejected, RateLimited, Unavailable
+from gateway.errors import InvitationSpent, PasswordRejected, RateLimited, Unavailable
 from gateway.state import GatewayRequest
 from gateway.telemetry import LOGIN_SUCCEEDED, PASSWORD_CHANGED
 from gateway.web.html import failure_page, page_response, see_other
@@ -35,7 +35,7 @@ async def show_welcome(request: GatewayRequest) -> Response:
     code = request.query_params.get("code", "")
     user = await request.state["gateway"].invitations.look(code)
     if user is None:
-        return page_response(request, "problem", 404, reason="problem_invitation_spent", wait="")
+        return _spent(request)
     return page_response(request, "welcome", email=user.email, code=code, reason="", reasons=(), wait="")
 
 
@@ -48,7 +48,7 @@ async def accept_invitation(request: GatewayRequest) -> Response:
     form = await read_body(request, WelcomeForm)
     user = await gateway.invitations.look(form.code)
     if user is None:
-        return page_response(request, "problem", 404, reason="problem_invitation_spent", wait="")
+        return _spent(request)
     request.scope["gateway.sub"] = user.user_id
     values = {"email": user.email, "code": form.code}
 
@@ -77,3 +77,8 @@ async def accept_invitation(request: GatewayRequest) -> Response:
     response = see_other(request, ACCOUNT_PATH)
     set_session_cookie(response, gateway.settings, gateway.presences.cookie_of(user.user_id, opened), None)
     return response
+
+
+def _spent(request: GatewayRequest) -> Response:
+    request.scope["gateway.error"] = InvitationSpent()
+    return page_response(request, "problem", 404, reason="problem_invitation_spent", wait="")

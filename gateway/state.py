@@ -14,9 +14,12 @@ from gateway.limits import GuessingThrottle, RateLimiter
 from gateway.sessions import Presences, RefreshFamilies, Revocations
 from gateway.settings import Network, Settings
 from gateway.store import ServerLook, Store
-from gateway.telemetry import AuditTrail, OnceAMinute, RequestIds
+from gateway.telemetry import SESSIONS_ENDED, AuditTrail, Metrics, OnceAMinute, RequestIds
 from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring
 from gateway.verifier import VerifiedTokens
+
+UNFINISHED = "unfinished"
+"""Why sessions ended whose end was begun earlier, maybe by another gateway or a command, and not completed there."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Gateway:
     identity_headers: IdentityHeaders
     audit: AuditTrail
     request_ids: RequestIds
+    metrics: Metrics
     refresh_verdicts: Counter[str] = field(default_factory=Counter)
     once_a_minute: OnceAMinute = field(default_factory=OnceAMinute)
 
@@ -53,7 +57,11 @@ class Gateway:
         return ("token-gateway", "token gateway", origin, origin.partition("://")[2], self.settings.client_id)
 
     async def end_families(
-        self, user_id: str, family_ids: tuple[str, ...], tell: Callable[[], None] = lambda: None
+        self,
+        user_id: str,
+        family_ids: tuple[str, ...],
+        reason: str = UNFINISHED,
+        tell: Callable[[], None] = lambda: None,
     ) -> int:
         """
         End sessions for good, and give how many of them were there: mark them first, announce second, delete third.
@@ -62,6 +70,7 @@ class Gateway:
         use of such a session, or the next ending.
 
         Args:
+            reason: Why, for the metrics.
             tell: Tells the event, as soon as they are marked; where none of them was there it is not called.
 
         Raises:
@@ -72,16 +81,18 @@ class Gateway:
         marked = await self.families.mark(user_id, family_ids)
         if not set(family_ids).isdisjoint(marked):
             tell()
-        return await self.finish_ending(user_id, marked)
+        return await self.finish_ending(user_id, marked, reason)
 
-    async def end_all_families(self, user_id: str, tell: Callable[[], None] = lambda: None) -> int:
+    async def end_all_families(
+        self, user_id: str, reason: str = UNFINISHED, tell: Callable[[], None] = lambda: None
+    ) -> int:
         """End all sessions of a user likewise, also those that Redis has lost; give how many lived until now."""
         living, revocations = await self.families.mark_all(user_id)
         tell()
-        await self.finish_ending(user_id, revocations)
+        await self.finish_ending(user_id, revocations, reason)
         return living
 
-    async def finish_ending(self, user_id: str, revocations: tuple[str, ...]) -> int:
+    async def finish_ending(self, user_id: str, revocations: tuple[str, ...], reason: str = UNFINISHED) -> int:
         """
         Announce and delete what has been marked, and give how many sessions there were.
 
@@ -89,7 +100,10 @@ class Gateway:
             StoreUnavailable: As above. This process refuses them already.
         """
         await self.revocations.announce(revocations)
-        return await self.families.revoke(user_id, revocations)
+        ended = await self.families.revoke(user_id, revocations)
+        if ended:
+            self.metrics.count(SESSIONS_ENDED, reason, by=ended)
+        return ended
 
     async def accept_invitation(
         self, code: str, password_hash: str, tell: Callable[[User], None] = lambda _: None
@@ -109,7 +123,7 @@ class Gateway:
         """
         user, revocations = await self.invitations.accept(code, password_hash)
         tell(user)
-        await self.finish_ending(user.user_id, revocations)
+        await self.finish_ending(user.user_id, revocations, "password-changed")
         await self.guessing.unlock(user.email)
         return user
 

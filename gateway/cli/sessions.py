@@ -66,14 +66,14 @@ def revoke(ctx: click.Context, email: str, session_id: str | None, revoke_all: b
         user_id = await _user_id(gateway, email)
         if session_id is None:
             return await gateway.end_all_families(
-                user_id, lambda: gateway.audit.tell(SESSIONS_REVOKED, "all-by-command", sub=user_id)
+                user_id, tell=lambda: gateway.audit.tell(SESSIONS_REVOKED, "all-by-command", sub=user_id)
             )
         if not session_id.isascii() or not await gateway.families.exists(user_id, session_id):
             raise CommandError(f"{email} has no session {session_id}: see `gateway sessions list {email}`")
         return await gateway.end_families(
             user_id,
             (session_id,),
-            lambda: gateway.audit.tell(SESSIONS_REVOKED, "by-command", sub=user_id, sid=session_id),
+            tell=lambda: gateway.audit.tell(SESSIONS_REVOKED, "by-command", sub=user_id, sid=session_id),
         )
 
     click.echo(f"sessions ended: {run_with_gateway(ctx, work)}")

@@ -1,6 +1,6 @@
 """
-Telemetry: log lines, security events and the traces that these belong to, and why answers were refused, also as their
-request ids carry it.
+Telemetry: log lines, security events and the traces that these belong to, metrics, and why answers were refused, also
+as their request ids carry it.
 """
 
 from gateway.telemetry.accounts import account_of
@@ -30,7 +30,31 @@ from gateway.telemetry.logs import (
     json_line,
     log_what_python_tells,
 )
+from gateway.telemetry.metric_reports import Reporter
+from gateway.telemetry.metrics import (
+    AUDIT_EVENTS,
+    AUDIT_LOST,
+    AUTHZ,
+    BREAKER_OPEN,
+    CONNECTIONS,
+    LIMITED,
+    LOGINS,
+    OTHER,
+    PASSWORD_HASH_SECONDS,
+    PASSWORD_QUEUE,
+    REDIS_ERRORS,
+    REDIS_SECONDS,
+    REFRESHES,
+    REVOCATIONS_KNOWN,
+    REVOCATIONS_LAG,
+    SESSIONS_ENDED,
+    SIGNING_KEY_AGE,
+    SIGNING_KEY_NEXT_READY,
+    Answers,
+    Metrics,
+)
 from gateway.telemetry.request_ids import Refusal, RequestIds, is_request_id, random_request_id
+from gateway.telemetry.serving import serve_metrics
 from gateway.telemetry.trace_context import trace_of
 from gateway.telemetry.verdicts import INTERNAL_ERROR, VERDICTS, Verdict, verdict_by_code, verdict_of
 
@@ -63,6 +87,28 @@ __all__ = [
     "RequestIds",
     "is_request_id",
     "random_request_id",
+    "Answers",
+    "Metrics",
+    "AUDIT_EVENTS",
+    "AUDIT_LOST",
+    "AUTHZ",
+    "BREAKER_OPEN",
+    "CONNECTIONS",
+    "LIMITED",
+    "LOGINS",
+    "OTHER",
+    "PASSWORD_HASH_SECONDS",
+    "PASSWORD_QUEUE",
+    "REDIS_ERRORS",
+    "REDIS_SECONDS",
+    "REFRESHES",
+    "REVOCATIONS_KNOWN",
+    "REVOCATIONS_LAG",
+    "SESSIONS_ENDED",
+    "SIGNING_KEY_AGE",
+    "SIGNING_KEY_NEXT_READY",
+    "Reporter",
+    "serve_metrics",
     "INTERNAL_ERROR",
     "VERDICTS",
     "Verdict",

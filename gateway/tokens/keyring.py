@@ -102,7 +102,7 @@ class Keyring:
         Raises:
             StoreUnavailable: This process has never seen the keyring.
         """
-        now = self._redis_time + int(self._monotonic() - self._redis_time_read_at)
+        now = self._now
         needed_until = now + self._access_token_ttl_seconds
         # The newest come first in the document.
         usable = [
@@ -112,6 +112,24 @@ class Keyring:
         ]
         known_everywhere = [key for key in usable if key.published_at + KNOWN_EVERYWHERE_SECONDS <= now]
         return known_everywhere[0] if known_everywhere else usable[-1]
+
+    @property
+    def signing_key_age_seconds(self) -> int | None:
+        """Give for how long the current key has been that; None where there is none yet."""
+        return self._now - self._keys.current.signs_since if self._keys else None
+
+    @property
+    def next_is_ready(self) -> bool | None:
+        """Tell whether the next key is public for as long as it has to be before it signs; None without keys."""
+        if self._keys is None:
+            return None
+        following = self._keys.next
+        return following is not None and self._now >= following.published_at + PUBLISHED_BEFORE_SIGNING_SECONDS
+
+    @property
+    def _now(self) -> int:
+        """Redis's time, as far as it was read."""
+        return self._redis_time + int(self._monotonic() - self._redis_time_read_at)
 
     @property
     def is_open(self) -> bool:

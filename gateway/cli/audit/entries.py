@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import click
 
 from gateway.store import Store
+from gateway.telemetry import EVENTS
 
 PAGE_ENTRIES = 500
 STREAM = "audit"

@@ -52,7 +52,7 @@ async def log_out_everywhere(request: GatewayRequest) -> Response:
     gateway = request.state["gateway"]
     claims = await require_caller(request)
     told = partial(tell, SESSIONS_REVOKED, request, "logout-all", sid=claims.sid)
-    count = await gateway.end_all_families(claims.sub, told)
+    count = await gateway.end_all_families(claims.sub, "logout-all", told)
     response = json_response(RevokedBody(count))
     clear_refresh_cookie(response, gateway.settings)
     if read_cookie(request.scope["headers"], session_cookie_name(gateway.settings)) is not None:

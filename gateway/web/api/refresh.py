@@ -39,7 +39,7 @@ async def _rotate(request: GatewayRequest, presented: Presented) -> Response:
     except RefreshTokenReused as error:
         request.scope["gateway.error"] = error
         tell(REFRESH_TOKEN_REUSED, request, sub=token.user_id, sid=token.family_id)
-        await gateway.end_families(token.user_id, (token.family_id,))
+        await gateway.end_families(token.user_id, (token.family_id,), "reused")
         raise
     except RefreshTokenInvalid as error:
         if error.cause == "unknown":

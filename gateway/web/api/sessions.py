@@ -38,5 +38,6 @@ async def end_session(request: GatewayRequest) -> Response:
     family_id = request.path_params["id"]
     if not await gateway.families.exists(claims.sub, family_id):
         raise NotFound("You have no such session")
-    await gateway.end_families(claims.sub, (family_id,), partial(tell, SESSIONS_REVOKED, request, sid=family_id))
+    told = partial(tell, SESSIONS_REVOKED, request, sid=family_id)
+    await gateway.end_families(claims.sub, (family_id,), "revoked", told)
     return Response(status_code=204)

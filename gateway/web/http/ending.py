@@ -17,7 +17,7 @@ async def end_own_session(request: GatewayRequest, user_id: str, family_id: str)
     gateway = request.state["gateway"]
     if await gateway.families.exists(user_id, family_id):
         told = partial(tell, LOGOUT, request, sub=user_id, sid=family_id)
-        await gateway.end_families(user_id, (family_id,), told)
+        await gateway.end_families(user_id, (family_id,), "logout", told)
     elif family_id not in gateway.revocations:
         # Redis has lost it, or it is over; in the first case access tokens of it may still be good.
         await gateway.revocations.announce((family_id,))

@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
@@ -16,6 +16,7 @@ from gateway.state import GatewayRequest
 from gateway.store import request_budget
 from gateway.telemetry import trace_of
 from gateway.web.http.client_address import address_of
+from gateway.web.http.counting import count_answer
 from gateway.web.http.problems import problem_response
 from gateway.web.http.request_id import request_id_of
 
@@ -35,10 +36,16 @@ logger = logging.getLogger("gateway.access")
 
 
 class Envelope:
-    """Gives every answer its request id, `Cache-Control: no-store` and security headers, and logs one line for it."""
+    """
+    Gives every answer its request id, `Cache-Control: no-store` and security headers, counts it and logs a line for it.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        endpoint_of: Gives the template of a path's route, as a label of metrics.
+    """
+
+    def __init__(self, app: ASGIApp, endpoint_of: Callable[[str], str]) -> None:
         self.app = app
+        self.endpoint_of = endpoint_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; an error that nobody answered becomes a 500 that tells nothing."""
@@ -64,10 +71,13 @@ class Envelope:
             logger.exception("a request failed", extra={"fields": {"request_id": request_id_of(scope)}})
             if status == 0:
                 await problem_response(error)(scope, receive, send_enveloped)
+        seconds = time.monotonic() - begun
+        metrics = scope["state"]["gateway"].metrics
+        count_answer(metrics, self.endpoint_of(scope["path"]), status, seconds, scope.get("gateway.error"))
         is_quiet = scope["path"] in QUIET_PATHS or (status == 200 and scope["path"].startswith("/api/authz/"))
         level = logging.DEBUG if is_quiet else logging.INFO
         if logger.isEnabledFor(level):
-            _log(scope, status, time.monotonic() - begun, level)
+            _log(scope, status, seconds, level)
 
 
 class Cors:

@@ -50,4 +50,4 @@ async def change_password_of(request: GatewayRequest, caller: Caller, current: s
         tell(PASSWORD_CHANGED, request, "user-changed", sid=caller.sid)
         raise WrongCurrentPassword from error
     tell(PASSWORD_CHANGED, request, sid=caller.sid)
-    await gateway.finish_ending(user.user_id, ended)
+    await gateway.finish_ending(user.user_id, ended, "password-changed")

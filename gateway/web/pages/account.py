@@ -54,7 +54,8 @@ async def end_chosen_session(request: GatewayRequest) -> Response:
         return _to_login(request)
     family_id = request.path_params["id"]
     if await gateway.families.exists(visitor.sub, family_id):
-        await gateway.end_families(visitor.sub, (family_id,), partial(tell, SESSIONS_REVOKED, request, sid=family_id))
+        told = partial(tell, SESSIONS_REVOKED, request, sid=family_id)
+        await gateway.end_families(visitor.sub, (family_id,), "revoked", told)
     return _done(request, "session-ended")
 
 
@@ -66,7 +67,8 @@ async def end_other_sessions(request: GatewayRequest) -> Response:
         return _to_login(request)
     families = await gateway.families.list(visitor.sub)
     others = tuple(family.family_id for family in families if family.family_id != visitor.sid)
-    await gateway.end_families(visitor.sub, others, partial(tell, SESSIONS_REVOKED, request, "others", sid=visitor.sid))
+    told = partial(tell, SESSIONS_REVOKED, request, "others", sid=visitor.sid)
+    await gateway.end_families(visitor.sub, others, "revoked", told)
     return _done(request, "others-ended")
 
 

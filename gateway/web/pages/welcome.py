@@ -10,6 +10,7 @@ from gateway.web.html import failure_page, page_response, see_other
 from gateway.web.http import (
     SecretBody,
     address_of,
+    count_login,
     end_who_gave_way,
     open_family,
     rate_key,
@@ -74,6 +75,7 @@ async def accept_invitation(request: GatewayRequest) -> Response:
     opened = await open_family(request, user, address, most_seconds=most_seconds)
     await end_who_gave_way(request, user, opened)
     tell(LOGIN_SUCCEEDED, request, "invitation", sub=user.user_id, sid=opened.family_id)
+    count_login(gateway)
     response = see_other(request, ACCOUNT_PATH)
     set_session_cookie(response, gateway.settings, gateway.presences.cookie_of(user.user_id, opened), None)
     return response

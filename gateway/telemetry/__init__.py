@@ -22,8 +22,10 @@ from gateway.telemetry.logs import (
     OnceAMinute,
     configure,
     configure_for_commands,
+    events_held_back,
     is_json,
     json_line,
+    log_held_back,
     log_what_python_tells,
 )
 from gateway.telemetry.trace_context import trace_of
@@ -33,6 +35,8 @@ __all__ = [
     "OnceAMinute",
     "configure",
     "configure_for_commands",
+    "events_held_back",
+    "log_held_back",
     "is_json",
     "json_line",
     "log_what_python_tells",

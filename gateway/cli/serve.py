@@ -52,13 +52,15 @@ def serve(ctx: click.Context, host: str | None, port: int | None, workers: int |
     metrics_listener = _listen_for_metrics(settings)
     telemetry.configure_for_commands(settings.log_format, settings.log_level)  # until it serves, errors are one line
     with with_redis(settings, for_serving=True) as (ready, private):
-        warnings, has_users = asyncio.run(_prepare(ready))
+        with telemetry.events_held_back() as events:
+            warnings, has_users = asyncio.run(_prepare(ready))
         ctx.obj.logs_json = telemetry.is_json(ready.log_format)
         telemetry.configure(ready.log_format, ready.log_level)
         telemetry.log_what_python_tells()
         facts = _facts(ready, listener, metrics_listener, private, has_users)
         is_block = not ctx.obj.logs_json and logger.isEnabledFor(logging.INFO)
         (_print_start if is_block else _log_start)(facts, warnings)
+        telemetry.log_held_back(events)
         _run(ready, listener, _reports_to(metrics_listener))
 
 

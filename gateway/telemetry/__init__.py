@@ -26,8 +26,10 @@ from gateway.telemetry.logs import (
     OnceAMinute,
     configure,
     configure_for_commands,
+    events_held_back,
     is_json,
     json_line,
+    log_held_back,
     log_what_python_tells,
 )
 from gateway.telemetry.metric_reports import Reporter
@@ -62,6 +64,8 @@ __all__ = [
     "OnceAMinute",
     "configure",
     "configure_for_commands",
+    "events_held_back",
+    "log_held_back",
     "is_json",
     "json_line",
     "log_what_python_tells",

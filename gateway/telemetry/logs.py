@@ -10,7 +10,9 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from logging.handlers import BufferingHandler
 from typing import Any
 
 import msgspec
@@ -19,6 +21,7 @@ from gateway.clock import rfc3339
 
 TOLD_AGAIN_SECONDS = 60
 MAX_KINDS_TOLD = 64
+MAX_HELD_BACK = 1_000
 AUDIT_LOGGER = "gateway.audit"
 _EMPTY: dict[str, Any] = {}
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -117,6 +120,25 @@ def configure_for_commands(log_format: str | None, log_level: str = "info", *, t
     logging.basicConfig(handlers=[_handler(log_format)], level=logging.CRITICAL, force=True)
     logging.getLogger("gateway").setLevel(logging.NOTSET)
     logging.getLogger(AUDIT_LOGGER).setLevel(_LEVELS[log_level] if tells_events else logging.ERROR)
+
+
+@contextmanager
+def events_held_back() -> Iterator[list[logging.LogRecord]]:
+    """Give the security events that are told within the block, without a line: `log_held_back` writes it later."""
+    logger, held = logging.getLogger(AUDIT_LOGGER), BufferingHandler(MAX_HELD_BACK)
+    logger.addHandler(held)
+    logger.propagate = False
+    try:
+        yield held.buffer
+    finally:
+        logger.propagate = True
+        logger.removeHandler(held)
+
+
+def log_held_back(records: list[logging.LogRecord]) -> None:
+    """Write the lines of events that were held back."""
+    for record in records:
+        logging.getLogger(AUDIT_LOGGER).handle(record)
 
 
 def log_what_python_tells() -> None:

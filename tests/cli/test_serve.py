@@ -537,6 +537,8 @@ def test_a_log_of_text_begins_with_a_block_that_names_the_address(private_gatewa
     assert block[0] == f"token gateway {__version__}"
     assert f"  Listen   {gateway.url}" in block
     assert "  Workers  1" in block
+    [first_key] = [line for line in block if "event=key_rotated" in line]
+    assert first_key.endswith("reason=first")
 
 
 def test_a_start_that_fails_is_told_as_json_where_that_is_chosen(tmp_path: Path) -> None:

@@ -336,4 +336,4 @@ def test_it_works_beside_a_server_with_a_private_redis_and_after_it(
     assert EMAIL in beside.out
     gateway.stop()
     after = here("audit", env=gateway.env)
-    assert [line.split()[1] for line in after.out.splitlines()[1:]] == ["user_added", "login_failed"]
+    assert [line.split()[1] for line in after.out.splitlines()[1:]] == ["key_rotated", "user_added", "login_failed"]

@@ -276,8 +276,8 @@ def test_the_events_of_a_request_are_told_besides(gateway_env: Env) -> None:
 )
 def test_an_id_is_found_in_what_was_pasted(gateway_env: Env, paste: str) -> None:
     request_id = sealed("role-missing")
-    told = here("audit", "--request", paste.format(request_id), "--json", env=gateway_env).document
-    assert told["request_id"] == request_id
+    told = here("audit", "--request", paste.format(request_id), "--json", env=gateway_env)
+    assert json.loads(told.out)["request_id"] == request_id
 
 
 @pytest.mark.parametrize("text", ["", "x", "0" * 15, "0123456789ABCDEF", "a" * 60, "{}x", "é" * 16])

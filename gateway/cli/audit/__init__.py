@@ -73,17 +73,20 @@ def audit(
 
     async def work(gateway: Gateway) -> None:
         chosen = replace(wanted, who=await _who(gateway, user)) if user is not None else wanted
+        last = await last_entry_id(gateway.store)
         if since is not None or (as_json and not follow):
             async for page in pages_since(gateway.store, chosen):
                 await rows.show(gateway, page)
+                last = max([last, *(entry.entry_id for entry in page[-1:])], key=order)
         else:
             most = ROWS_BEFORE_FOLLOWING if follow else MOST_ROWS
             found, are_more = await last_entries(gateway.store, chosen, most)
             await rows.show(gateway, found)
+            last = max([last, *(entry.entry_id for entry in found[-1:])], key=order)
             if are_more and not follow:
                 rows.hint(f"these are the last {MOST_ROWS} of a day: --since 24h shows all of it")
         if follow:
-            await _follow(gateway, chosen, rows)
+            await _follow(gateway, chosen, rows, last)
 
     try:
         run_with_gateway(ctx, work)
@@ -106,9 +109,9 @@ async def _who(gateway: Gateway, user: str) -> frozenset[str]:
     return frozenset({*accounts, *([found.user_id] if found else [])})
 
 
-async def _follow(gateway: Gateway, wanted: Wanted, rows: Rows) -> None:
-    """Show what happens from the last entry on, until told to end; wait for a Redis that is away."""
-    last, is_away = await last_entry_id(gateway.store), False
+async def _follow(gateway: Gateway, wanted: Wanted, rows: Rows, last: str) -> None:
+    """Show what happens from the entry *last* on, until told to end; wait for a Redis that is away."""
+    is_away = False
     while True:
         try:
             if is_away:

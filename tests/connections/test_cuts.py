@@ -70,7 +70,7 @@ def test_a_stream_gets_its_answers_wherever_it_is_cut(run: Run, driver: Driver, 
     run(cut_everywhere())
     assert not found, f"{len(found)} violations in {driver.cuts} cuts:\n" + "\n".join(found[:MOST_SHOWN])
     # A read may bring two pieces, or none, only while the connection does not read, or reads no more.
-    assert driver.cuts_seen >= 0.3 * driver.cuts, f"the server saw {driver.cuts_seen} of {driver.cuts} cuts"
+    assert driver.cuts_seen >= 0.25 * driver.cuts, f"the server saw {driver.cuts_seen} of {driver.cuts} cuts"
 
 
 @pytest.mark.parametrize("name", [name for name, (stream, _) in CASES.items() if len(stream) < 400])

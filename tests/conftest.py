@@ -161,9 +161,11 @@ def make_gateway(redis_server: RedisServer, tmp_path: Path) -> Iterator[Callable
         return process.start() if start else process
 
     yield make
-    for process in made:
-        if process.process is not None:
-            process.stop()
+    started = [process for process in made if process.process is not None]
+    for process in started:
+        process.tell_to_end()
+    for process in started:
+        process.stop()
 
 
 @pytest.fixture(scope="session")

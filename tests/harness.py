@@ -294,7 +294,7 @@ class GatewayProcess:
 
     def client(self, **options: Any) -> httpx2.Client:
         """Give an HTTP client with a cookie jar of its own; close it, or use it in a `with`."""
-        return httpx2.Client(**{"base_url": self.url, "timeout": 10, "verify": UNUSED_TLS} | options)
+        return httpx2.Client(base_url=self.url, timeout=10, verify=UNUSED_TLS, **options)
 
     def add_user(self, **options: Any) -> TestUser:
         """Add a user with an address of its own."""
@@ -327,12 +327,17 @@ class GatewayProcess:
         self.process.kill()
         self.process.wait(timeout=10)
 
-    def stop(self) -> int:
-        """Ask it to end, and give its exit status."""
+    def tell_to_end(self) -> None:
+        """Ask it to end, and do not wait for that."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
+
+    def stop(self) -> int:
+        """Ask it to end, and give its exit status."""
+        assert self.process is not None
+        self.tell_to_end()
         try:
             return self.process.wait(timeout=30)
         except subprocess.TimeoutExpired:

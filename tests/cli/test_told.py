@@ -23,7 +23,8 @@ from tests.harness import RedisServer, environment, in_gateway
 
 BCRYPT = "$2b$04$w6t1no6GWXZPtigiAAliMe/R4lvRVWIWLgBcfVbBLX/eUPKhTM4ii"
 SID = "x" * 22
-MANY = 20_000
+MANY = 12_000
+ENOUGH = 2000
 NOBODY = 65_534
 # All is read before, since the interpreter may lie where nobody else may look.
 AS_NOBODY = f"""
@@ -127,21 +128,21 @@ def _entries(env: dict[str, str]) -> list[dict[str, str]]:
 def test_an_interrupted_import_tells_what_it_has_done_and_is_taken_up_again(
     gateway_env: dict[str, str], tmp_path: Path, number: signal.Signals
 ) -> None:
-    file = write_users(tmp_path / "users.jsonl", 3000)
+    file = write_users(tmp_path / "users.jsonl", ENOUGH)
     process = start(gateway_env, "users", "import", str(file))
     assert process.stderr
     assert "user_added" in process.stderr.readline()
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     last = err.splitlines()[-1]
-    told = re.fullmatch(r"gateway: interrupted: (\d+) of 3000 users were imported; .*", last)
+    told = re.fullmatch(r"gateway: interrupted: (\d+) of 2000 users were imported; .*", last)
     assert told, err[-500:]
     assert (process.returncode, out) == (1, f"imported: {told[1]}\n")
     assert int(told[1]) <= count_users(gateway_env) <= int(told[1]) + 1
-    assert 0 < int(told[1]) < 3000
+    assert 0 < int(told[1]) < ENOUGH
     again = in_process("users", "import", str(file), env=gateway_env)
     assert "were left as they are" in again.err
-    assert count_users(gateway_env) == 3000
+    assert count_users(gateway_env) == ENOUGH
 
 
 def test_an_import_whose_redis_goes_away_tells_what_it_has_done(
@@ -150,7 +151,7 @@ def test_an_import_whose_redis_goes_away_tells_what_it_has_done(
     server = own_redis()
     process = start(
         gateway_env | {"GATEWAY_REDIS_URL": server.url}, "users", "import",
-        str(write_users(tmp_path / "users.jsonl", MANY)),
+        str(write_users(tmp_path / "users.jsonl", ENOUGH)),
     )  # fmt: skip
     assert process.stderr
     assert "user_added" in process.stderr.readline()
@@ -158,7 +159,7 @@ def test_an_import_whose_redis_goes_away_tells_what_it_has_done(
     _, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert re.fullmatch(
-        r"gateway: Redis does not serve \(.*\): \d+ of 20000 users were imported; .*", err.split("\n")[-2]
+        r"gateway: Redis does not serve \(.*\): \d+ of 2000 users were imported; .*", err.split("\n")[-2]
     )
 
 
@@ -168,7 +169,7 @@ def test_a_long_command_tells_on_a_terminal_how_far_it_has_come(gateway_env: dic
     process = start(gateway_env, "users", "import", str(file), stderr=theirs)
     os.close(theirs)
     seen = b""
-    while not re.search(rb"gateway: looked for \d+ of 20000 users[^$]*gateway: imported \d+ of 20000 users", seen):
+    while not re.search(rb"gateway: looked for \d+ of 12000 users[^$]*gateway: imported \d+ of 12000 users", seen):
         seen = seen[-2000:] if b"looked for" not in seen else seen[seen.rindex(b"gateway: looked for") :]
         seen += os.read(ours, 65536)
     process.send_signal(signal.SIGINT)

@@ -6,13 +6,12 @@ Who may connect may read them; nothing here is for the public. Only this module 
 
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from http import HTTPStatus
-from socketserver import ThreadingMixIn
+from http.server import ThreadingHTTPServer
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry, MetricsHandler
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
@@ -65,18 +64,13 @@ class Summed(Collector):
         return family
 
 
-class _Server(ThreadingMixIn, WSGIServer):
+class _Server(ThreadingHTTPServer):
     """Answers few at once, since few ask, and none for long."""
 
-    daemon_threads = True
-
-    def __init__(self, listener: socket.socket, app: Callable[..., Iterable[bytes]]) -> None:
-        super().__init__(listener.getsockname()[:2], _Handler, bind_and_activate=False)
+    def __init__(self, listener: socket.socket, registry: CollectorRegistry) -> None:
+        super().__init__(listener.getsockname()[:2], _handler(registry), bind_and_activate=False)
         self.socket.close()
         self.socket = listener
-        self.server_name, self.server_port = listener.getsockname()[:2]
-        self.setup_environ()
-        self.set_app(app)
         self._room = threading.BoundedSemaphore(MAX_CONNECTIONS)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -95,25 +89,29 @@ class _Server(ThreadingMixIn, WSGIServer):
         """Say nothing: who asked has gone, or was too slow."""
 
 
-class _Handler(WSGIRequestHandler):
-    timeout = CONNECTION_SECONDS
+def _handler(registry: CollectorRegistry) -> type[MetricsHandler]:
+    served = registry
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+    class Handler(MetricsHandler):
+        registry = served
+        timeout = CONNECTION_SECONDS
+
+        def do_GET(self) -> None:
+            if self.path.partition("?")[0] == PATH:
+                super().do_GET()
+            else:
+                self.send_error(HTTPStatus.NOT_FOUND)
+
+        def send_response(self, code: int, message: str | None = None) -> None:
+            """Begin an answer, without the header that names the server and its version."""
+            self.send_response_only(code, message)
+            self.send_header("Date", self.date_time_string())
+
+    return Handler
 
 
 def serve_totals(listener: socket.socket, totals: Totals, version: str) -> None:
     """Answer `GET /metrics` on a listening socket, on threads that end with the process."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Summed(totals, version))
-    tell = make_wsgi_app(registry)
-
-    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["PATH_INFO"] == PATH and environ["REQUEST_METHOD"] == "GET":
-            told: Iterable[bytes] = tell(environ, start_response)
-            return told
-        status = HTTPStatus.NOT_FOUND
-        start_response(f"{status.value} {status.phrase}", [("Content-Type", "text/plain; charset=utf-8")])
-        return [f"The metrics are at {PATH}.\n".encode()]
-
-    threading.Thread(target=_Server(listener, answer).serve_forever, name="metrics", daemon=True).start()
+    threading.Thread(target=_Server(listener, registry).serve_forever, name="metrics", daemon=True).start()

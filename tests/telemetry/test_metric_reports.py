@@ -1,11 +1,13 @@
 """Reports: the sum of all workers, whoever comes, goes, or is not heard."""
 
+import contextlib
 import socket
 from collections.abc import Iterator
 
 import msgspec
 import pytest
 
+from gateway.telemetry.exposition import MAX_CONNECTIONS, serve_totals
 from gateway.telemetry.metric_reports import HEARD_OF_SECONDS, Report, Reporter, Totals
 from gateway.telemetry.metrics import (
     BREAKER_OPEN,
@@ -162,3 +164,22 @@ def test_series_without_end_share_the_last_one() -> None:
     rows = [row for row in metrics.rows() if row[0] == LOGINS.name]
     assert len(rows) == MAX_SERIES + 1
     assert sum(row[2][0] for row in rows) == 3 * MAX_SERIES
+
+
+def test_few_are_answered_at_once() -> None:
+    """One more is hung up on, until another one has gone."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as opened:
+        address = listener.getsockname()
+        serve_totals(listener, Totals(), "0")
+        waiting = [opened.enter_context(socket.create_connection(address, timeout=5)) for _ in range(MAX_CONNECTIONS)]
+        with socket.create_connection(address, timeout=5) as one_more:
+            assert one_more.recv(1) == b""
+        waiting[0].close()
+
+        def is_answered() -> bool:
+            with socket.create_connection(address, timeout=5) as asking, contextlib.suppress(ConnectionError):
+                asking.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+                return asking.recv(12) == b"HTTP/1.0 200"
+            return False
+
+        wait_until(is_answered)

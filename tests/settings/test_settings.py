@@ -100,6 +100,7 @@ def test_nothing_given_gives_the_defaults_of_the_contract() -> None:
         "identity_headers": "remote",
         "keep_alive_seconds": 75,
         "log_format": None,
+        "log_level": "info",
     }
 
 

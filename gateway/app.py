@@ -5,6 +5,7 @@ import logging
 import math
 import socket
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -26,9 +27,15 @@ from gateway.state import Gateway, State
 from gateway.store import ServerLook, Store, watch_server
 from gateway.tasks import end_tasks
 from gateway.telemetry import (
+    AUDIT_EVENTS,
+    AUDIT_LOST,
     AUTHZ,
     BREAKER_OPEN,
+    KEY_ROTATED,
+    PASSWORD_HASH_SECONDS,
     PASSWORD_QUEUE,
+    REDIS_ERRORS,
+    REDIS_SECONDS,
     REFRESHES,
     REVOCATIONS_KNOWN,
     REVOCATIONS_LAG,
@@ -37,6 +44,7 @@ from gateway.telemetry import (
     AuditTrail,
     Metrics,
     Reporter,
+    RequestIds,
 )
 from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring, SizeBounds
 from gateway.verifier import VerifiedTokens
@@ -76,11 +84,14 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
         settings.redis_url,
         settings.redis_key_prefix,
         waits_for_confirmation=settings.redis_durability == "confirmed",
-        metrics=metrics,
+        note_call=lambda what, seconds: metrics.observe(REDIS_SECONDS, seconds, what),
+        note_fault=partial(metrics.count, REDIS_ERRORS),
     )
+    audit = AuditTrail(store, keychain)
     keyring = Keyring(
         store,
         keychain,
+        tell=lambda reason, kid: audit.tell(KEY_ROTATED, reason, kid=kid),
         algorithm=settings.signing_algorithm,
         rsa_key_bits=settings.rsa_key_bits,
         access_token_ttl_seconds=settings.access_token_ttl_seconds,
@@ -88,7 +99,9 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
     )
     # Each worker hashes for itself; together they have the cores.
     threads = math.ceil(usable_cores() / settings.workers)
-    passwords = Passwords(keychain, settings.bcrypt_cost, threads, time.monotonic, metrics)
+    passwords = Passwords(
+        keychain, settings.bcrypt_cost, threads, time.monotonic, partial(metrics.observe, PASSWORD_HASH_SECONDS)
+    )
     access_tokens = AccessTokenMinter(
         keyring,
         issuer=settings.issuer,
@@ -99,7 +112,6 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
     )
     users = Users(store, clock, check_size=SizeBounds(settings).check)
     guessing = GuessingThrottle(store, keychain, clock, is_on=settings.account_throttle == "on")
-    audit = AuditTrail(store, keychain, clock)
     revocations = Revocations(store, clock, max_lag_seconds=settings.revocation_max_lag_seconds)
     try:
         yield Gateway(
@@ -144,6 +156,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
             ),
             identity_headers=IdentityHeaders(settings.identity_headers),
             audit=audit,
+            request_ids=RequestIds(keychain, clock),
             metrics=metrics,
         )
     finally:
@@ -157,6 +170,10 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
 def _count_what_is_kept_elsewhere(gateway: Gateway) -> None:
     """Let the metrics read what the parts of a gateway know of themselves."""
     metrics, keyring, revocations = gateway.metrics, gateway.keyring, gateway.revocations
+
+    def by_one_label(counted: Counter[str]) -> dict[tuple[str, ...], int]:
+        return {(value,): count for value, count in counted.items()}
+
     metrics.gauges |= {
         PASSWORD_QUEUE: lambda: gateway.passwords.waiting,
         REVOCATIONS_KNOWN: lambda: revocations.known,
@@ -167,7 +184,9 @@ def _count_what_is_kept_elsewhere(gateway: Gateway) -> None:
     }
     metrics.counted_elsewhere |= {
         AUTHZ: partial(allowed_subrequests, metrics),
-        REFRESHES: lambda: {(verdict,): count for verdict, count in gateway.refresh_verdicts.items()},
+        REFRESHES: lambda: by_one_label(gateway.refresh_verdicts),
+        AUDIT_EVENTS: lambda: by_one_label(gateway.audit.told),
+        AUDIT_LOST: lambda: {(): gateway.audit.lost},
     }
 
 

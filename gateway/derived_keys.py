@@ -24,6 +24,7 @@ class DerivedKeys:
     browser_session_mac: bytes
     known_device_mac: bytes
     account_mac: bytes
+    request_id_sealing: bytes
 
     @classmethod
     def of(cls, secret: str) -> "DerivedKeys":
@@ -41,6 +42,7 @@ class DerivedKeys:
             browser_session_mac=derive("browser-session-mac"),
             known_device_mac=derive("known-device-mac"),
             account_mac=derive("account-mac"),
+            request_id_sealing=derive("request-id-sealing"),
         )
 
 

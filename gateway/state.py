@@ -14,7 +14,7 @@ from gateway.limits import GuessingThrottle, RateLimiter
 from gateway.sessions import Presences, RefreshFamilies, Revocations
 from gateway.settings import Network, Settings
 from gateway.store import ServerLook, Store
-from gateway.telemetry import SESSIONS_ENDED, AuditTrail, Metrics, OnceAMinute
+from gateway.telemetry import SESSIONS_ENDED, AuditTrail, Metrics, OnceAMinute, RequestIds
 from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring
 from gateway.verifier import VerifiedTokens
 
@@ -45,6 +45,7 @@ class Gateway:
     verified_tokens: VerifiedTokens
     identity_headers: IdentityHeaders
     audit: AuditTrail
+    request_ids: RequestIds
     metrics: Metrics
     refresh_verdicts: Counter[str] = field(default_factory=Counter)
     once_a_minute: OnceAMinute = field(default_factory=OnceAMinute)
@@ -55,7 +56,13 @@ class Gateway:
         origin = self.settings.issuer_origin
         return ("token-gateway", "token gateway", origin, origin.partition("://")[2], self.settings.client_id)
 
-    async def end_families(self, user_id: str, family_ids: tuple[str, ...], reason: str = UNFINISHED) -> int:
+    async def end_families(
+        self,
+        user_id: str,
+        family_ids: tuple[str, ...],
+        reason: str = UNFINISHED,
+        tell: Callable[[], None] = lambda: None,
+    ) -> int:
         """
         End sessions for good, and give how many of them were there: mark them first, announce second, delete third.
 
@@ -64,17 +71,24 @@ class Gateway:
 
         Args:
             reason: Why, for the metrics.
+            tell: Tells the event, as soon as they are marked; where none of them was there it is not called.
 
         Raises:
             StoreUnavailable: Not everybody knows; the caller should try again.
         """
         if not family_ids:
             return 0
-        return await self.finish_ending(user_id, await self.families.mark(user_id, family_ids), reason)
+        marked = await self.families.mark(user_id, family_ids)
+        if not set(family_ids).isdisjoint(marked):
+            tell()
+        return await self.finish_ending(user_id, marked, reason)
 
-    async def end_all_families(self, user_id: str, reason: str = UNFINISHED) -> int:
+    async def end_all_families(
+        self, user_id: str, reason: str = UNFINISHED, tell: Callable[[], None] = lambda: None
+    ) -> int:
         """End all sessions of a user likewise, also those that Redis has lost; give how many lived until now."""
         living, revocations = await self.families.mark_all(user_id)
+        tell()
         await self.finish_ending(user_id, revocations, reason)
         return living
 
@@ -91,9 +105,14 @@ class Gateway:
             self.metrics.count(SESSIONS_ENDED, reason, by=ended)
         return ended
 
-    async def accept_invitation(self, code: str, password_hash: str) -> User:
+    async def accept_invitation(
+        self, code: str, password_hash: str, tell: Callable[[User], None] = lambda _: None
+    ) -> User:
         """
         Set the password that an invitation or a reset is for, end all sessions of the user, and unlock the account.
+
+        Args:
+            tell: Tells the event, which is the caller's, who knows the request: as soon as the password is set.
 
         Returns:
             The user with the new password, for whom a session can be opened.
@@ -101,10 +120,9 @@ class Gateway:
         Raises:
             InvitationSpent: The code is not good any more; nothing was changed.
             StoreUnavailable: Not all of it is known to be done. The password may be set, and the code void then.
-
-        The audit line (`password_changed`) is the caller's, who knows the request.
         """
         user, revocations = await self.invitations.accept(code, password_hash)
+        tell(user)
         await self.finish_ending(user.user_id, revocations, "password-changed")
         await self.guessing.unlock(user.email)
         return user

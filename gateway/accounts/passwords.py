@@ -29,7 +29,6 @@ from gateway.accounts.password_rules import MAX_PASSWORD_BYTES
 from gateway.accounts.polite_threads import PoliteThreads
 from gateway.derived_keys import DerivedKeys, KeyChain
 from gateway.errors import InvalidCredentials, Overloaded
-from gateway.telemetry import PASSWORD_HASH_SECONDS, Metrics
 
 LETTERS_AND_DIGITS = string.ascii_letters + string.digits
 GENERATED_PASSWORD_CHARACTERS = 24
@@ -57,7 +56,7 @@ class Passwords:
         cost: bcrypt's cost, the base-2 logarithm of its rounds.
         threads: How many hashes may run at once.
         monotonic: Seconds that never go back, to learn how long a hash takes.
-        metrics: Where hashes are timed.
+        note_hash: Is told how many seconds each hash took.
     """
 
     def __init__(
@@ -66,12 +65,12 @@ class Passwords:
         cost: int,
         threads: int,
         monotonic: Callable[[], float],
-        metrics: Metrics | None = None,
+        note_hash: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._keychain = keychain
         self._cost = cost
         self._monotonic = monotonic
-        self._metrics = metrics or Metrics()
+        self._note_hash = note_hash
         self._threads = PoliteThreads(threads, "password")
         self._turns = Turns(threads)
         self._seconds_per_hash = 0.2 * 2.0 ** (cost - 12)
@@ -168,7 +167,7 @@ class Passwords:
         running.add_done_callback(lambda _: self._turns.give_back())
         begun, result, ended = await asyncio.shield(running)
         self._seconds_per_hash += (ended - begun - self._seconds_per_hash) / 8
-        self._metrics.observe(PASSWORD_HASH_SECONDS, ended - begun)
+        self._note_hash(ended - begun)
         return result
 
 

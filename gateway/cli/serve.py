@@ -50,14 +50,17 @@ def serve(ctx: click.Context, host: str | None, port: int | None, workers: int |
         signal.signal(number, _leave)
     listener = _listen(settings.host, settings.port, "--host or --port")
     metrics_listener = _listen_for_metrics(settings)
-    telemetry.configure_for_commands(settings.log_format)  # until it serves, what is wrong is told in one line
+    telemetry.configure_for_commands(settings.log_format, settings.log_level)  # until it serves, errors are one line
     with with_redis(settings, for_serving=True) as (ready, private):
-        warnings, has_users = asyncio.run(_prepare(ready))
+        with telemetry.events_held_back() as events:
+            warnings, has_users = asyncio.run(_prepare(ready))
         ctx.obj.logs_json = telemetry.is_json(ready.log_format)
-        telemetry.configure(ready.log_format)
+        telemetry.configure(ready.log_format, ready.log_level)
         telemetry.log_what_python_tells()
         facts = _facts(ready, listener, metrics_listener, private, has_users)
-        (_log_start if ctx.obj.logs_json else _print_start)(facts, warnings)
+        is_block = not ctx.obj.logs_json and logger.isEnabledFor(logging.INFO)
+        (_print_start if is_block else _log_start)(facts, warnings)
+        telemetry.log_held_back(events)
         _run(ready, listener, _reports_to(metrics_listener))
 
 
@@ -181,7 +184,7 @@ def _run(settings: Settings, listener: socket.socket, reports: socket.socket | N
 
 def _app_of_process(settings: Settings, reports: socket.socket | None) -> ASGIApp:
     """Build the application in the process that serves it; a worker ends with the process that started it."""
-    telemetry.configure(settings.log_format)
+    telemetry.configure(settings.log_format, settings.log_level)
     telemetry.log_what_python_tells()
     forbid_core_dumps()  # a worker is a program of its own, started anew
     parent = multiprocessing.parent_process()

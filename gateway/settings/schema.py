@@ -258,6 +258,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["text", "json"] | None,
         _about("Form of the log.", if_none="text on a terminal, else json", example="json"),
     ] = None
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        _about(
+            "Least level of what is logged. debug: also each health probe, and each allowed subrequest that took a "
+            "look at Redis; warning: neither requests nor what succeeded. The audit stream has every event "
+            "whatever this is."
+        ),
+    ] = "info"
 
     def __post_init__(self) -> None:
         """Fill in the issuer from the address served on, and the audience from the issuer."""

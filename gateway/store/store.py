@@ -37,7 +37,6 @@ from gateway.store.cluster import ClusterClient
 from gateway.store.confirmations import Command, Confirmations
 from gateway.store.faults import REDIS_FAILURES, TORN_CONNECTION, FaultLog, fault_of
 from gateway.tasks import end_tasks
-from gateway.telemetry import REDIS_ERRORS, REDIS_SECONDS, Metrics
 
 PROBE_SECONDS = 0.3
 CALL_DEADLINE_SECONDS = 1.0
@@ -107,7 +106,9 @@ class Store:
     Args:
         waits_for_confirmation: Whether durable writes wait; False answers them as all others.
         monotonic: Seconds that never go back, for deadlines and what is remembered of the server.
-        metrics: Where calls are counted and timed, those apart that wait for entries of a stream.
+        note_call: Is told of each call what it was and how many seconds it took, but of those that wait for entries of
+            a stream.
+        note_fault: Is told what went wrong with one, by the code of the fault.
 
     Attributes:
         stream_is_heard: Whether the last reading of a stream had an answer; one waits for entries all the time.
@@ -120,7 +121,8 @@ class Store:
         monotonic: Callable[[], float] = time.monotonic,
         *,
         waits_for_confirmation: bool = True,
-        metrics: Metrics | None = None,
+        note_call: Callable[[str, float], None] = lambda what, seconds: None,
+        note_fault: Callable[[str], None] = lambda code: None,
     ) -> None:
         self.prefix = prefix
         try:
@@ -130,7 +132,8 @@ class Store:
         self._under_way = {durable: asyncio.Semaphore(MAX_CALLS_UNDER_WAY) for durable in (False, True)}
         self._waits_for_confirmation = waits_for_confirmation
         self._monotonic = monotonic
-        self._metrics = metrics or Metrics()
+        self._note_call = note_call
+        self._note_fault = note_fault
         self._fault_log = FaultLog(monotonic)
         self._breakers: dict[str, Breaker] = {}
         self._probing: set[asyncio.Task[Any]] = set()
@@ -260,13 +263,13 @@ class Store:
                 async with self._under_way[durable]:
                     if breaker.is_open:
                         breaker.refused += 1
-                        self._metrics.count(REDIS_ERRORS, REFUSED_BY_BREAKER)
+                        self._note_fault(REFUSED_BY_BREAKER)
                         raise StoreUnavailable(REFUSED_BY_BREAKER)
                     sent_at = self._monotonic()
                     try:
                         reply = await self._send_to_the_right_one(send)
                     finally:
-                        self._metrics.observe(REDIS_SECONDS, self._monotonic() - sent_at, what)
+                        self._note_call(what, self._monotonic() - sent_at)
         except REDIS_FAILURES as error:
             if fault_of(error).is_of_everybody:
                 breaker.unheard()
@@ -381,7 +384,7 @@ class Store:
     def _unavailable(self, what: str, error: Exception) -> StoreUnavailable:
         self._fault_log.tell(what, error)
         code = fault_of(error).code
-        self._metrics.count(REDIS_ERRORS, code)
+        self._note_fault(code)
         return StoreUnavailable(code)
 
 

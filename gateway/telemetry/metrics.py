@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
+from gateway.telemetry.events import EVENTS
+
 MAX_SERIES = 1000
 OTHER = "other"
 REQUEST_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -64,7 +66,7 @@ REFRESH_VERDICTS = (
     *("reused", "expired", "revoked", "user_disabled", "forged"),
 )
 SESSION_ENDS = (
-    *("logout", "logout-all", "revoked", "reused", "replaced", "gave-way", "password-changed", "unfinished"),
+    *("logout", "logout-all", "revoked", "reused", "replaced", "too-many", "password-changed", "unfinished"),
 )
 
 REQUESTS = _counter(
@@ -97,7 +99,7 @@ PASSWORD_HASH_SECONDS = _histogram(
     "gateway_password_hash_seconds", meaning="Work for one password hash, without the wait.", bounds=HASH_BOUNDS
 )
 PASSWORD_QUEUE = _gauge("gateway_password_queue", meaning="Passwords that wait to be hashed.")
-RATE_LIMITED = _counter(
+LIMITED = _counter(
     "gateway_rate_limited_total",
     meaning="Attempts that a limit refused.",
     labels=("limit",),
@@ -138,13 +140,18 @@ EVENT_LOOP_LAG = _gauge(
     "gateway_event_loop_lag_seconds", meaning="How late a worker came to its work, the worst of 15 s.", of_all=max
 )
 CONNECTIONS = _gauge("gateway_connections", meaning="Open connections.")
-AUDIT_EVENTS = _counter("gateway_audit_events_total", meaning="Security events told.", labels=("event",))
+AUDIT_EVENTS = _counter(
+    "gateway_audit_events_total",
+    meaning="Security events told.",
+    labels=("event",),
+    known=_words(*(event.name for event in EVENTS)),
+)
 AUDIT_LOST = _counter("gateway_audit_lost_total", meaning="Security events that Redis never got; the log has them.")
 WORKERS = _gauge("gateway_workers", meaning="Workers heard of in the last seconds.")
 BUILD_INFO = _gauge("gateway_build_info", meaning="1; the version is a label.", labels=("version",))
 
 METRICS = (
-    *(REQUESTS, REQUEST_SECONDS, AUTHZ, LOGINS, REFRESHES, PASSWORD_HASH_SECONDS, PASSWORD_QUEUE, RATE_LIMITED),
+    *(REQUESTS, REQUEST_SECONDS, AUTHZ, LOGINS, REFRESHES, PASSWORD_HASH_SECONDS, PASSWORD_QUEUE, LIMITED),
     *(SESSIONS_ENDED, REVOCATIONS_KNOWN, REVOCATIONS_LAG, REDIS_SECONDS, REDIS_ERRORS, BREAKER_OPEN),
     *(SIGNING_KEY_AGE, SIGNING_KEY_NEXT_READY, EVENT_LOOP_LAG, CONNECTIONS, AUDIT_EVENTS, AUDIT_LOST),
     *(WORKERS, BUILD_INFO),

@@ -50,7 +50,7 @@ _CHECK = "`gateway check` says what Redis lacks"
 _FAULTS = "`gateway check` says what is wrong with Redis, docs/faults.md what each state of it means"
 _PROXY = "mend the URL of the subrequest in the proxy's configuration; docs/proxies.md has one for each proxy"
 _ENABLE = "`gateway users enable EMAIL` lets the user log in again"
-_SESSIONS = "log in again; `gateway sessions list EMAIL` has the sessions that live"
+_SESSIONS = "log in again; `gateway audit --user EMAIL` says who ended sessions, and why"
 _LIFE = "refresh_idle_ttl_seconds and refresh_absolute_ttl_seconds say how long a session lives"
 _BODY = "docs/http.md says which body each path takes"
 _LOG = "`cause` and `reason` in the line of this request in the log say more"
@@ -344,6 +344,13 @@ VERDICTS = (
         "`gateway users list` has all of them, `gateway users add EMAIL` adds one",
     ),
     Verdict(47, "invalid-credentials", "user-disabled", "The user is disabled.", _ENABLE),
+    Verdict(
+        110,
+        "invalid-credentials",
+        "user-changed",
+        "The password was right, but while it was compared the user got another one, was disabled or removed.",
+        "log in again",
+    ),
     Verdict(
         48,
         "invalid-credentials",

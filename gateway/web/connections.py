@@ -101,7 +101,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.address_key = peer_key(self.client[0], gateway.trusted_networks)
         if not self._admission.admit(self, len(self.connections)):
             self._is_ended = True
-            status, rest = problem_lines(TooManyConnections())
+            status, rest = problem_lines({"path": "", "state": self.app_state}, TooManyConnections())
             self.transport.write(STATUS_LINE[status] + self._date() + b"connection: close\r\n" + rest)
             self.transport.close()
 

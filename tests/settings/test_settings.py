@@ -101,6 +101,7 @@ def test_nothing_given_gives_the_defaults_of_the_contract() -> None:
         "keep_alive_seconds": 75,
         "metrics_address": None,
         "log_format": None,
+        "log_level": "info",
     }
 
 

@@ -40,11 +40,13 @@ from gateway.web.http.opening import (
     LoggedIn,
     count_login,
     earlier_sessions,
+    end_who_gave_way,
     heard_address,
     open_family,
     open_session,
 )
 from gateway.web.http.problems import on_gateway_error, on_http_exception, problem_response
+from gateway.web.http.request_id import request_id_of
 from gateway.web.http.return_address import safe_return_address
 
 __all__ = [
@@ -95,6 +97,7 @@ __all__ = [
     "earlier_sessions",
     "heard_address",
     "open_family",
+    "end_who_gave_way",
     "open_session",
     "end_own_session",
     "change_password_of",
@@ -103,4 +106,5 @@ __all__ = [
     "on_gateway_error",
     "on_http_exception",
     "problem_response",
+    "request_id_of",
 ]

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from gateway.errors import GatewayError, RateLimited
-from gateway.telemetry import AUTHZ, RATE_LIMITED, Metrics, verdict_of
+from gateway.telemetry import AUTHZ, LIMITED, Metrics, verdict_of
 
 SUBREQUEST_PREFIX = "/api/authz/"
 _WITHOUT_ERROR = {405: "method-not-allowed", 500: "internal-error"}
@@ -20,7 +20,7 @@ def count_answer(metrics: Metrics, endpoint: str, status: int, seconds: float, e
     """
     metrics.answers[endpoint][status].observe(seconds)
     if isinstance(error, RateLimited):
-        metrics.count(RATE_LIMITED, error.limit)
+        metrics.count(LIMITED, error.limit)
     if endpoint.startswith(SUBREQUEST_PREFIX) and status != 200:
         cause = verdict_of(error).label if error is not None else _WITHOUT_ERROR.get(status, "unknown")
         metrics.count(AUTHZ, _subrequest_of(endpoint), "unavailable" if status == 503 else "denied", cause)

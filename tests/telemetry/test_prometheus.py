@@ -28,7 +28,7 @@ from tests.telemetry.monitoring import (
 )
 
 needs_prometheus = pytest.mark.skipif(bool(missing_programs()), reason=missing_programs())
-RARE = {"Limits hit", "Failed calls, by kind", "Audit events"}
+RARE = {"Limits hit", "Failed calls, by kind"}
 """Panels about what does not happen in the test: their queries are answered without an error."""
 
 

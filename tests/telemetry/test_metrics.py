@@ -166,6 +166,15 @@ def test_every_counter_says_exactly_what_happened(counted: GatewayProcess) -> No
     }
     assert grown("gateway_rate_limited_total") == {("refresh",): 2}
     assert grown("gateway_sessions_ended_total") == {("reused",): 1, ("logout",): 1, ("logout-all",): 2}
+    assert grown("gateway_audit_events_total") == {
+        ("login_succeeded",): 4,
+        ("login_failed",): 3,
+        ("refresh_token_reused",): 1,
+        ("rate_limited",): 2,
+        ("logout",): 1,
+        ("sessions_revoked",): 1,
+    }
+    assert after.get("gateway_audit_lost_total") == 0
     calls = grown("gateway_redis_seconds_count")
     assert calls["family_open",] == 4
     assert calls["family_rotate",] == 5

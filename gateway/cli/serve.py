@@ -32,6 +32,8 @@ from gateway.web.connections import BoundedProtocol
 
 BACKLOG = 2048
 DRAIN_SECONDS = 5
+WORKER_ANSWERS_WITHIN_SECONDS = 15
+"""For one that gets too little of a core; uvicorn would end it, and the next one too, after 5."""
 
 logger = logging.getLogger("gateway")
 
@@ -158,6 +160,7 @@ def server_config(app: ASGIApp | Callable[..., ASGIApp], *, keep_alive_seconds: 
         backlog=BACKLOG,
         timeout_keep_alive=keep_alive_seconds,
         timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_worker_healthcheck=WORKER_ANSWERS_WITHIN_SECONDS,
         **options,
     )
 

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from gateway.accounts import Invitations, Passwords, Users
+from gateway.accounts import Invitations, Passwords, RelyingParty, SecondFactors, Users
 from gateway.clock import Clock, system_clock
 from gateway.cores import usable_cores
 from gateway.derived_keys import KeyChain
@@ -94,6 +94,14 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
             users=users,
             invitations=Invitations(store, users),
             passwords=passwords,
+            factors=SecondFactors(
+                store,
+                keychain,
+                clock,
+                users,
+                policy=settings.second_factor,
+                party=RelyingParty(settings.passkey_domain, settings.shown_name, settings.issuer_origin),
+            ),
             families=RefreshFamilies(
                 store,
                 keychain,

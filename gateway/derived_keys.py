@@ -24,6 +24,8 @@ class DerivedKeys:
     browser_session_mac: bytes
     known_device_mac: bytes
     account_mac: bytes
+    factor_sealing: bytes
+    recovery_code_mac: bytes
 
     @classmethod
     def of(cls, secret: str) -> "DerivedKeys":
@@ -41,6 +43,8 @@ class DerivedKeys:
             browser_session_mac=derive("browser-session-mac"),
             known_device_mac=derive("known-device-mac"),
             account_mac=derive("account-mac"),
+            factor_sealing=derive("factor-sealing"),
+            recovery_code_mac=derive("recovery-code-mac"),
         )
 
 

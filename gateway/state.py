@@ -8,7 +8,7 @@ from typing import Protocol, TypedDict
 from starlette.requests import Request
 from starlette.types import Scope
 
-from gateway.accounts import Invitations, Passwords, User, Users
+from gateway.accounts import Invitations, Passwords, SecondFactors, User, Users
 from gateway.clock import Clock
 from gateway.limits import GuessingThrottle, RateLimiter
 from gateway.sessions import Presences, RefreshFamilies, Revocations
@@ -32,6 +32,7 @@ class Gateway:
     users: Users
     invitations: Invitations
     passwords: Passwords
+    factors: SecondFactors
     families: RefreshFamilies
     revocations: Revocations
     presences: Presences
@@ -78,6 +79,16 @@ class Gateway:
         """
         await self.revocations.announce(revocations)
         return await self.families.revoke(user_id, revocations)
+
+    async def reset_factors(self, user_id: str) -> tuple[int, int]:
+        """
+        Take all second factors of a user away and end all sessions, and give how many there were of each.
+
+        The factors go once more at the end: a session that was just ending may have added one.
+        """
+        factors = await self.factors.reset(user_id)
+        sessions = await self.end_all_families(user_id)
+        return factors + await self.factors.reset(user_id), sessions
 
     async def accept_invitation(self, code: str, password_hash: str) -> User:
         """

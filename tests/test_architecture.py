@@ -52,6 +52,8 @@ PROBLEMS = {
     ("access-token-missing", 401),
     ("access-token-invalid", 401),
     ("authentication-too-weak", 401),
+    ("second-factor-required", 401),
+    ("second-factor-invalid", 401),
     ("refresh-token-missing", 401),
     ("refresh-token-invalid", 401),
     ("refresh-token-reused", 401),

@@ -16,6 +16,8 @@ PURPOSES = (
     "known_device_mac",
     "account_mac",
     "browser_session_mac",
+    "factor_sealing",
+    "recovery_code_mac",
 )
 
 

@@ -115,19 +115,23 @@ class SecondFactors:
         """Give a secret for an authenticator app; see `Totp.begin`."""
         return await self._totp.begin(user.user_id, user.email)
 
-    async def confirm_totp(self, user_id: str, factor_id: str, code: str, name: str = "") -> Factor:
+    async def confirm_totp(
+        self, user_id: str, factor_id: str, code: str, name: str = "", *, only_first: bool = False
+    ) -> Factor:
         """Make it a factor; see `Totp.confirm`."""
         named = check_factor_name(name)
-        return _shown(await self._totp.confirm(user_id, factor_id, code, named, only_first=False))
+        return _shown(await self._totp.confirm(user_id, factor_id, code, named, only_first=only_first))
 
     async def begin_passkey(self, user: User) -> dict[str, object]:
         """Give the options for a new passkey; see `Passkeys.begin`."""
         return await self._passkeys.begin(user)
 
-    async def add_passkey(self, user_id: str, answer: NewCredential, name: str = "") -> Factor:
+    async def add_passkey(
+        self, user_id: str, answer: NewCredential, name: str = "", *, only_first: bool = False
+    ) -> Factor:
         """Make it a factor; see `Passkeys.register`."""
         named = check_factor_name(name)
-        return _shown((await self._passkeys.register(user_id, answer, named, only_first=False)).kept)
+        return _shown((await self._passkeys.register(user_id, answer, named, only_first=only_first)).kept)
 
     async def make_recovery_codes(self, user_id: str) -> tuple[str, ...]:
         """Give ten new recovery codes; see `RecoveryCodes.make`."""

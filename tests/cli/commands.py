@@ -29,6 +29,7 @@ COMMANDS_ON_REDIS = [
     ("users", "enable", EMAIL),
     ("users", "set-password", EMAIL, "--generate"),
     ("users", "roles", EMAIL, "staff"),
+    ("users", "factors", EMAIL),
     ("users", "remove", EMAIL),
     ("sessions", "list", EMAIL),
     ("sessions", "revoke", EMAIL, "--all"),

@@ -31,7 +31,7 @@ async def log_in(request: GatewayRequest) -> Response:
     refuse_token_in_query(request)
     body = await read_body(request, LoginRequest, ignored_fields=OAUTH_FORM_FIELDS)
     if body.delivery not in ("cookie", "body", "session"):
-        raise MalformedRequest("delivery is `cookie`, `body` or `session`")
+        raise MalformedRequest("delivery is `cookie`, `body` or `session`", "body-unreadable")
     is_short = body.delivery == "session" and not body.remember
     most_seconds = gateway.settings.browser_session_ttl_seconds if is_short else None
     credentials = Credentials(body.username, body.password, body.device_token, most_seconds)

@@ -57,7 +57,9 @@ _LOG = "`cause` and `reason` in the line of this request in the log say more"
 _ONE_PROXY = "where every client seems to have the proxy's address, trusted_proxies lacks the proxy"
 _PASSWORD = "choose another one"  # noqa: S105 - advice
 
-_TOKEN, _STORE = "access-token-invalid", "store-unavailable"
+_RESET = "`gateway users factors EMAIL --reset` helps who has lost them all"
+_DOMAIN = "a passkey is good under the cookie_domain, or the host of the issuer, that it was made under"
+_TOKEN, _STORE, _FACTOR = "access-token-invalid", "store-unavailable", "second-factor-invalid"
 
 UNKNOWN = Verdict(0, "unknown", "", "The answer was refused for a reason that has no words here.")
 
@@ -492,6 +494,94 @@ VERDICTS = (
         "A refresh token was used again that had been exchanged before, so the session was ended.",
         "log in again; if it was no thief, the client must keep the token of each answer and refresh once at a time",
     ),
+    # -------------------------------------------------------------------------------------------------- second factors
+    Verdict(
+        110,
+        "second-factor-required",
+        "",
+        "The password was right, and a second factor has to follow, or to be set up.",
+        "show one with the next request; the setting second_factor says who needs one",
+    ),
+    Verdict(111, _FACTOR, "", "The second factor is not valid.", _RESET),
+    Verdict(
+        112,
+        _FACTOR,
+        "wrong-code",
+        "The code is none that this user has now.",
+        f"the clocks of telephone and gateway must agree within half a minute; {_RESET}",
+    ),
+    Verdict(113, _FACTOR, "spent", "The code, or a later one, was used before.", "wait for the next code"),
+    Verdict(114, _FACTOR, "gone", "The second factor was taken away at this moment.", "log in again"),
+    Verdict(
+        115,
+        _FACTOR,
+        "pending-over",
+        "The login that it should complete is over, was completed, or was for something else.",
+        "log in again, and show the factor within five minutes",
+    ),
+    Verdict(
+        116,
+        _FACTOR,
+        "enrolment-over",
+        "The secret that should be confirmed is not known, or was confirmed before.",
+        "begin to set the app up again, and confirm it within 15 minutes",
+    ),
+    Verdict(
+        117,
+        _FACTOR,
+        "not-first",
+        "The user has a second factor by now, which has to be shown before another one is set up.",
+        "log in again, with that factor",
+    ),
+    Verdict(118, _FACTOR, "user-disabled", "The user of the passkey is disabled or was removed.", _ENABLE),
+    Verdict(119, _FACTOR, "malformed", "What came is not what WebAuthn gives."),
+    Verdict(
+        120,
+        _FACTOR,
+        "challenge",
+        "The passkey was used for another request than this one, or for one that is over.",
+        "try again, within five minutes",
+    ),
+    Verdict(
+        121,
+        _FACTOR,
+        "origin",
+        "The passkey was used on a page of another origin.",
+        "open the page under the origin of the issuer, to the letter",
+    ),
+    Verdict(122, _FACTOR, "rp-id", "The passkey is for another domain.", _DOMAIN),
+    Verdict(123, _FACTOR, "cross-origin", "The passkey was used within a frame of another site."),
+    Verdict(
+        124, _FACTOR, "ceremony", "A passkey was made where one had to be shown, or shown where one had to be made."
+    ),
+    Verdict(125, _FACTOR, "user-presence", "Nobody has touched the authenticator."),
+    Verdict(
+        126,
+        _FACTOR,
+        "user-verification",
+        "The authenticator has not verified its user, by a PIN, a fingerprint or a face.",
+        "set a PIN for the authenticator, or take another one",
+    ),
+    Verdict(
+        127,
+        _FACTOR,
+        "user-handle",
+        "The passkey belongs to another user, or does not say to whom.",
+        "take a passkey of the user whose password it was",
+    ),
+    Verdict(
+        128,
+        _FACTOR,
+        "unknown-credential",
+        "The user does not have this passkey, or no more.",
+        "remove it from the browser or the authenticator, and log in otherwise; `gateway users factors EMAIL` has all",
+    ),
+    Verdict(129, _FACTOR, "known-already", "The user has this very passkey already."),
+    Verdict(130, _FACTOR, "signature", "The passkey has not signed what it should have."),
+    Verdict(131, _FACTOR, "algorithm", "The authenticator made a key of an algorithm that was not asked for."),
+    Verdict(132, _FACTOR, "credential-id", "The passkey that came is not the one that it is said to be."),
+    Verdict(133, _FACTOR, "backup-eligibility", "The passkey says of itself what it did not say when it was made."),
+    Verdict(134, _FACTOR, "backup-state", "The passkey says that it is backed up, and that it can not be."),
 )
 
 _BY_CAUSE = {(verdict.slug, verdict.cause): verdict for verdict in VERDICTS}

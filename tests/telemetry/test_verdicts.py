@@ -30,6 +30,7 @@ CAUSE_AT = {
     "AccessTokenInvalid": 0,
     "RefreshTokenInvalid": 0,
     "InsufficientRole": 0,
+    "SecondFactorInvalid": 0,
     "StoreUnavailable": 0,
     "Overloaded": 1,
 }
@@ -73,6 +74,7 @@ def causes_by_name() -> Iterator[tuple[str, str]]:
     yield from (("password-rejected", rule) for rule in ("too_short", "too_long", "common", "contains_email"))
     yield from (("rate-limited", limit) for limit in ("login", "refresh", "account"))
     yield from (("not-ready", part) for part in ("redis", "keyring", "revocations"))
+    yield from (("second-factor-invalid", outcome) for outcome in ("spent", "gone"))
     yield ("invalid-credentials", "unknown-user")
     yield ("malformed-request", "body-unreadable")
 

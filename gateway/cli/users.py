@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gateway.accounts import (
+    UnknownUser,
     User,
     check_email,
     check_name,
@@ -20,10 +21,9 @@ from gateway.accounts import (
 )
 from gateway.cli import Group
 from gateway.cli.connection import run_with_gateway
-from gateway.cli.factors import user_factors
+from gateway.cli.factors import factors
 from gateway.cli.import_users import import_users
 from gateway.cli.invitations import invite, reset
-from gateway.cli.lookup import find_user
 from gateway.cli.output import Progress, json_option, print_json, print_table
 from gateway.clock import rfc3339
 from gateway.errors import CommandError, PasswordRejected
@@ -42,7 +42,7 @@ def users() -> None:
     """Add, show, change and remove users."""
 
 
-for command in (import_users, invite, reset, user_factors):
+for command in (import_users, invite, reset, factors):
     users.add_command(command)
 
 password_options = [
@@ -117,7 +117,7 @@ def list_users(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def show(ctx: click.Context, email: str, as_json: bool) -> None:
     """Show one user."""
-    user = run_with_gateway(ctx, lambda gateway: find_user(gateway, email))
+    user = run_with_gateway(ctx, lambda gateway: _find(gateway, email))
     if as_json:
         print_json(_document(user))
     else:
@@ -131,7 +131,7 @@ def disable(ctx: click.Context, email: str) -> None:
     """Disable a user and end all sessions."""
 
     async def work(gateway: Gateway) -> int:
-        user = await find_user(gateway, email)
+        user = await _find(gateway, email)
         ended = await _end(gateway, user, await gateway.users.set_active(user.user_id, False))
         gateway.audit.tell("user_changed", sub=user.user_id, reason="disabled")
         return ended
@@ -146,7 +146,7 @@ def enable(ctx: click.Context, email: str) -> None:
     """Let a disabled user log in again."""
 
     async def work(gateway: Gateway) -> None:
-        user = await find_user(gateway, email)
+        user = await _find(gateway, email)
         await gateway.users.set_active(user.user_id, True)
         gateway.audit.tell("user_changed", sub=user.user_id, reason="enabled")
 
@@ -164,7 +164,7 @@ def set_password(ctx: click.Context, email: str, password_stdin: bool, generate:
     password = _read_password(password_stdin, generate)
 
     async def work(gateway: Gateway) -> User:
-        user = await find_user(gateway, email)
+        user = await _find(gateway, email)
         _check_password(password, user.email, gateway)
         ended = await gateway.users.set_password(user.user_id, await gateway.passwords.hash(password))
         await _end(gateway, user, ended)
@@ -183,7 +183,7 @@ def unlock(ctx: click.Context, email: str) -> None:
     """Forget failed logins, so that a user who was guessed at need not wait."""
 
     async def work(gateway: Gateway) -> bool:
-        user = await find_user(gateway, email)
+        user = await _find(gateway, email)
         unlocked = await gateway.guessing.unlock(user.email)
         if unlocked:
             gateway.audit.tell("user_changed", sub=user.user_id, reason="unlocked")
@@ -200,7 +200,7 @@ def roles(ctx: click.Context, email: str, new_roles: tuple[str, ...]) -> None:
     """Replace the roles of a user; none given takes all away. Sessions see it at their next refresh."""
 
     async def work(gateway: Gateway) -> None:
-        user = await find_user(gateway, email)
+        user = await _find(gateway, email)
         await gateway.users.set_roles(user.user_id, new_roles)
         gateway.audit.tell("user_changed", sub=user.user_id, reason="roles")
 
@@ -216,7 +216,7 @@ def remove(ctx: click.Context, email: str) -> None:
     """Remove a user and end all sessions."""
 
     async def work(gateway: Gateway) -> int:
-        return await remove_user(gateway, await find_user(gateway, email))
+        return await remove_user(gateway, await _find(gateway, email))
 
     click.echo(f"removed; sessions ended: {run_with_gateway(ctx, work)}")
 
@@ -227,6 +227,13 @@ async def remove_user(gateway: Gateway, user: User, *, reason: str = "") -> int:
     ended += await _end(gateway, user, await gateway.users.remove(user.user_id, user.email))
     gateway.audit.tell("user_removed", sub=user.user_id, reason=reason)
     return ended
+
+
+async def _find(gateway: Gateway, email: str) -> User:
+    user = await gateway.users.find(email)
+    if user is None:
+        raise UnknownUser(f"there is no user {email}: see `gateway users list`")
+    return user
 
 
 async def _end(gateway: Gateway, user: User, revocations: tuple[str, ...]) -> int:

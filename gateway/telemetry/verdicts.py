@@ -50,7 +50,7 @@ _CHECK = "`gateway check` says what Redis lacks"
 _FAULTS = "`gateway check` says what is wrong with Redis, docs/faults.md what each state of it means"
 _PROXY = "mend the URL of the subrequest in the proxy's configuration; docs/proxies.md has one for each proxy"
 _ENABLE = "`gateway users enable EMAIL` lets the user log in again"
-_SESSIONS = "log in again; `gateway sessions list EMAIL` has the sessions that live"
+_SESSIONS = "log in again; `gateway audit --user EMAIL` says who ended sessions, and why"
 _LIFE = "refresh_idle_ttl_seconds and refresh_absolute_ttl_seconds say how long a session lives"
 _BODY = "docs/http.md says which body each path takes"
 _LOG = "`cause` and `reason` in the line of this request in the log say more"
@@ -347,6 +347,13 @@ VERDICTS = (
     ),
     Verdict(47, "invalid-credentials", "user-disabled", "The user is disabled.", _ENABLE),
     Verdict(
+        110,
+        "invalid-credentials",
+        "user-changed",
+        "The password was right, but while it was compared the user got another one, was disabled or removed.",
+        "log in again",
+    ),
+    Verdict(
         48,
         "invalid-credentials",
         "wrong-current-password",
@@ -494,94 +501,101 @@ VERDICTS = (
         "A refresh token was used again that had been exchanged before, so the session was ended.",
         "log in again; if it was no thief, the client must keep the token of each answer and refresh once at a time",
     ),
+    Verdict(
+        111,
+        "rate-limited",
+        "change-password",
+        "There were too many changes of passwords from this address, or from the network around it.",
+        f"wait as long as Retry-After says, or raise login_limit; {_ONE_PROXY}",
+    ),
     # -------------------------------------------------------------------------------------------------- second factors
     Verdict(
-        110,
+        112,
         "second-factor-required",
         "",
         "The password was right, and a second factor has to follow, or to be set up.",
         "show one with the next request; the setting second_factor says who needs one",
     ),
-    Verdict(111, _FACTOR, "", "The second factor is not valid.", _RESET),
+    Verdict(113, _FACTOR, "", "The second factor is not valid.", _RESET),
     Verdict(
-        112,
+        114,
         _FACTOR,
         "wrong-code",
         "The code is none that this user has now.",
         f"the clocks of telephone and gateway must agree within half a minute; {_RESET}",
     ),
-    Verdict(113, _FACTOR, "spent", "The code, or a later one, was used before.", "wait for the next code"),
-    Verdict(114, _FACTOR, "gone", "The second factor was taken away at this moment.", "log in again"),
+    Verdict(115, _FACTOR, "spent", "The code, or a later one, was used before.", "wait for the next code"),
+    Verdict(116, _FACTOR, "gone", "The second factor was taken away at this moment.", "log in again"),
     Verdict(
-        115,
+        117,
         _FACTOR,
         "pending-over",
         "The login that it should complete is over, was completed, or was for something else.",
         "log in again, and show the factor within five minutes",
     ),
     Verdict(
-        116,
+        118,
         _FACTOR,
         "enrolment-over",
         "The secret that should be confirmed is not known, or was confirmed before.",
         "begin to set the app up again, and confirm it within 15 minutes",
     ),
     Verdict(
-        117,
+        119,
         _FACTOR,
         "not-first",
         "The user has a second factor by now, which has to be shown before another one is set up.",
         "log in again, with that factor",
     ),
-    Verdict(118, _FACTOR, "user-disabled", "The user of the passkey is disabled or was removed.", _ENABLE),
-    Verdict(119, _FACTOR, "malformed", "What came is not what WebAuthn gives."),
+    Verdict(120, _FACTOR, "user-disabled", "The user of the passkey is disabled or was removed.", _ENABLE),
+    Verdict(121, _FACTOR, "malformed", "What came is not what WebAuthn gives."),
     Verdict(
-        120,
+        122,
         _FACTOR,
         "challenge",
         "The passkey was used for another request than this one, or for one that is over.",
         "try again, within five minutes",
     ),
     Verdict(
-        121,
+        123,
         _FACTOR,
         "origin",
         "The passkey was used on a page of another origin.",
         "open the page under the origin of the issuer, to the letter",
     ),
-    Verdict(122, _FACTOR, "rp-id", "The passkey is for another domain.", _DOMAIN),
-    Verdict(123, _FACTOR, "cross-origin", "The passkey was used within a frame of another site."),
+    Verdict(124, _FACTOR, "rp-id", "The passkey is for another domain.", _DOMAIN),
+    Verdict(125, _FACTOR, "cross-origin", "The passkey was used within a frame of another site."),
     Verdict(
-        124, _FACTOR, "ceremony", "A passkey was made where one had to be shown, or shown where one had to be made."
+        126, _FACTOR, "ceremony", "A passkey was made where one had to be shown, or shown where one had to be made."
     ),
-    Verdict(125, _FACTOR, "user-presence", "Nobody has touched the authenticator."),
+    Verdict(127, _FACTOR, "user-presence", "Nobody has touched the authenticator."),
     Verdict(
-        126,
+        128,
         _FACTOR,
         "user-verification",
         "The authenticator has not verified its user, by a PIN, a fingerprint or a face.",
         "set a PIN for the authenticator, or take another one",
     ),
     Verdict(
-        127,
+        129,
         _FACTOR,
         "user-handle",
         "The passkey belongs to another user, or does not say to whom.",
         "take a passkey of the user whose password it was",
     ),
     Verdict(
-        128,
+        130,
         _FACTOR,
         "unknown-credential",
         "The user does not have this passkey, or no more.",
         "remove it from the browser or the authenticator, and log in otherwise; `gateway users factors EMAIL` has all",
     ),
-    Verdict(129, _FACTOR, "known-already", "The user has this very passkey already."),
-    Verdict(130, _FACTOR, "signature", "The passkey has not signed what it should have."),
-    Verdict(131, _FACTOR, "algorithm", "The authenticator made a key of an algorithm that was not asked for."),
-    Verdict(132, _FACTOR, "credential-id", "The passkey that came is not the one that it is said to be."),
-    Verdict(133, _FACTOR, "backup-eligibility", "The passkey says of itself what it did not say when it was made."),
-    Verdict(134, _FACTOR, "backup-state", "The passkey says that it is backed up, and that it can not be."),
+    Verdict(131, _FACTOR, "known-already", "The user has this very passkey already."),
+    Verdict(132, _FACTOR, "signature", "The passkey has not signed what it should have."),
+    Verdict(133, _FACTOR, "algorithm", "The authenticator made a key of an algorithm that was not asked for."),
+    Verdict(134, _FACTOR, "credential-id", "The passkey that came is not the one that it is said to be."),
+    Verdict(135, _FACTOR, "backup-eligibility", "The passkey says of itself what it did not say when it was made."),
+    Verdict(136, _FACTOR, "backup-state", "The passkey says that it is backed up, and that it can not be."),
 )
 
 _BY_CAUSE = {(verdict.slug, verdict.cause): verdict for verdict in VERDICTS}

@@ -29,6 +29,7 @@ from gateway.web.http.cookies import (
     set_refresh_cookie,
     set_session_cookie,
 )
+from gateway.web.http.counting import allowed_subrequests, count_answer
 from gateway.web.http.cross_site import refuse_cross_site
 from gateway.web.http.device import device_label
 from gateway.web.http.ending import end_own_session
@@ -37,12 +38,15 @@ from gateway.web.http.new_password import change_password_of
 from gateway.web.http.opening import (
     Credentials,
     LoggedIn,
+    count_login,
     earlier_sessions,
+    end_who_gave_way,
     heard_address,
     open_family,
     open_session,
 )
 from gateway.web.http.problems import on_gateway_error, on_http_exception, problem_response
+from gateway.web.http.request_id import request_id_of
 from gateway.web.http.return_address import safe_return_address
 
 __all__ = [
@@ -77,6 +81,8 @@ __all__ = [
     "set_refresh_cookie",
     "set_session_cookie",
     "refuse_cross_site",
+    "allowed_subrequests",
+    "count_answer",
     "Address",
     "address_of",
     "is_from_proxy",
@@ -87,9 +93,11 @@ __all__ = [
     "safe_return_address",
     "Credentials",
     "LoggedIn",
+    "count_login",
     "earlier_sessions",
     "heard_address",
     "open_family",
+    "end_who_gave_way",
     "open_session",
     "end_own_session",
     "change_password_of",
@@ -98,4 +106,5 @@ __all__ = [
     "on_gateway_error",
     "on_http_exception",
     "problem_response",
+    "request_id_of",
 ]

@@ -3,18 +3,28 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.accounts import NOBODY, UnknownUser, User, UserChanged, normalise_email
-from gateway.errors import InvalidCredentials, Overloaded, RefreshTokenInvalid
+from gateway.errors import GatewayError, InvalidCredentials, Overloaded, RateLimited, RefreshTokenInvalid, Unavailable
 from gateway.limits import RateState
 from gateway.sessions import Opened, new_family_id
 from gateway.state import Gateway, GatewayRequest
+from gateway.telemetry import LOGIN_FAILED, LOGIN_SUCCEEDED, LOGINS, SESSIONS_REVOKED
 from gateway.web.http.audit import tell
 from gateway.web.http.bearer import find_session
 from gateway.web.http.client_address import Address, address_of, rate_key, rate_keys
 from gateway.web.http.cookies import KNOWN_DEVICE, REFRESH_TOKEN, cookie_name, read_cookie
 from gateway.web.http.cross_site import refuse_cross_site
 from gateway.web.http.device import device_label
+
+FACTOR = "pwd"  # RFC 8176
+_OUTCOMES: tuple[tuple[type[GatewayError], str], ...] = (
+    (InvalidCredentials, "failed"),
+    (RateLimited, "limited"),
+    (Overloaded, "overloaded"),
+    (Unavailable, "unavailable"),
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +63,8 @@ def heard_address(request: GatewayRequest) -> Address:
     gateway = request.state["gateway"]
     refuse_cross_site(request.headers, gateway.settings)
     address = address_of(request, gateway.trusted_networks)
-    gateway.passwords.refuse_when_full(rate_key(address))
+    with _refusals_counted(gateway):
+        gateway.passwords.refuse_when_full(rate_key(address))
     return address
 
 
@@ -77,6 +88,31 @@ async def open_session(request: GatewayRequest, credentials: Credentials, addres
         MalformedRequest, Overloaded, StoreUnavailable: As everywhere.
     """
     gateway = request.state["gateway"]
+    with _refusals_counted(gateway):
+        login = await _open_session(request, credentials, address)
+    count_login(gateway)
+    return login
+
+
+def count_login(gateway: Gateway) -> None:
+    """Count one that was right."""
+    gateway.metrics.count(LOGINS, "succeeded", FACTOR)
+
+
+@contextlib.contextmanager
+def _refusals_counted(gateway: Gateway) -> Iterator[None]:
+    try:
+        yield
+    except GatewayError as error:
+        for kind, outcome in _OUTCOMES:
+            if isinstance(error, kind):
+                gateway.metrics.count(LOGINS, outcome, FACTOR)
+                break
+        raise
+
+
+async def _open_session(request: GatewayRequest, credentials: Credentials, address: Address) -> LoggedIn:
+    gateway = request.state["gateway"]
     earlier = earlier_sessions(request)
     request.scope["gateway.email"] = normalise_email(credentials.username)
     rate = await gateway.rate_limiter.take("login", *rate_keys(address))
@@ -85,13 +121,15 @@ async def open_session(request: GatewayRequest, credentials: Credentials, addres
     except InvalidCredentials as error:
         if "gateway.sub" not in request.scope:
             error.cause = "unknown-user"
-        tell("login_failed", request, failed=True, reason=error.cause)
+        request.scope["gateway.error"] = error
+        tell(LOGIN_FAILED, request, error.cause)
         raise
-    await gateway.end_families(user.user_id, opened.unannounced)
+    await end_who_gave_way(request, user, opened)
     for user_id, family_id in earlier:
         if await gateway.families.exists(user_id, family_id):
-            await gateway.end_families(user_id, (family_id,))
-    tell("login_succeeded", request, sub=user.user_id, sid=opened.family_id)
+            told = partial(tell, SESSIONS_REVOKED, request, "replaced", sub=user_id, sid=family_id)
+            await gateway.end_families(user_id, (family_id,), "replaced", told)
+    tell(LOGIN_SUCCEEDED, request, sub=user.user_id, sid=opened.family_id)
     device_token = gateway.guessing.remember_device(user.user_id, user.password_version, device_id)
     return LoggedIn(user, opened, device_token, rate)
 
@@ -125,6 +163,13 @@ async def open_family(
         device_label(request.headers.get("user-agent", "")),
         most_seconds=most_seconds,
     )
+
+
+async def end_who_gave_way(request: GatewayRequest, user: User, opened: Opened) -> None:
+    """End the sessions that a new one leaves no room for, and what a crash has left of other endings."""
+    for family_id in opened.gave_way:
+        tell(SESSIONS_REVOKED, request, "too-many", sub=user.user_id, sid=family_id)
+    await request.state["gateway"].end_families(user.user_id, opened.unannounced, "too-many")
 
 
 async def _authenticate(gateway: Gateway, user: User | None, password: str, address_key: str) -> User:

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from gateway.accounts import Invitations, Passwords, Users
+from gateway.accounts import Invitations, Passwords, RelyingParty, SecondFactors, Users
 from gateway.clock import Clock, system_clock
 from gateway.cores import usable_cores
 from gateway.derived_keys import KeyChain
@@ -124,6 +124,14 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
             users=users,
             invitations=Invitations(store, users),
             passwords=passwords,
+            factors=SecondFactors(
+                store,
+                keychain,
+                clock,
+                users,
+                policy=settings.second_factor,
+                party=RelyingParty(settings.passkey_domain, settings.shown_name, settings.issuer_origin),
+            ),
             families=RefreshFamilies(
                 store,
                 keychain,
@@ -146,6 +154,9 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
                     "login": settings.login_quota,
                     "refresh": settings.refresh_quota,
                     "change-password": settings.login_quota,
+                    "second-factor": settings.login_quota,
+                    "passkey": settings.login_quota,
+                    "factors": settings.login_quota,
                 },
             ),
             guessing=guessing,

@@ -25,6 +25,8 @@ class DerivedKeys:
     known_device_mac: bytes
     account_mac: bytes
     request_id_sealing: bytes
+    factor_sealing: bytes
+    recovery_code_mac: bytes
 
     @classmethod
     def of(cls, secret: str) -> "DerivedKeys":
@@ -43,6 +45,8 @@ class DerivedKeys:
             known_device_mac=derive("known-device-mac"),
             account_mac=derive("account-mac"),
             request_id_sealing=derive("request-id-sealing"),
+            factor_sealing=derive("factor-sealing"),
+            recovery_code_mac=derive("recovery-code-mac"),
         )
 
 

@@ -131,6 +131,40 @@ class AuthenticationTooWeak(GatewayError):
         self.cause = "too-old" if max_age_seconds is not None else "method-missing"
 
 
+class SecondFactorRequired(GatewayError):
+    """
+    The password is right, and the user has a second factor, or has to set one up.
+
+    Args:
+        methods: What can be shown, of `passkey`, `totp` and `recovery`; none where one has to be set up.
+        pending: The text with which the login goes on.
+        public_key: The options for a passkey (WebAuthn), if the user has one.
+    """
+
+    status, slug, title = 401, "second-factor-required", "A second factor is needed"
+
+    def __init__(self, methods: tuple[str, ...], pending: str, public_key: dict[str, object] | None = None) -> None:
+        super().__init__()
+        self.methods = methods
+        self.pending = pending
+        self.public_key = public_key
+
+
+class SecondFactorInvalid(GatewayError):
+    """
+    The second factor is wrong, or was used before, or the login that it should complete is over.
+
+    Args:
+        cause: Which of these, in a word, for the log alone.
+    """
+
+    status, slug, title = 401, "second-factor-invalid", "The second factor is not valid"
+
+    def __init__(self, cause: str) -> None:
+        super().__init__()
+        self.cause = cause
+
+
 class RefreshTokenMissing(GatewayError):
     """No refresh token was sent."""
 

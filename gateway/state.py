@@ -8,7 +8,7 @@ from typing import Protocol, TypedDict
 from starlette.requests import Request
 from starlette.types import Scope
 
-from gateway.accounts import Invitations, Passwords, User, Users
+from gateway.accounts import Invitations, Passwords, SecondFactors, User, Users
 from gateway.clock import Clock
 from gateway.limits import GuessingThrottle, RateLimiter
 from gateway.sessions import Presences, RefreshFamilies, Revocations
@@ -35,6 +35,7 @@ class Gateway:
     users: Users
     invitations: Invitations
     passwords: Passwords
+    factors: SecondFactors
     families: RefreshFamilies
     revocations: Revocations
     presences: Presences
@@ -104,6 +105,22 @@ class Gateway:
         if ended:
             self.metrics.count(SESSIONS_ENDED, reason, by=ended)
         return ended
+
+    async def reset_factors(self, user_id: str, tell: Callable[[], None] = lambda: None) -> tuple[int, int]:
+        """
+        Take all second factors of a user away and end all sessions, and give how many there were of each.
+
+        The factors go once more at the end: a session that was just ending may have added one.
+
+        Args:
+            tell: Tells the event, as soon as the factors are gone and the sessions marked.
+
+        Raises:
+            StoreUnavailable: Not all of it is known to be done; the caller should try again.
+        """
+        factors = await self.factors.reset(user_id)
+        sessions = await self.end_all_families(user_id, "factors-reset", tell)
+        return factors + await self.factors.reset(user_id), sessions
 
     async def accept_invitation(
         self, code: str, password_hash: str, tell: Callable[[User], None] = lambda _: None

@@ -4,9 +4,11 @@ from pathlib import Path
 
 from gateway.store.store import Script
 
-PLACES = {path.stem: path for path in (Path(__file__).parents[1] / "gateway").rglob("*.lua")}
+HOUSE = Path(__file__).parents[1] / "gateway"
+PLACES = {path.stem: path for path in HOUSE.rglob("*.lua")}
 
 
 def load_script(name: str) -> Script:
     """Read a script as its caller does."""
-    return Script.load(f"gateway.{PLACES[name].parent.name}", name)
+    room = PLACES[name].parent.relative_to(HOUSE.parent)
+    return Script.load(".".join(room.parts), name)

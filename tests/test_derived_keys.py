@@ -17,6 +17,8 @@ PURPOSES = (
     "account_mac",
     "browser_session_mac",
     "request_id_sealing",
+    "factor_sealing",
+    "recovery_code_mac",
 )
 
 

@@ -1,5 +1,21 @@
-"""Accounts: users by e-mail address, their passwords, links that set one, and hashes that came from elsewhere."""
+"""Accounts: users by e-mail address, their passwords, links that set one, second factors, hashes from elsewhere."""
 
+from gateway.accounts.factors import (
+    ENROLMENT_SECONDS,
+    PENDING_SECONDS,
+    Asked,
+    Assertion,
+    Demand,
+    Factor,
+    FactorLogins,
+    NewCredential,
+    NewTotp,
+    PendingLogin,
+    Proved,
+    RelyingParty,
+    SecondFactors,
+    check_factor_name,
+)
 from gateway.accounts.foreign_hashes import KeycloakCredential, read_foreign_hash, spelling_of_keycloak
 from gateway.accounts.invitations import Invitations
 from gateway.accounts.password_rules import check_new_password, length_of
@@ -35,6 +51,20 @@ __all__ = [
     "check_new_password",
     "length_of",
     "Invitations",
+    "SecondFactors",
+    "Factor",
+    "check_factor_name",
+    "FactorLogins",
+    "Demand",
+    "PENDING_SECONDS",
+    "PendingLogin",
+    "Asked",
+    "Proved",
+    "ENROLMENT_SECONDS",
+    "NewTotp",
+    "RelyingParty",
+    "NewCredential",
+    "Assertion",
     "KeycloakCredential",
     "read_foreign_hash",
     "spelling_of_keycloak",

@@ -2,7 +2,7 @@
 -- counts against those that come beside it, so that no burst of parallel attempts slips through.
 -- INCLUDES limits/guess_lane
 -- KEYS[1]  <prefix>guess:{<sha-256 of the e-mail>}  hash: lane -> failures in a row and attempts of the last minute
--- ARGV[1]  lane                             "unknown", the id of a known device, or "change-password"
+-- ARGV[1]  lane                             "unknown", "change-password", "otp", or the id of a known device
 -- ARGV[2]  attempt id                       letters and digits
 -- ARGV[3]  failures that close the lane     until an administrator opens it
 -- ARGV[4]  memory                           seconds for each failure, after which all are forgotten

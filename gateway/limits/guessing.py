@@ -5,7 +5,8 @@ Attempts from devices that nobody knows share one lane for each e-mail address, 
 the owner has logged in before brings a token, MAC'd for that account and its present password alone, and has a lane of
 its own: strangers who fail against the account do not slow it down (OWASP, "Slow Down Online Guessing Attacks with
 Device Cookies"; NIST SP 800-63B-4 section 3.2.2 for the waits and for the stop at 100). Changes of password have a
-lane too, so that a stolen access token neither gives free guesses nor locks the owner's logins.
+lane too, so that a stolen access token neither gives free guesses nor locks the owner's logins; and so have the codes
+of second factors, which only who has the password gets to guess.
 
 Only a wrong password counts, and only when the caller was told so. An attempt is first heard, which counts against
 those beside it and lapses within a minute; that it failed is written before it is answered, and can be taken back.
@@ -34,7 +35,7 @@ from typing import Any
 
 from gateway.clock import Clock
 from gateway.derived_keys import DerivedKeys, KeyChain
-from gateway.errors import InvalidCredentials, Overloaded, RateLimited, StoreUnavailable
+from gateway.errors import InvalidCredentials, Overloaded, RateLimited, SecondFactorInvalid, StoreUnavailable
 from gateway.store import Script, Store
 from gateway.tasks import end_tasks
 
@@ -47,6 +48,8 @@ CLOSED_MEMORY_SECONDS = 365 * 86_400
 KNOWN_DEVICE_SECONDS = 365 * 86_400
 UNKNOWN_DEVICES = "unknown"
 CHANGES_OF_PASSWORD = "change-password"  # noqa: S105 - the name of a lane
+CODES = "otp"
+LANES_OF_NO_DEVICE = (UNKNOWN_DEVICES, CHANGES_OF_PASSWORD, CODES)
 ASKING_AGAIN_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 0.8)
 OWED_INTERVAL_SECONDS = 0.25
 OWED_FOR_SECONDS = 60.0
@@ -74,7 +77,7 @@ class Attempt:
     @property
     def device_id(self) -> str | None:
         """Give the id of the known device that it comes from; None from any other, or one that failed too often."""
-        return None if self.lane in (UNKNOWN_DEVICES, CHANGES_OF_PASSWORD) else self.lane
+        return None if self.lane in LANES_OF_NO_DEVICE else self.lane
 
 
 class GuessingThrottle:
@@ -130,6 +133,14 @@ class GuessingThrottle:
         """Let an attempt to prove the current password be heard, in a lane of its own, as `login` does."""
         return self._heard(email, CHANGES_OF_PASSWORD)
 
+    def second_factor(self, email: str) -> AbstractAsyncContextManager[Attempt]:
+        """
+        Let an attempt to show a code be heard, in a lane of its own, as `login` does; `SecondFactorInvalid` is a
+        failure. It is counted before the code is looked at: who has the password guesses at most 100 times, and an app
+        has three codes of a million that are good.
+        """
+        return self._heard(email, CODES)
+
     async def unlock(self, email: str, *, durable: bool = True) -> bool:
         """Forget all failures of an account; tell whether there were any."""
         return bool(await self._store.execute("DEL", self._key(_account(email)), durable=durable))
@@ -178,7 +189,7 @@ class GuessingThrottle:
                 await self._hear(attempt)
             yield attempt
             outcome = "success"
-        except InvalidCredentials:
+        except (InvalidCredentials, SecondFactorInvalid):
             outcome = "unheard" if attempt.was_right else "failure"
             raise
         finally:

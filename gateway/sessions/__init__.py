@@ -2,6 +2,12 @@
 
 from gateway.sessions.browser import SessionCookie
 from gateway.sessions.families import Family, Opened, RefreshFamilies, new_family_id
+from gateway.sessions.login_methods import (
+    BY_PASSKEY_IN_HARDWARE,
+    BY_PASSWORD,
+    BY_PASSWORD_AND_CODE,
+    BY_SYNCED_PASSKEY,
+)
 from gateway.sessions.presence import Presence, Presences
 from gateway.sessions.revocations import Revocations
 
@@ -10,6 +16,10 @@ __all__ = [
     "Opened",
     "RefreshFamilies",
     "new_family_id",
+    "BY_PASSWORD",
+    "BY_PASSWORD_AND_CODE",
+    "BY_PASSKEY_IN_HARDWARE",
+    "BY_SYNCED_PASSKEY",
     "SessionCookie",
     "Presence",
     "Presences",

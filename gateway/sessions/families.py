@@ -15,6 +15,7 @@ from typing import Any
 
 from gateway.derived_keys import DerivedKeys, KeyChain
 from gateway.errors import InvalidCredentials, RefreshTokenInvalid, RefreshTokenReused, StoreUnavailable
+from gateway.sessions.login_methods import BY_PASSWORD, pack_methods, unpack_methods, was_recovery
 from gateway.sessions.opaque import format_opaque, parse_opaque
 from gateway.store import Script, Store
 
@@ -79,7 +80,8 @@ class Rotation:
     A presented token's successor, and what minting an access token needs: the user as stored now.
 
     `outcome` is `rotated`, `kept`, `replayed` or `healed`; `max_age_seconds` is how long the session can still live
-    unused; `auth_time` is the time of the login, in seconds since the epoch; `unannounced` is as in `mark`.
+    unused; `auth_time` is the time of the login, in seconds since the epoch, `amr` how it was made (RFC 8176);
+    `unannounced` is as in `mark`.
     """
 
     outcome: str
@@ -92,11 +94,16 @@ class Rotation:
     name: str
     roles: tuple[str, ...]
     unannounced: tuple[str, ...]
+    amr: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Family:
-    """A living family as its user sees it in a list. Times in whole seconds since the epoch."""
+    """
+    A living family as its user sees it in a list. Times in whole seconds since the epoch.
+
+    `amr` tells how the login was made (RFC 8176), `by_recovery_code` whether its code was one of those.
+    """
 
     family_id: str
     created_at: int
@@ -104,6 +111,8 @@ class Family:
     expires_at: int
     address: str
     device: str
+    amr: tuple[str, ...]
+    by_recovery_code: bool
 
 
 class RefreshFamilies:
@@ -155,9 +164,12 @@ class RefreshFamilies:
         device: str,
         *,
         most_seconds: int | None = None,
+        amr: tuple[str, ...] = BY_PASSWORD,
+        by_recovery_code: bool = False,
+        factor_id: str = "",
     ) -> Opened:
         """
-        Open a family for a user whose password has just been proved.
+        Open a family for a user who has just proved who he is, with password, second factor, or both.
 
         Args:
             password_version: Of the hash that the password was compared with.
@@ -165,17 +177,21 @@ class RefreshFamilies:
             address: Where the login came from, as text; kept for the user's own list.
             device: A short label; cut to 22 bytes.
             most_seconds: How long it may live at most, where that is less than all others.
+            amr: How the login was made (RFC 8176); it stays with the family.
+            by_recovery_code: Whether its code was a recovery code.
+            factor_id: The second factor that was proved. Is it gone by now, no family is opened: so none outlives a
+                reset of the factors that came between.
 
         Returns:
             The first refresh token, and the families that gave way and must be ended.
 
         Raises:
-            InvalidCredentials: The user is disabled, gone, or has another password by now.
+            InvalidCredentials: The user is disabled, gone, or has another password, or not this factor, by now.
             StoreUnavailable: Redis did not answer, or the family was ended before it did.
         """
         reply = await self._store.run(
             self._open,
-            self._keys(user_id),
+            (*self._keys(user_id), self._store.key(f"factors:{{{user_id}}}")),
             family_id,
             password_version,
             self._idle_ttl_seconds,
@@ -183,6 +199,8 @@ class RefreshFamilies:
             self._max_per_user,
             _pack_tail(address, device),
             self._new_nonce(),
+            pack_methods(amr, by_recovery_code=by_recovery_code),
+            factor_id,
         )
         if reply[0] == b"ended":
             raise StoreUnavailable("ended")
@@ -251,14 +269,20 @@ class RefreshFamilies:
             name=name,
             roles=tuple(roles.split(",")) if roles else (),
             unannounced=(cut_off,) if cut_off else (),
+            amr=unpack_methods(reply[10]),
         )
 
     async def list(self, user_id: str) -> list[Family]:
         """Give the living families of a user, newest first."""
         reply: list[Any] = await self._store.run(self._list, self._keys(user_id)[:1], self._idle_ttl_seconds)
-        rows = [reply[start : start + 5] for start in range(0, len(reply), 5)]
+        rows = [reply[start : start + 6] for start in range(0, len(reply), 6)]
         families = [
-            Family(row[0].decode(), row[1] // 1000, row[2] // 1000, row[3] // 1000, *_unpack_tail(row[4]))
+            Family(
+                *(row[0].decode(), row[1] // 1000, row[2] // 1000, row[3] // 1000),
+                *_unpack_tail(row[4]),
+                amr=unpack_methods(row[5]),
+                by_recovery_code=was_recovery(row[5]),
+            )
             for row in sorted(rows, key=lambda row: (row[1], row[0]), reverse=True)
         ]
         return families

@@ -1,12 +1,15 @@
 -- family_record: how one refresh-token family is packed; included by every script that touches families.
 -- A record is at most 64 bytes, so that Redis keeps the hash in its compact encoding:
---   ended       1 byte   1 = a mark: its revocation may not have been announced yet
+--   ended       1 byte   1 = a mark: its revocation may not have been announced yet; else the methods of the login, in
+--                        bits 1 to 5 (gateway/sessions/login_methods.py), bit 0 clear
 --   created     6 bytes  Redis time of the login, milliseconds
 --   rotated     6 bytes  Redis time of the last rotation, or of the mark, milliseconds
 --   lifetime    4 bytes  absolute lifetime counted from created, seconds
 --   generation  4 bytes  of the refresh token that is good now
 --   nonce       4 bytes  of the request that made this generation, or this mark; 0 for none
 --   tail        1 byte length of the address (0, 4 or 16), the address, the device label
+
+-- A mark has no methods: gateways of before there were any take the byte for ended when it is 1, and for nothing else.
 
 -- A mark stays for as long as an access token of its family can be good: an hour at most, and a minute.
 local mark_milliseconds = 3660000
@@ -17,16 +20,17 @@ local function now_milliseconds()
 end
 
 local function unpack_family(packed)
-  local family = {}
-  family.ended, family.created, family.rotated, family.lifetime, family.generation, family.nonce =
+  local family, first = {}, nil
+  first, family.created, family.rotated, family.lifetime, family.generation, family.nonce =
     struct.unpack('>BI6I6I4I4I4', packed)
+  family.ended, family.methods = first % 2, first - first % 2
   family.tail = string.sub(packed, 26)
   return family
 end
 
 local function pack_family(family)
-  return struct.pack('>BI6I6I4I4I4', family.ended, family.created, family.rotated, family.lifetime,
-    family.generation, family.nonce) .. family.tail
+  return struct.pack('>BI6I6I4I4I4', family.ended == 1 and 1 or family.methods, family.created, family.rotated,
+    family.lifetime, family.generation, family.nonce) .. family.tail
 end
 
 -- The first millisecond at which the family is over, idle lifetime given in seconds.

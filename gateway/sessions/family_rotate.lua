@@ -8,7 +8,8 @@
 -- ARGV[4]  replay window                   seconds, 0 to 300
 -- ARGV[5]  nonce of this request           integer, 1 to 2^32 - 1; a command that is sent again keeps it
 -- ARGV[6]  how long a token is kept        seconds since the last rotation; 0 for never
--- RETURNS  {outcome, family id, generation, now, created, end, email, name, roles, cut-off to be announced or ""}
+-- RETURNS  {outcome, family id, generation, now, created, end, email, name, roles, cut-off to be announced or "",
+--            methods of the login}
 --            outcome "rotated" | "kept" | "replayed" | "healed"; times in milliseconds
 --          {"reused", family id}      the family is now marked as ended
 --          {"revoked", family id}     it was marked as ended before, its revocation may not have been announced
@@ -61,4 +62,4 @@ if outcome ~= 'kept' and family.generation <= presented then
   extend_families(KEYS[1], now, family_end(family, idle))
 end
 return {outcome, ARGV[1], family.generation, now, family.created, family_end(family, idle), user[2], user[3], user[4],
-  user[5] or ''}
+  user[5] or '', family.methods}

@@ -16,6 +16,7 @@ from gateway.derived_keys import KeyChain
 from gateway.errors import BrowserSessionEnded, StoreUnavailable
 from gateway.sessions.browser import SessionCookie
 from gateway.sessions.families import Opened
+from gateway.sessions.login_methods import unpack_methods
 from gateway.sessions.revocations import LONGEST_ACCESS_TOKEN_LIFE_SECONDS, Revocations
 from gateway.store import Script, Store
 
@@ -37,7 +38,7 @@ class Presence:
     roles: tuple[str, ...]
     email: str
     name: str
-    amr: tuple[str, ...] = ("pwd",)
+    amr: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,7 @@ class Presences:
             roles=tuple(roles.split(",")) if roles else (),
             email=email,
             name=name,
+            amr=unpack_methods(reply[8]),
         )
         # From the asking on, not from the answer: what was read may be as old as that.
         ends_at = asked_at + (end_ms - now_ms) / 1000

@@ -4,7 +4,7 @@
 -- KEYS[2]  <prefix>user:{<user id>}        hash: is_active, email, name, roles
 -- ARGV[1]  family id                       22 characters
 -- ARGV[2]  idle lifetime                   seconds, > 0
--- RETURNS  {"alive", family id, now, created, end, email, name, roles}
+-- RETURNS  {"alive", family id, now, created, end, email, name, roles, methods of the login}
 --            times in milliseconds
 --          {"revoked", family id}     it is marked as ended, its revocation may not have been announced
 --          {"user_disabled", family id}  the user is disabled or gone; the family is marked as ended
@@ -29,4 +29,5 @@ if now > family.rotated then
   redis.pcall('HSET', KEYS[1], ARGV[1], pack_family(family))
 end
 extend_families(KEYS[1], now, family_end(family, idle))
-return {'alive', ARGV[1], now, family.created, family_end(family, idle), user[2], user[3], user[4]}
+return {'alive', ARGV[1], now, family.created, family_end(family, idle), user[2], user[3], user[4],
+  family.methods}

@@ -217,6 +217,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _about("For how long, in seconds, a browser session that was seen alive is taken from memory.", 1, 600),
     ] = 60
+    second_factor: Annotated[
+        Literal["off", "optional", "required"],
+        _about(
+            "Whether who has a second factor is asked for it at login; required: who has none can do nothing but set "
+            "one up; off: those that there are rest."
+        ),
+    ] = "optional"
     bcrypt_cost: Annotated[
         int, _about("Work for one password hash; each step doubles it.", 10, 16, relaxed_least=4)
     ] = 12
@@ -297,6 +304,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.cookie_domain is None:
             return host == self.issuer_host
         return domain_matches(host, self.cookie_domain)
+
+    @property
+    def passkey_domain(self) -> str:
+        """The domain that passkeys are made for (RP ID, WebAuthn section 4): `cookie_domain`, or the issuer's host."""
+        return self.cookie_domain or self.issuer_host
 
     @property
     def allowed_return_hosts(self) -> tuple[str, ...]:

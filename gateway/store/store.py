@@ -62,7 +62,10 @@ class Script:
 
     @classmethod
     def load(cls, package: str, name: str) -> "Script":
-        """Read `NAME.lua` of a room, such as `gateway.sessions`, and what its header includes: `ROOM/NAME`."""
+        """
+        Read `NAME.lua` of a room, such as `gateway.sessions`, and what its header includes: `ROOM/NAME`, a room beside
+        it, or itself.
+        """
         house, _, room = package.rpartition(".")
         text = (files(house) / room / f"{name}.lua").read_text()
         for included in re.findall(r"^-- INCLUDES (\w+/\w+)$", text, re.MULTILINE):

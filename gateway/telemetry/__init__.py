@@ -7,6 +7,8 @@ from gateway.telemetry.accounts import account_of
 from gateway.telemetry.audit_trail import AuditTrail
 from gateway.telemetry.events import (
     EVENTS,
+    FACTOR_ADDED,
+    FACTOR_REMOVED,
     KEY_IMPORTED,
     KEY_ROTATED,
     LOGIN_FAILED,
@@ -15,6 +17,7 @@ from gateway.telemetry.events import (
     PASSWORD_CHANGED,
     RATE_LIMITED,
     REFRESH_TOKEN_REUSED,
+    SECOND_FACTOR_FAILED,
     SESSIONS_REVOKED,
     USER_ADDED,
     USER_CHANGED,
@@ -82,6 +85,9 @@ __all__ = [
     "USER_CHANGED",
     "USER_REMOVED",
     "USER_INVITED",
+    "SECOND_FACTOR_FAILED",
+    "FACTOR_ADDED",
+    "FACTOR_REMOVED",
     "KEY_ROTATED",
     "KEY_IMPORTED",
     "RATE_LIMITED",

@@ -54,6 +54,9 @@ LOGIN_SUCCEEDED = Event(
     "A session was opened.",
     successes={
         "": "by e-mail address and password",
+        "totp": "by a password, and a code of an authenticator app",
+        "recovery": "by a password, and a recovery code",
+        "passkey": "by a passkey, after a password or without",
         "invitation": "by the link of `users invite` or `users reset`, with the password that was set there",
     },
     members=("sub", "sid"),
@@ -66,6 +69,38 @@ LOGIN_FAILED = Event(
         "unknown-user": "nobody has this e-mail address",
         "user-disabled": "the password is right, the user is disabled",
         "user-changed": "the password was right, and meanwhile the user got another one, was disabled or removed",
+    },
+)
+SECOND_FACTOR_FAILED = Event(
+    "second_factor_failed",
+    "A second factor was shown, or was to be set up, and was not valid; what each reason means is in its verdict.",
+    failures={
+        "wrong-code": "the code is none that the user has now",
+        "spent": "the code, or a later one, was used before",
+        "gone": "the factor was taken away at this moment",
+        "off": "second factors are off",
+        "pending-over": "the login that it should complete is over, was completed, or was for something else",
+        "enrolment-over": "there is no such secret to confirm any more",
+        "not-first": "the user has a factor by now, which has to be shown before another one is set up",
+        "known-already": "the user has this very passkey already",
+        "user-disabled": "the user of the passkey is disabled, or was removed",
+        "user-changed": "it was right, and meanwhile it was taken away, or the user got another password",
+        "counter-went-back": "a passkey was right, but its counter went back: it may have been copied; it was let in",
+        "unknown-credential": "the user does not have this passkey",
+        "user-handle": "the passkey is of another user",
+        "challenge": "the passkey was used for another request, or one that is over",
+        "origin": "the passkey was used on a page of another origin",
+        "cross-origin": "the passkey was used within a frame of another site",
+        "rp-id": "the passkey is for another domain",
+        "ceremony": "a passkey was made where one had to be shown, or the other way round",
+        "user-presence": "nobody has touched the authenticator",
+        "user-verification": "the authenticator has not verified its user",
+        "signature": "the passkey has not signed what it should have",
+        "algorithm": "the key has an algorithm that was not asked for",
+        "credential-id": "the passkey is not the one that it is said to be",
+        "backup-eligibility": "the passkey says of itself what it did not say before",
+        "backup-state": "the passkey contradicts itself",
+        "malformed": "it is not what WebAuthn gives",
     },
 )
 REFRESH_TOKEN_REUSED = Event(
@@ -143,6 +178,25 @@ USER_INVITED = Event(
         "reset": "`gateway users reset`",
     },
 )
+FACTOR_ADDED = Event(
+    "factor_added",
+    "A second factor was set up, in the session `sid`, or to complete a login.",
+    successes={
+        "totp": "an authenticator app",
+        "passkey": "a passkey",
+        "recovery": "ten recovery codes, in the place of those from before",
+    },
+    members=("sub", "sid"),
+)
+FACTOR_REMOVED = Event(
+    "factor_removed",
+    "A second factor was taken away.",
+    successes={
+        "": "the user removed one, in the session `sid`",
+        "reset": "`gateway users factors --reset` removed all, and ended all sessions",
+    },
+    members=("sub", "sid"),
+)
 KEY_ROTATED = Event(
     "key_rotated",
     "Another key, `kid`, signs from now on.",
@@ -168,13 +222,17 @@ RATE_LIMITED = Event(
         "login": "`login_limit` of the address, at a login or an invitation",
         "refresh": "`refresh_limit` of the address",
         "change-password": "`login_limit` of the address, at a change of password",
-        "account": "too many wrong passwords for the account: `account_throttle`",
+        "second-factor": "`login_limit` of the address, at the second step of a login",
+        "passkey": "`login_limit` of the address, at the beginning of a login by a passkey alone",
+        "factors": "`login_limit` of the address, where a second factor is begun to be set up",
+        "account": "too many wrong passwords, or codes, for the account: `account_throttle`",
     },
 )
 
 EVENTS = (
     LOGIN_SUCCEEDED,
     LOGIN_FAILED,
+    SECOND_FACTOR_FAILED,
     REFRESH_TOKEN_REUSED,
     LOGOUT,
     SESSIONS_REVOKED,
@@ -183,6 +241,8 @@ EVENTS = (
     USER_CHANGED,
     USER_REMOVED,
     USER_INVITED,
+    FACTOR_ADDED,
+    FACTOR_REMOVED,
     KEY_ROTATED,
     KEY_IMPORTED,
     RATE_LIMITED,

@@ -60,13 +60,24 @@ _counter = partial(Metric, kind=Kind.COUNTER)
 _histogram = partial(Metric, kind=Kind.HISTOGRAM)
 _gauge = partial(Metric, kind=Kind.GAUGE)
 
-LOGIN_OUTCOMES = ("succeeded", "failed", "limited", "overloaded", "unavailable")
+LOGIN_OUTCOMES = ("succeeded", "asked", "failed", "limited", "overloaded", "unavailable")
+LOGIN_FACTORS = ("pwd", "totp", "recovery", "passkey")
 REFRESH_VERDICTS = (
     *("rotated", "kept", "replayed", "healed"),
     *("reused", "expired", "revoked", "user_disabled", "forged"),
 )
 SESSION_ENDS = (
-    *("logout", "logout-all", "revoked", "reused", "replaced", "too-many", "password-changed", "unfinished"),
+    *(
+        "logout",
+        "logout-all",
+        "revoked",
+        "reused",
+        "replaced",
+        "too-many",
+        "password-changed",
+        "factors-reset",
+        "unfinished",
+    ),
 )
 
 REQUESTS = _counter(
@@ -85,9 +96,14 @@ AUTHZ = _counter(
 )
 LOGINS = _counter(
     "gateway_logins_total",
-    meaning="Logins, by outcome and factor.",
+    meaning="Steps of logins, by outcome and by what was shown; asked: a second factor has to follow the password.",
     labels=("outcome", "factor"),
-    known=tuple((outcome, "pwd") for outcome in LOGIN_OUTCOMES),
+    known=tuple(
+        (outcome, factor)
+        for factor in LOGIN_FACTORS
+        for outcome in LOGIN_OUTCOMES
+        if factor == "pwd" or outcome in ("succeeded", "failed")
+    ),
 )
 REFRESHES = _counter(
     "gateway_refreshes_total",
@@ -103,7 +119,7 @@ LIMITED = _counter(
     "gateway_rate_limited_total",
     meaning="Attempts that a limit refused.",
     labels=("limit",),
-    known=_words("login", "refresh", "change-password", "account"),
+    known=_words("login", "refresh", "change-password", "second-factor", "passkey", "factors", "account"),
 )
 SESSIONS_ENDED = _counter(
     "gateway_sessions_ended_total",

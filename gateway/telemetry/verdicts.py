@@ -57,7 +57,9 @@ _LOG = "`cause` and `reason` in the line of this request in the log say more"
 _ONE_PROXY = "where every client seems to have the proxy's address, trusted_proxies lacks the proxy"
 _PASSWORD = "choose another one"  # noqa: S105 - advice
 
-_TOKEN, _STORE = "access-token-invalid", "store-unavailable"
+_RESET = "`gateway users factors EMAIL --reset` helps who has lost them all"
+_DOMAIN = "a passkey is good under the cookie_domain, or the host of the issuer, that it was made under"
+_TOKEN, _STORE, _FACTOR = "access-token-invalid", "store-unavailable", "second-factor-invalid"
 
 UNKNOWN = Verdict(0, "unknown", "", "The answer was refused for a reason that has no words here.")
 
@@ -286,14 +288,14 @@ VERDICTS = (
         37,
         "authentication-too-weak",
         "too-old",
-        "The login is older than max_auth_age= in the URL of the subrequest allows.",
+        "The login is older than max_auth_age= in the URL of the subrequest allows, or than a change of factors does.",
         "log in again, or make max_auth_age= larger in the proxy's configuration",
     ),
     Verdict(
         38,
         "authentication-too-weak",
         "method-missing",
-        "The login was not made with a method that amr= in the URL of the subrequest asks for.",
+        "The login was not made with a method that amr= in the URL of the subrequest asks for, or a change of factors.",
         "log in with such a method, or take amr= out of the proxy's configuration",
     ),
     Verdict(39, "insufficient-role", "", "A requirement in the URL of the subrequest is not met.", _PROXY),
@@ -504,6 +506,123 @@ VERDICTS = (
         "rate-limited",
         "change-password",
         "There were too many changes of passwords from this address, or from the network around it.",
+        f"wait as long as Retry-After says, or raise login_limit; {_ONE_PROXY}",
+    ),
+    # -------------------------------------------------------------------------------------------------- second factors
+    Verdict(
+        112,
+        "second-factor-required",
+        "",
+        "The password was right, and a second factor has to follow, or to be set up.",
+        "show one with the next request; the setting second_factor says who needs one",
+    ),
+    Verdict(113, _FACTOR, "", "The second factor is not valid.", _RESET),
+    Verdict(
+        114,
+        _FACTOR,
+        "wrong-code",
+        "The code is none that this user has now.",
+        f"the clocks of telephone and gateway must agree within half a minute; {_RESET}",
+    ),
+    Verdict(115, _FACTOR, "spent", "The code, or a later one, was used before.", "wait for the next code"),
+    Verdict(116, _FACTOR, "gone", "The second factor was taken away at this moment.", "log in again"),
+    Verdict(
+        117,
+        _FACTOR,
+        "pending-over",
+        "The login that it should complete is over, was completed, or was for something else.",
+        "log in again, and show the factor within five minutes",
+    ),
+    Verdict(
+        118,
+        _FACTOR,
+        "enrolment-over",
+        "The secret that should be confirmed is not known, or was confirmed before.",
+        "begin to set the app up again, and confirm it within 15 minutes",
+    ),
+    Verdict(
+        119,
+        _FACTOR,
+        "not-first",
+        "The user has a second factor by now, which has to be shown before another one is set up.",
+        "log in again, with that factor",
+    ),
+    Verdict(120, _FACTOR, "user-disabled", "The user of the passkey is disabled or was removed.", _ENABLE),
+    Verdict(121, _FACTOR, "malformed", "What came is not what WebAuthn gives."),
+    Verdict(
+        122,
+        _FACTOR,
+        "challenge",
+        "The passkey was used for another request than this one, or for one that is over.",
+        "try again, within five minutes",
+    ),
+    Verdict(
+        123,
+        _FACTOR,
+        "origin",
+        "The passkey was used on a page of another origin.",
+        "open the page under the origin of the issuer, to the letter",
+    ),
+    Verdict(124, _FACTOR, "rp-id", "The passkey is for another domain.", _DOMAIN),
+    Verdict(125, _FACTOR, "cross-origin", "The passkey was used within a frame of another site."),
+    Verdict(
+        126, _FACTOR, "ceremony", "A passkey was made where one had to be shown, or shown where one had to be made."
+    ),
+    Verdict(127, _FACTOR, "user-presence", "Nobody has touched the authenticator."),
+    Verdict(
+        128,
+        _FACTOR,
+        "user-verification",
+        "The authenticator has not verified its user, by a PIN, a fingerprint or a face.",
+        "set a PIN for the authenticator, or take another one",
+    ),
+    Verdict(
+        129,
+        _FACTOR,
+        "user-handle",
+        "The passkey belongs to another user, or does not say to whom.",
+        "take a passkey of the user whose password it was",
+    ),
+    Verdict(
+        130,
+        _FACTOR,
+        "unknown-credential",
+        "The user does not have this passkey, or no more.",
+        "remove it from the browser or the authenticator, and log in otherwise; `gateway users factors EMAIL` has all",
+    ),
+    Verdict(131, _FACTOR, "known-already", "The user has this very passkey already."),
+    Verdict(132, _FACTOR, "signature", "The passkey has not signed what it should have."),
+    Verdict(133, _FACTOR, "algorithm", "The authenticator made a key of an algorithm that was not asked for."),
+    Verdict(134, _FACTOR, "credential-id", "The passkey that came is not the one that it is said to be."),
+    Verdict(135, _FACTOR, "backup-eligibility", "The passkey says of itself what it did not say when it was made."),
+    Verdict(136, _FACTOR, "backup-state", "The passkey says that it is backed up, and that it can not be."),
+    Verdict(137, _FACTOR, "off", "Second factors are off, and those that there are rest.", "second_factor = optional"),
+    Verdict(
+        138,
+        _FACTOR,
+        "user-changed",
+        "The factor was right, and at this moment it was taken away, or the user got another password or was disabled.",
+        "log in again",
+    ),
+    Verdict(
+        139,
+        "rate-limited",
+        "second-factor",
+        "There were too many second steps of logins from this address, or from the network around it.",
+        f"wait as long as Retry-After says, or raise login_limit; {_ONE_PROXY}",
+    ),
+    Verdict(
+        140,
+        "rate-limited",
+        "passkey",
+        "Logins by a passkey alone were begun too often from this address, or from the network around it.",
+        f"wait as long as Retry-After says, or raise login_limit; {_ONE_PROXY}",
+    ),
+    Verdict(
+        141,
+        "rate-limited",
+        "factors",
+        "Second factors were begun to be set up too often from this address, or from the network around it.",
         f"wait as long as Retry-After says, or raise login_limit; {_ONE_PROXY}",
     ),
 )

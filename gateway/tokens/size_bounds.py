@@ -82,7 +82,7 @@ class SizeBounds:
             "jti": _TOKEN_ID,
             "sid": _TOKEN_ID,
             "auth_time": _SECONDS,
-            "amr": ["pwd"],
+            "amr": ["pop", "user", "mfa", "hwk"],
             "roles": roles,
             **{claim: personal[claim] for claim in self._settings.access_token_claims},
         }

@@ -1,6 +1,7 @@
 """The Lua scripts: their headers tell the truth, and they keep to one slot and to what Redis 6.2 has."""
 
 import ast
+import base64
 import re
 from collections.abc import AsyncIterator, Callable
 from functools import cache
@@ -9,7 +10,11 @@ from typing import Any
 
 import pytest
 
-from gateway.accounts.users import Users
+from gateway.accounts.factors.pending import PendingLogin
+from gateway.accounts.factors.second_factors import SecondFactors
+from gateway.accounts.factors.totp import hotp
+from gateway.accounts.factors.webauthn import RelyingParty
+from gateway.accounts.users import User, Users
 from gateway.derived_keys import KeyChain
 from gateway.limits.guessing import GuessingThrottle
 from gateway.limits.rate_limits import RateLimiter
@@ -26,7 +31,7 @@ from tests.harness import SECRET, RedisServer, free_port, wait_until
 from tests.scripts import PLACES, load_script
 
 REPOSITORY = Path(__file__).parents[2]
-INCLUDED = ("family_record", "guess_lane")
+INCLUDED = ("family_record", "guess_lane", "factor_record")
 FIELDS = ("RETURNS", "CLOCK", "COST", "CALLER")
 COMMANDS_OF_REDIS_6_2 = {
     *("DEL", "EXISTS", "EXPIRE", "GET", "HDEL", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HMGET", "HSET", "HVALS"),
@@ -174,6 +179,19 @@ async def cluster_store(own_redis: Callable[..., RedisServer]) -> AsyncIterator[
     await store.close()
 
 
+async def use_a_second_factor(store: Store, users: Users, keychain: KeyChain, user: User) -> None:
+    """Set one up, show it, give it a name and take it away."""
+    party = RelyingParty("example.com", "Example", "https://example.com")
+    factors = SecondFactors(store, keychain, lambda: 0, users, policy="required", party=party)
+    new = await factors.begin_totp(user)
+    secret = base64.b32decode(new.secret)
+    await factors.confirm_totp(user.user_id, new.factor_id, hotp(secret, 0))
+    login = PendingLogin(purpose="factor", user_id=user.user_id, password_version=user.password_version)
+    await factors.logins.prove_totp((await factors.logins.ask(login)).pending, hotp(secret, 1))
+    assert await factors.rename(user.user_id, new.factor_id, "My phone")
+    assert await factors.remove(user.user_id, new.factor_id)
+
+
 @pytest.mark.redis
 @pytest.mark.one_server("makes a cluster of one node of it, wherever the other tests run")
 async def test_every_script_keeps_to_one_slot_of_a_cluster(cluster_store: Store) -> None:
@@ -202,6 +220,7 @@ async def test_every_script_keeps_to_one_slot_of_a_cluster(cluster_store: Store)
     assert await families.mark(user.user_id, opened[1].unannounced) == opened[1].unannounced
     await revocations.announce(opened[1].unannounced)
     assert await families.revoke(user.user_id, opened[1].unannounced) == 1
+    await use_a_second_factor(cluster_store, users, keychain, user)
     assert (await users.set_active(user.user_id, False))[:-1] == (opened[1].family_id,)
     await users.remove(user.user_id, user.email)
     assert [user async for user in users.all()] == []

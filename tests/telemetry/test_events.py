@@ -8,19 +8,28 @@ from pathlib import Path
 
 import pytest
 
-from gateway.telemetry import EVENTS, Event
+from gateway.telemetry import EVENTS, VERDICTS, Event
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "telemetry.md"
 BEGINS, ENDS = "<!-- events: written by tests/telemetry/test_events.py -->\n", "<!-- end of events -->\n"
 NAMES_OF_THE_CONTRACT = (
-    *("login_succeeded", "login_failed", "refresh_token_reused", "logout", "sessions_revoked", "password_changed"),
-    *("user_added", "user_changed", "user_removed", "user_invited", "key_rotated", "key_imported", "rate_limited"),
+    *("login_succeeded", "login_failed", "second_factor_failed", "refresh_token_reused", "logout", "sessions_revoked"),
+    *("password_changed", "user_added", "user_changed", "user_removed", "user_invited"),
+    *("factor_added", "factor_removed", "key_rotated", "key_imported", "rate_limited"),
 )
 # Reasons that are no word in the call, and where they come from.
 GIVEN_ELSEWHERE = {
     ("LOGIN_FAILED", "error.cause"): {"wrong-password", "unknown-user", "user-disabled", "user-changed"},
-    ("RATE_LIMITED", "error.limit"): {"login", "refresh", "change-password", "account"},
+    ("LOGIN_SUCCEEDED", "reason"): {"", "invitation", "totp", "recovery", "passkey"},
+    ("SECOND_FACTOR_FAILED", "error.cause"): {
+        v.cause for v in VERDICTS if v.slug == "second-factor-invalid" and v.cause
+    },
+    ("FACTOR_ADDED", "factor.kind"): {"totp", "passkey"},
+    ("FACTOR_ADDED", "proved.kind"): {"totp", "passkey"},
+    ("RATE_LIMITED", "error.limit"): {
+        *("login", "refresh", "change-password", "second-factor", "passkey", "factors", "account")
+    },
     ("USER_REMOVED", "reason"): {"", "doctor"},
     ("KEY_ROTATED", "reason"): {"first", "due", "by-command", "forced", "compromised"},
 }

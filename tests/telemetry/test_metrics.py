@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from gateway.telemetry.events import EVENTS
-from gateway.telemetry.metrics import LOGIN_OUTCOMES, METRICS, REFRESH_VERDICTS, SESSION_ENDS, Kind
+from gateway.telemetry.metrics import LOGIN_FACTORS, LOGIN_OUTCOMES, METRICS, REFRESH_VERDICTS, SESSION_ENDS, Kind
 from gateway.telemetry.verdicts import VERDICTS
 from gateway.web.routes import ROUTES
 from tests.cli.processes import kill, workers
@@ -224,8 +224,8 @@ def test_no_label_tells_what_a_client_sent(counted: GatewayProcess) -> None:
         "verdict": {"allowed", "denied", "unavailable", *REFRESH_VERDICTS},
         "cause": {"", "method-not-allowed", *(verdict.label for verdict in VERDICTS)},
         "outcome": set(LOGIN_OUTCOMES),
-        "factor": {"pwd"},
-        "limit": {"login", "refresh", "change-password", "account"},
+        "factor": set(LOGIN_FACTORS),
+        "limit": {"login", "refresh", "change-password", "second-factor", "passkey", "factors", "account"},
         "reason": set(SESSION_ENDS),
         "call": scripts | {"GET", "HGET", "HGETALL", "HEXISTS", "EXISTS", "INFO", "TIME", "XADD", "XRANGE"},
         "kind": {"TIMEOUT", "CONNECTION", "AWAY"},

@@ -64,6 +64,7 @@ async def _rotate(request: GatewayRequest, presented: Presented) -> Response:
         name=rotation.name,
         now=gateway.clock(),
         session_seconds_left=rotation.max_age_seconds,
+        amr=rotation.amr,
     )
     return token_response(
         gateway,

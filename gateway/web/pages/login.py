@@ -14,6 +14,7 @@ from gateway.web.html import failure_page, page_response, see_other
 from gateway.web.http import (
     Credentials,
     SecretBody,
+    Wanted,
     heard_address,
     open_session,
     read_body,
@@ -72,8 +73,8 @@ async def log_in_by_form(request: GatewayRequest) -> Response:
         address = heard_address(request)
         if not form.username.strip() or not form.password:
             return _form(request, 422, _filled_in(form, settings), reason="problem_empty")
-        most_seconds = None if form.is_remembered else settings.browser_session_ttl_seconds
-        login = await open_session(request, Credentials(form.username, form.password, None, most_seconds), address)
+        wanted = Wanted("session", remember=form.is_remembered)
+        login = await open_session(request, Credentials(form.username, form.password, wanted), address)
     except CookieSentTwice:
         raise
     except CrossSiteRequest as error:

@@ -5,13 +5,14 @@ from starlette.responses import Response
 from gateway.accounts import User, check_new_password
 from gateway.errors import InvitationSpent, PasswordRejected, RateLimited, Unavailable
 from gateway.state import GatewayRequest
-from gateway.telemetry import LOGIN_SUCCEEDED, PASSWORD_CHANGED
+from gateway.telemetry import PASSWORD_CHANGED
 from gateway.web.html import failure_page, page_response, see_other
 from gateway.web.http import (
     SecretBody,
+    Wanted,
     address_of,
-    count_login,
-    end_who_gave_way,
+    ask_for_more,
+    finish_opening,
     open_family,
     rate_key,
     rate_keys,
@@ -20,7 +21,7 @@ from gateway.web.http import (
     set_session_cookie,
     tell,
 )
-from gateway.web.pages.visitor import ACCOUNT_PATH, for_people
+from gateway.web.pages.visitor import ACCOUNT_PATH, LOGIN_PATH, for_people
 
 
 class WelcomeForm(SecretBody, frozen=True):
@@ -71,11 +72,12 @@ async def accept_invitation(request: GatewayRequest) -> Response:
     except (RateLimited, Unavailable) as error:
         return await failure_page(request, error, "welcome", reasons=(), **values)
 
-    most_seconds = gateway.settings.browser_session_ttl_seconds
+    wanted = Wanted("session")
+    if await ask_for_more(request, user, wanted) is not None:
+        return see_other(request, LOGIN_PATH)
+    most_seconds = wanted.most_seconds(gateway.settings)
     opened = await open_family(request, user, address, most_seconds=most_seconds)
-    await end_who_gave_way(request, user, opened)
-    tell(LOGIN_SUCCEEDED, request, "invitation", sub=user.user_id, sid=opened.family_id)
-    count_login(gateway)
+    await finish_opening(request, user, opened, [], "invitation")
     response = see_other(request, ACCOUNT_PATH)
     set_session_cookie(response, gateway.settings, gateway.presences.cookie_of(user.user_id, opened), None)
     return response

@@ -123,7 +123,7 @@ def content_policy(settings: Settings) -> str:
     led_to = [f"{scheme}://{host}:*" for host in hosts for scheme in schemes]
     own = ["'self'"]
     return (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
         f"form-action {' '.join(own + led_to)}; "
         "base-uri 'none'; frame-ancestors 'none'"
     )

@@ -8,7 +8,10 @@ from gateway.state import GatewayRequest
 from gateway.web.html import failure_page, page_response, see_other
 from gateway.web.http import (
     SecretBody,
+    Wanted,
     address_of,
+    ask_for_more,
+    finish_opening,
     open_family,
     rate_key,
     rate_keys,
@@ -17,6 +20,7 @@ from gateway.web.http import (
     set_session_cookie,
     tell,
 )
+from gateway.web.pages.second_step import ask_for_factor
 from gateway.web.pages.visitor import ACCOUNT_PATH, for_people
 
 
@@ -65,10 +69,12 @@ async def accept_invitation(request: GatewayRequest) -> Response:
         return await failure_page(request, error, "welcome", reasons=(), **values)
     tell("password_changed", request, reason="invitation", sub=user.user_id)
 
-    most_seconds = gateway.settings.browser_session_ttl_seconds
-    opened = await open_family(request, user, address, most_seconds=most_seconds)
-    await gateway.end_families(user.user_id, opened.unannounced)
-    tell("login_succeeded", request, reason="invitation", sub=user.user_id, sid=opened.family_id)
+    wanted = Wanted("session")
+    lacking = await ask_for_more(request, user, wanted)
+    if lacking is not None:
+        return await ask_for_factor(request, lacking, "", address)
+    opened = await open_family(request, user, address, most_seconds=wanted.most_seconds(gateway.settings))
+    await finish_opening(request, user, opened, [], "invitation")
     response = see_other(request, ACCOUNT_PATH)
     set_session_cookie(response, gateway.settings, gateway.presences.cookie_of(user.user_id, opened), None)
     return response

@@ -9,14 +9,22 @@ from starlette.routing import BaseRoute, Route
 
 from gateway.state import GatewayRequest, QuickAnswer
 from gateway.web.api import (
+    add_passkey,
+    begin_login_by_passkey,
+    begin_passkey,
+    begin_totp,
     change_own_password,
+    confirm_totp,
     end_session,
+    list_factors,
     list_sessions,
     log_in,
     log_out,
     log_out_everywhere,
     login_quickly,
+    make_recovery_codes,
     refresh_tokens,
+    remove_factor,
     show_me,
 )
 from gateway.web.html import STATIC_PATH, asks_for_page, give_static_file
@@ -110,12 +118,20 @@ _FACTORS: dict[str, tuple[Handler, Handler]] = {
 }
 
 _OTHERS: list[BaseRoute] = [
+    Route("/auth/login/passkey", begin_login_by_passkey, methods=["POST"], middleware=CAPPED),
     Route("/auth/refresh", refresh_tokens, methods=["POST"], middleware=CAPPED),
     Route("/auth/logout-all", log_out_everywhere, methods=["POST"], middleware=CAPPED),
     Route("/auth/me", show_me, methods=["GET"], middleware=CAPPED),
     Route("/auth/change-password", change_own_password, methods=["POST"], middleware=CAPPED),
     Route("/auth/sessions", list_sessions, methods=["GET"], middleware=CAPPED),
     Route("/auth/sessions/{id}", end_session, methods=["DELETE"], middleware=CAPPED),
+    Route("/auth/factors", list_factors, methods=["GET"], middleware=CAPPED),
+    Route("/auth/factors/totp", begin_totp, methods=["POST"], middleware=CAPPED),
+    Route("/auth/factors/totp/confirm", confirm_totp, methods=["POST"], middleware=CAPPED),
+    Route("/auth/factors/passkeys/options", begin_passkey, methods=["POST"], middleware=CAPPED),
+    Route("/auth/factors/passkeys", add_passkey, methods=["POST"], middleware=CAPPED),
+    Route("/auth/factors/recovery", make_recovery_codes, methods=["POST"], middleware=CAPPED),
+    Route("/auth/factors/{id}", remove_factor, methods=["DELETE"], middleware=CAPPED),
     Route("/api/authz/auth-request", NGINX, methods=["GET"]),
     Route("/api/authz/forward-auth", FORWARD, methods=["GET"]),
     Route("/api/authz/ext-authz", ENVOY),

@@ -5,15 +5,17 @@ import contextlib
 import hashlib
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
 from gateway.derived_keys import KeyChain
-from gateway.errors import InvalidCredentials, Overloaded, RateLimited, StoreUnavailable
+from gateway.errors import InvalidCredentials, Overloaded, RateLimited, SecondFactorInvalid, StoreUnavailable
 from gateway.limits.guessing import (
     CLOSED_MEMORY_SECONDS,
     CLOSING_FAILURES,
+    CODES,
     FIRST_WAIT_SECONDS,
     FREE_FAILURES,
     KNOWN_DEVICE_SECONDS,
@@ -221,6 +223,48 @@ async def test_a_device_with_a_hundred_failures_is_unknown_again(throttle: Guess
         assert attempt.device_id is None
     await fail(throttle, 5, device_id)
     assert await wait_of(throttle, device_id) == 30
+
+
+async def guess_code(throttle: GuessingThrottle, *, is_right: bool = False) -> None:
+    """Show a code of a second factor."""
+    async with throttle.second_factor(EMAIL) as attempt:
+        assert attempt.device_id is None
+        if not is_right:
+            raise SecondFactorInvalid("wrong-code")
+
+
+async def test_codes_have_a_lane_of_their_own_which_closes_too(throttle: GuessingThrottle, store: Store) -> None:
+    for _ in range(5):
+        with pytest.raises(SecondFactorInvalid):
+            await guess_code(throttle)
+    with pytest.raises(RateLimited) as refused:
+        await guess_code(throttle, is_right=True)
+    assert refused.value.retry_after_seconds == 30
+    await succeed(throttle)
+    await succeed(throttle, new_device(throttle))
+    await set_failures(store, 99, CODES)
+    with pytest.raises(SecondFactorInvalid):
+        await guess_code(throttle)
+    with pytest.raises(RateLimited):
+        await guess_code(throttle, is_right=True)
+    assert await throttle.unlock(EMAIL)
+    await guess_code(throttle, is_right=True)
+
+
+async def test_a_right_code_ends_the_count_of_wrong_ones_and_not_that_of_passwords(
+    throttle: GuessingThrottle, store: Store
+) -> None:
+    await fail(throttle, 3)
+    for _ in range(3):
+        with pytest.raises(SecondFactorInvalid):
+            await guess_code(throttle)
+    await guess_code(throttle, is_right=True)
+    assert set(await stored(store)) == {UNKNOWN_DEVICES.encode()}
+
+
+async def test_of_a_burst_of_parallel_codes_five_are_heard(throttle: GuessingThrottle) -> None:
+    heard = await asyncio.gather(*(guess_code(throttle) for _ in range(40)), return_exceptions=True)
+    assert Counter(type(outcome) for outcome in heard) == {SecondFactorInvalid: 5, RateLimited: 35}
 
 
 async def test_changes_of_password_have_a_lane_of_their_own_which_closes_too(

@@ -75,9 +75,9 @@ def test_the_token_that_is_counted_is_the_token_that_is_minted(
     async def work(gateway: Gateway) -> tuple[int, int]:
         await gateway.keyring.open()
         facts: dict[str, Any] = {"subject": "usr_" + "x" * 22, "family_id": "x" * 22, "auth_time": 1_790_000_000}
-        now = gateway.clock()
+        facts |= {"amr": ("pop", "user", "mfa", "hwk"), "now": gateway.clock()}
         minted = await gateway.access_tokens.mint(
-            **facts, roles=roles, email=EMAIL, name=name, now=now, session_seconds_left=3600
+            **facts, roles=roles, email=EMAIL, name=name, session_seconds_left=3600
         )
         return len(minted), SizeBounds(gateway.settings).token_characters(EMAIL, name, roles)
 

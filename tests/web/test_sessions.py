@@ -22,7 +22,7 @@ def rows(session: Session) -> list[dict[str, Any]]:
 def test_a_session_is_listed_with_all_that_its_user_may_know(gateway: GatewayProcess, client: httpx2.Client) -> None:
     session = log_in(gateway, client, User_Agent="curl/7.88.1")
     [row] = rows(session)
-    assert row.keys() == {"id", "created_at", "last_used_at", "expires_at", "ip", "device", "current"}
+    assert row.keys() == {"id", "created_at", "last_used_at", "expires_at", "ip", "device", "amr", "current"}
     assert row["id"] == session.sid
     assert row["ip"] == "127.0.0.1"
     assert row["device"] == "curl/7.88.1"

@@ -84,7 +84,7 @@ class KeptFactors:
         fields = await self._store.fields(self._key(user_id))
         kept = [self._unpack(user_id, factor_id.decode(), packed) for factor_id, packed in fields.items()]
         wanted = [one for one in kept if kind is None or one.kind == kind]
-        return tuple(sorted(wanted, key=lambda one: (one.created_at, one.factor_id)))
+        return tuple(sorted(wanted, key=lambda one: (one.created_at, one.kind, one.factor_id)))
 
     async def add(
         self, user_id: str, kind: Kind, factor_id: str, body: bytes, now: int, *, number: int = 0, only_first: bool

@@ -57,6 +57,13 @@ def codes_left(kept: Kept) -> int:
     return CODES - kept.number.bit_count()
 
 
+def secret_of_codes(kept: Kept) -> str:
+    """Give the name of the secret that a set of codes was made under; "" for anything else, or where it is not told."""
+    if kept.kind != Kind.RECOVERY or kept.body is None:
+        return ""
+    return msgspec.msgpack.decode(kept.body, type=RecoveryBody).key_id
+
+
 class RecoveryCodes:
     """The recovery codes of all users."""
 

@@ -8,6 +8,7 @@ So who can write to Redis cannot give a user a passkey of his own, and who can r
 import hmac
 import secrets
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -63,4 +64,4 @@ class FactorSeals:
 
 
 def _associated_data(place: tuple[str, ...]) -> bytes:
-    return "|".join(["token-gateway/factors/v1", *place, ""]).encode()
+    return msgspec.json.encode(("token-gateway/factors/v1", *place))

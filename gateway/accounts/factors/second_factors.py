@@ -10,7 +10,7 @@ from gateway.accounts.factors.names import check_factor_name
 from gateway.accounts.factors.once import Once
 from gateway.accounts.factors.passkeys import Passkeys
 from gateway.accounts.factors.pending import PendingLogins
-from gateway.accounts.factors.recovery import RecoveryCodes, codes_left
+from gateway.accounts.factors.recovery import RecoveryCodes, codes_left, secret_of_codes
 from gateway.accounts.factors.sealing import FactorSeals
 from gateway.accounts.factors.totp import NewTotp, Totp, TotpBody
 from gateway.accounts.factors.webauthn import Credential, NewCredential, RelyingParty
@@ -75,9 +75,15 @@ class SecondFactors:
         """Give the factors of a user, the oldest first."""
         return tuple(_shown(kept) for kept in await self._kept.all(user_id))
 
-    async def sealed_under(self, user_id: str) -> tuple[str, ...]:
-        """Give the names of the secrets that the factors of a user need (`DerivedKeys.key_id`), one for each."""
-        return tuple(FactorSeals.secret_of(kept.sealed) for kept in await self._kept.all(user_id))
+    async def secrets_of(self, user_id: str) -> tuple[str, ...]:
+        """
+        Give the name of the secret that each factor of a user needs (`DerivedKeys.key_id`).
+
+        A use moves a factor over to the current one, recovery codes excepted, which stay under theirs.
+        """
+        return tuple(
+            secret_of_codes(kept) or FactorSeals.secret_of(kept.sealed) for kept in await self._kept.all(user_id)
+        )
 
     async def rename(self, user_id: str, factor_id: str, name: str) -> bool:
         """
@@ -119,19 +125,23 @@ class SecondFactors:
         """Give the same once more while it is not confirmed; see `Totp.look`."""
         return await self._totp.look(user.user_id, user.email, factor_id)
 
-    async def confirm_totp(self, user_id: str, factor_id: str, code: str, name: str = "") -> Factor:
+    async def confirm_totp(
+        self, user_id: str, factor_id: str, code: str, name: str = "", *, only_first: bool = False
+    ) -> Factor:
         """Make it a factor; see `Totp.confirm`."""
         named = check_factor_name(name)
-        return _shown(await self._totp.confirm(user_id, factor_id, code, named, only_first=False))
+        return _shown(await self._totp.confirm(user_id, factor_id, code, named, only_first=only_first))
 
     async def begin_passkey(self, user: User) -> dict[str, object]:
         """Give the options for a new passkey; see `Passkeys.begin`."""
         return await self._passkeys.begin(user)
 
-    async def add_passkey(self, user_id: str, answer: NewCredential, name: str = "") -> Factor:
+    async def add_passkey(
+        self, user_id: str, answer: NewCredential, name: str = "", *, only_first: bool = False
+    ) -> Factor:
         """Make it a factor; see `Passkeys.register`."""
         named = check_factor_name(name)
-        return _shown((await self._passkeys.register(user_id, answer, named, only_first=False)).kept)
+        return _shown((await self._passkeys.register(user_id, answer, named, only_first=only_first)).kept)
 
     async def make_recovery_codes(self, user_id: str) -> tuple[str, ...]:
         """Give ten new recovery codes; see `RecoveryCodes.make`."""

@@ -1,7 +1,16 @@
 """The API: one handler a file, JSON in and JSON out."""
 
 from gateway.web.api.change_password import change_own_password
-from gateway.web.api.login import log_in, login_quickly
+from gateway.web.api.factors import (
+    add_passkey,
+    begin_passkey,
+    begin_totp,
+    confirm_totp,
+    list_factors,
+    make_recovery_codes,
+    remove_factor,
+)
+from gateway.web.api.login import begin_login_by_passkey, log_in, login_quickly
 from gateway.web.api.logout import log_out, log_out_everywhere
 from gateway.web.api.me import show_me
 from gateway.web.api.refresh import refresh_tokens
@@ -10,6 +19,7 @@ from gateway.web.api.sessions import end_session, list_sessions
 __all__ = [
     "log_in",
     "login_quickly",
+    "begin_login_by_passkey",
     "refresh_tokens",
     "log_out",
     "log_out_everywhere",
@@ -17,4 +27,11 @@ __all__ = [
     "end_session",
     "list_sessions",
     "change_own_password",
+    "list_factors",
+    "begin_totp",
+    "confirm_totp",
+    "begin_passkey",
+    "add_passkey",
+    "make_recovery_codes",
+    "remove_factor",
 ]

@@ -5,10 +5,9 @@ from starlette.responses import Response
 from gateway.accounts import User
 from gateway.clock import rfc3339
 from gateway.limits import RateState
-from gateway.sessions import Opened
 from gateway.state import Gateway
 from gateway.web.api.wire import TokenBody, UserAnswer, UserBody
-from gateway.web.http import json_response, set_refresh_cookie, set_session_cookie
+from gateway.web.http import LoggedIn, json_response, set_device_cookie, set_refresh_cookie, set_session_cookie
 
 
 def token_response(
@@ -34,23 +33,59 @@ def token_response(
     )
     if as_cookie:
         set_refresh_cookie(response, gateway.settings, refresh_token, max_age_seconds)
-    _tell_rate(response, rate)
+    tell_rate(response, rate)
     return response
 
 
-def session_response(
-    gateway: Gateway, user: User, opened: Opened, *, remember: bool, rate: RateState | None
-) -> Response:
+async def login_response(gateway: Gateway, login: LoggedIn) -> Response:
+    """Hand out what a login wanted: the first pair of tokens, or a browser session; and a token of the device."""
+    wanted = login.wanted
+    if wanted.delivery == "session":
+        response = _session_response(gateway, login)
+    else:
+        response = await _first_tokens(gateway, login, as_cookie=wanted.delivery == "cookie")
+    if wanted.delivery != "body" and login.device_token is not None:
+        set_device_cookie(response, gateway.settings, login.device_token)
+    return response
+
+
+async def _first_tokens(gateway: Gateway, login: LoggedIn, *, as_cookie: bool) -> Response:
+    user, opened = login.user, login.opened
+    access_token = await gateway.access_tokens.mint(
+        subject=user.user_id,
+        family_id=opened.family_id,
+        auth_time=opened.auth_time,
+        roles=user.roles,
+        email=user.email,
+        name=user.name,
+        now=gateway.clock(),
+        session_seconds_left=opened.max_age_seconds,
+        amr=login.amr,
+    )
+    return token_response(
+        gateway,
+        access_token,
+        opened.refresh_token,
+        max_age_seconds=opened.max_age_seconds,
+        as_cookie=as_cookie,
+        rate=login.rate,
+        user=user,
+        device_token=None if as_cookie else login.device_token,
+    )
+
+
+def _session_response(gateway: Gateway, login: LoggedIn) -> Response:
     """Hand out a browser session, which outlives the browser when it is to be remembered."""
-    response = json_response(UserAnswer(user_body(user)))
-    cookie = gateway.presences.cookie_of(user.user_id, opened)
-    max_age_seconds = gateway.settings.refresh_absolute_ttl_seconds if remember else None
+    response = json_response(UserAnswer(user_body(login.user)))
+    cookie = gateway.presences.cookie_of(login.user.user_id, login.opened)
+    max_age_seconds = gateway.settings.refresh_absolute_ttl_seconds if login.wanted.remember else None
     set_session_cookie(response, gateway.settings, cookie, max_age_seconds)
-    _tell_rate(response, rate)
+    tell_rate(response, login.rate)
     return response
 
 
-def _tell_rate(response: Response, rate: RateState | None) -> None:
+def tell_rate(response: Response, rate: RateState | None) -> None:
+    """Say what is left of a limit."""
     if rate:
         response.headers["RateLimit-Policy"], response.headers["RateLimit"] = rate.policy, rate.state
 

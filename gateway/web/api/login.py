@@ -1,4 +1,4 @@
-"""POST /auth/login: a password becomes a session."""
+"""POST /auth/login: a password, a second factor after it, or a passkey alone becomes a session."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -6,68 +6,73 @@ from starlette.types import Scope
 
 from gateway.errors import MalformedRequest, Overloaded
 from gateway.state import GatewayRequest
-from gateway.web.api.delivery import session_response, token_response
-from gateway.web.api.wire import LoginRequest
+from gateway.web.api.delivery import login_response, tell_rate
+from gateway.web.api.wire import LoginRequest, NoMembers, PasskeyOptions
 from gateway.web.html import asks_for_page
 from gateway.web.http import (
     Credentials,
-    LoggedIn,
+    SecondStep,
+    Wanted,
+    address_of,
+    begin_passkey_login,
+    complete_login,
     heard_address,
     is_too_large,
+    json_response,
     open_session,
     read_body,
+    refuse_cross_site,
     refuse_quickly,
     refuse_token_in_query,
-    set_device_cookie,
 )
 
 OAUTH_FORM_FIELDS = frozenset({"grant_type", "scope", "client_id", "client_secret"})
 
 
 async def log_in(request: GatewayRequest) -> Response:
-    """Compare the password, open a family, and hand out the first pair of tokens, or a browser session."""
-    gateway = request.state["gateway"]
+    """Open a session for who has shown all that is asked of him, and hand it out."""
     address = heard_address(request)
     refuse_token_in_query(request)
-    body = await read_body(request, LoginRequest, ignored_fields=OAUTH_FORM_FIELDS)
+    step = _step_of(await read_body(request, LoginRequest, ignored_fields=OAUTH_FORM_FIELDS))
+    if isinstance(step, Credentials):
+        login = await open_session(request, step, address)
+    else:
+        login = await complete_login(request, step, address)
+    return await login_response(request.state["gateway"], login)
+
+
+def _step_of(body: LoginRequest) -> Credentials | SecondStep:
+    """
+    Tell the two steps apart.
+
+    Raises:
+        MalformedRequest: It is neither, or both.
+    """
     if body.delivery not in ("cookie", "body", "session"):
         raise MalformedRequest("delivery is `cookie`, `body` or `session`")
-    is_short = body.delivery == "session" and not body.remember
-    most_seconds = gateway.settings.browser_session_ttl_seconds if is_short else None
-    credentials = Credentials(body.username, body.password, body.device_token, most_seconds)
-    login = await open_session(request, credentials, address)
+    wanted = Wanted(body.delivery, body.remember, body.device_token)
+    factors = [factor for factor in (body.totp, body.recovery, body.passkey) if factor is not None]
+    if body.pending is None:
+        if body.username is None or body.password is None:
+            raise MalformedRequest("username and password are needed, or pending and a second factor")
+        if factors:
+            raise MalformedRequest("A second factor is shown with pending")
+        return Credentials(body.username, body.password, wanted)
+    if len(factors) != 1 or body.username is not None or body.password is not None:
+        raise MalformedRequest("pending is sent with one of `totp`, `recovery` and `passkey`")
+    return SecondStep(body.pending, body.totp, body.recovery, body.passkey, wanted)
 
-    if body.delivery == "session":
-        response = session_response(gateway, login.user, login.opened, remember=body.remember, rate=login.rate)
-    else:
-        response = await _with_tokens(request, login, as_cookie=body.delivery == "cookie")
-    if body.delivery != "body" and login.device_token is not None:
-        set_device_cookie(response, gateway.settings, login.device_token)
+
+async def begin_login_by_passkey(request: GatewayRequest) -> Response:
+    """POST /auth/login/passkey: give the options for a login without a password."""
+    gateway = request.state["gateway"]
+    refuse_token_in_query(request)
+    refuse_cross_site(request.headers, gateway.settings)
+    await read_body(request, NoMembers, form=False)
+    asked, rate = await begin_passkey_login(request, address_of(request, gateway.trusted_networks))
+    response = json_response(PasskeyOptions(asked.public_key or {}, asked.pending))
+    tell_rate(response, rate)
     return response
-
-
-async def _with_tokens(request: GatewayRequest, login: LoggedIn, *, as_cookie: bool) -> Response:
-    gateway, user, opened = request.state["gateway"], login.user, login.opened
-    access_token = await gateway.access_tokens.mint(
-        subject=user.user_id,
-        family_id=opened.family_id,
-        auth_time=opened.auth_time,
-        roles=user.roles,
-        email=user.email,
-        name=user.name,
-        now=gateway.clock(),
-        session_seconds_left=opened.max_age_seconds,
-    )
-    return token_response(
-        gateway,
-        access_token,
-        opened.refresh_token,
-        max_age_seconds=opened.max_age_seconds,
-        as_cookie=as_cookie,
-        rate=login.rate,
-        user=user,
-        device_token=None if as_cookie else login.device_token,
-    )
 
 
 def login_quickly(scope: Scope) -> tuple[int, bytes] | None:

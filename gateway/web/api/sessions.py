@@ -21,6 +21,7 @@ async def list_sessions(request: GatewayRequest) -> Response:
             expires_at=rfc3339(family.expires_at),
             ip=family.address,
             device=family.device,
+            amr=family.amr,
             current=family.family_id == claims.sid,
         )
         for family in families

@@ -2,20 +2,64 @@
 
 import msgspec
 
+from gateway.accounts import Assertion, NewCredential
 from gateway.web.http import SecretBody
 
 
 class LoginRequest(SecretBody, frozen=True, forbid_unknown_fields=True):
     """
-    Body of POST /auth/login; `delivery` is `cookie`, `body` or `session`, `device_token` what an earlier login gave,
-    and `remember` whether a browser session outlives the browser.
+    Body of POST /auth/login, either step: `username` and `password`, or `pending` and one of `totp`, `recovery` and
+    `passkey` (`AuthenticationResponseJSON`).
+
+    `delivery` is `cookie`, `body` or `session`, `device_token` what an earlier login gave, and `remember` whether a
+    browser session outlives the browser: those of the first step count, and with a passkey alone there is only one.
     """
 
-    username: str
-    password: str
+    username: str | None = None
+    password: str | None = None
     delivery: str = "cookie"
     device_token: str | None = None
     remember: bool = False
+    pending: str | None = None
+    totp: str | None = None
+    recovery: str | None = None
+    passkey: Assertion | None = None
+
+
+class NoMembers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of what takes none: nothing at all, or an empty object."""
+
+
+class PendingMember(SecretBody, frozen=True):
+    """What says of the next bodies that they take no login; all else of them is let through unread."""
+
+    pending: str | None = None
+
+
+class EnrolmentRequest(SecretBody, frozen=True, forbid_unknown_fields=True):
+    """
+    Body of POST /auth/factors/totp and /auth/factors/passkeys/options; `pending` takes the place of a login where
+    POST /auth/login has asked for a first factor.
+    """
+
+    pending: str | None = None
+
+
+class ConfirmTotpRequest(SecretBody, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /auth/factors/totp/confirm; `pending` likewise."""
+
+    id: str
+    code: str
+    name: str = ""
+    pending: str | None = None
+
+
+class AddPasskeyRequest(SecretBody, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /auth/factors/passkeys: `RegistrationResponseJSON`; `pending` likewise."""
+
+    credential: NewCredential
+    name: str = ""
+    pending: str | None = None
 
 
 class RefreshRequest(SecretBody, frozen=True, forbid_unknown_fields=True):
@@ -71,6 +115,7 @@ class SessionBody(msgspec.Struct, frozen=True):
     expires_at: str
     ip: str
     device: str
+    amr: tuple[str, ...]
     current: bool
 
 
@@ -78,6 +123,47 @@ class SessionsBody(msgspec.Struct, frozen=True):
     """Answer of GET /auth/sessions, newest first."""
 
     sessions: list[SessionBody]
+
+
+class FactorBody(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One row of GET /auth/factors, and the answer to a factor that was set up. `kind` is `totp`, `passkey` or
+    `recovery`, `last_used_at` null for never; only recovery codes have `left`.
+    """
+
+    id: str
+    kind: str
+    name: str
+    created_at: str
+    last_used_at: str | None
+    left: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class FactorsBody(msgspec.Struct, frozen=True):
+    """Answer of GET /auth/factors, the oldest first."""
+
+    factors: list[FactorBody]
+
+
+class NewTotpBody(SecretBody, frozen=True):
+    """Answer of POST /auth/factors/totp: what an authenticator app is given."""
+
+    id: str
+    secret: str
+    otpauth_uri: str
+
+
+class PasskeyOptions(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Answer with the options for a passkey; `pending` where a login is to be completed with it."""
+
+    public_key: dict[str, object] = msgspec.field(name="publicKey")
+    pending: str | None = None
+
+
+class RecoveryCodesBody(SecretBody, frozen=True):
+    """Answer of POST /auth/factors/recovery."""
+
+    codes: tuple[str, ...]
 
 
 class RevokedBody(msgspec.Struct, frozen=True):

@@ -8,7 +8,6 @@ from gateway.web.html.answering import (
     see_other,
     small_page,
 )
-from gateway.web.html.qr_code import qr_svg
 from gateway.web.html.rendering import STATIC_PATH, Html
 
 __all__ = [
@@ -18,7 +17,6 @@ __all__ = [
     "failure_page",
     "see_other",
     "asks_for_page",
-    "qr_svg",
     "STATIC_PATH",
     "give_static_file",
 ]

@@ -31,18 +31,38 @@ from gateway.web.http.cookies import (
 from gateway.web.http.cross_site import refuse_cross_site
 from gateway.web.http.device import device_label
 from gateway.web.http.ending import end_own_session
+from gateway.web.http.factor_changes import (
+    add_own_passkey,
+    begin_own_passkey,
+    begin_own_totp,
+    confirm_own_totp,
+    make_own_recovery_codes,
+    remove_own_factor,
+    user_who_may_change,
+)
 from gateway.web.http.middleware import SECURITY_HEADERS, Cors, Envelope, problem_lines, refuse_quickly
 from gateway.web.http.new_password import change_password_of
 from gateway.web.http.opening import (
     Credentials,
     LoggedIn,
+    Wanted,
+    ask_for_more,
     earlier_sessions,
+    finish_opening,
     heard_address,
     open_family,
     open_session,
 )
 from gateway.web.http.problems import on_gateway_error, on_http_exception, problem_response
 from gateway.web.http.return_address import safe_return_address
+from gateway.web.http.second_step import (
+    SecondStep,
+    begin_passkey_login,
+    complete_by_first_passkey,
+    complete_by_first_totp,
+    complete_login,
+    user_to_enrol,
+)
 
 __all__ = [
     "SECURITY_HEADERS",
@@ -83,12 +103,28 @@ __all__ = [
     "rate_keys",
     "device_label",
     "safe_return_address",
+    "Wanted",
     "Credentials",
     "LoggedIn",
     "earlier_sessions",
     "heard_address",
+    "ask_for_more",
     "open_family",
+    "finish_opening",
     "open_session",
+    "SecondStep",
+    "begin_passkey_login",
+    "complete_login",
+    "user_to_enrol",
+    "complete_by_first_totp",
+    "complete_by_first_passkey",
+    "user_who_may_change",
+    "begin_own_totp",
+    "confirm_own_totp",
+    "begin_own_passkey",
+    "add_own_passkey",
+    "make_own_recovery_codes",
+    "remove_own_factor",
     "end_own_session",
     "change_password_of",
     "tell",

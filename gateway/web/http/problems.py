@@ -15,6 +15,7 @@ from gateway.errors import (
     NotReady,
     PasswordRejected,
     RateLimited,
+    SecondFactorRequired,
     Unavailable,
 )
 from gateway.state import GatewayRequest
@@ -36,6 +37,10 @@ def problem_response(error: GatewayError) -> Response:
     match error:
         case AuthenticationTooWeak():
             headers["WWW-Authenticate"] = f"{CHALLENGE}, {_step_up(error)}"
+        case SecondFactorRequired():
+            members |= {"methods": error.methods, "pending": error.pending}
+            if error.public_key is not None:
+                members["publicKey"] = error.public_key
         case RateLimited():
             headers["Retry-After"] = str(error.retry_after_seconds)
             if error.policy:

@@ -6,7 +6,6 @@ from typing import Any
 from gateway.accounts import Factor, NewTotp
 from gateway.clock import rfc3339
 from gateway.state import GatewayRequest
-from gateway.web.html import qr_svg
 from gateway.web.pages.moments import ago, day_of
 
 SECRET_GROUP_CHARACTERS = 4
@@ -68,7 +67,7 @@ def app_to_set_up(new: NewTotp, name: str = "") -> dict[str, Any]:
     size = SECRET_GROUP_CHARACTERS
     return {
         "id": new.factor_id,
-        "picture": qr_svg(new.otpauth_uri),
+        "uri": new.otpauth_uri,
         "groups": [new.secret[start : start + size] for start in range(0, len(new.secret), size)],
         "name": name,
     }

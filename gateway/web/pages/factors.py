@@ -179,8 +179,13 @@ async def show_recovery(request: GatewayRequest, visitor: Presence) -> Response:
     if not kinds - {RECOVERY}:
         return see_other(request, ACCOUNT_PATH)
     done = request.query_params.get("done", "")
-    values = {"rd": _rd(request, request.query_params.get("rd", "")), "done": done if done in DONE else ""}
-    return page_response(request, "factor_recovery", replaces=RECOVERY in kinds, **values)
+    return page_response(
+        request,
+        "factor_recovery",
+        replaces=RECOVERY in kinds,
+        rd=_rd(request, request.query_params.get("rd", "")),
+        done=done if done in DONE else "",
+    )
 
 
 @for_young_logins("recovery")

@@ -1,0 +1,125 @@
+"""
+How second factors are set up and taken away by who has logged in, whoever asks for it, the API or a page.
+
+All of it takes a login that is at most `YOUNG_SECONDS` old, and one with a second factor from who has one: whoever
+finds a browser open, or has a password alone, changes nothing.
+"""
+
+from gateway.accounts import Factor, NewCredential, NewTotp, User
+from gateway.errors import AccessTokenInvalid, AuthenticationTooWeak, MalformedRequest, NotFound
+from gateway.state import GatewayRequest
+from gateway.web.http.audit import tell
+from gateway.web.http.bearer import Caller
+from gateway.web.http.client_address import address_of, rate_keys
+from gateway.web.http.second_step import failures_told
+
+YOUNG_SECONDS = 600
+MULTIPLE = "mfa"
+
+
+async def user_who_may_change(request: GatewayRequest, caller: Caller) -> User:
+    """
+    Give the user who asks, if he may change his factors with this login.
+
+    Raises:
+        AuthenticationTooWeak: It is too old, or was made without a second factor though there is one.
+        AccessTokenInvalid: The user is disabled or gone.
+        NotFound: Second factors are off: they rest as they are.
+    """
+    gateway = request.state["gateway"]
+    if not gateway.factors.logins.is_on:
+        raise NotFound("Second factors are off here")
+    user = await gateway.users.get(caller.sub)
+    if user is None or not user.is_active:
+        raise AccessTokenInvalid("user_disabled")
+    is_old = gateway.clock() - caller.auth_time > YOUNG_SECONDS
+    is_weak = MULTIPLE not in caller.amr and bool(await gateway.factors.all(caller.sub))
+    if is_old or is_weak:
+        raise AuthenticationTooWeak(YOUNG_SECONDS if is_old else None, ((MULTIPLE,),) if is_weak else ())
+    return user
+
+
+async def begin_own_totp(request: GatewayRequest, caller: Caller) -> NewTotp:
+    """
+    Give a secret for an authenticator app of the caller.
+
+    Raises:
+        RateLimited, StoreUnavailable: As everywhere; and as `user_who_may_change`.
+    """
+    user = await user_who_may_change(request, caller)
+    await _count(request)
+    return await request.state["gateway"].factors.begin_totp(user)
+
+
+async def confirm_own_totp(request: GatewayRequest, caller: Caller, factor_id: str, code: str, name: str) -> Factor:
+    """
+    Make it a factor.
+
+    Raises:
+        SecondFactorInvalid: The code is wrong, or there is nothing to confirm any more.
+        MalformedRequest: There are as many as anybody may have, or the name is none; and as `user_who_may_change`.
+    """
+    user, factors = await user_who_may_change(request, caller), request.state["gateway"].factors
+    with failures_told(request):
+        factor = await factors.confirm_totp(user.user_id, factor_id, code, name, only_first=_is_weak(caller))
+    tell("factor_added", request, reason=factor.kind, sid=caller.sid)
+    return factor
+
+
+async def begin_own_passkey(request: GatewayRequest, caller: Caller) -> dict[str, object]:
+    """Give the options for a passkey of the caller, likewise."""
+    user = await user_who_may_change(request, caller)
+    await _count(request)
+    return await request.state["gateway"].factors.begin_passkey(user)
+
+
+async def add_own_passkey(request: GatewayRequest, caller: Caller, answer: NewCredential, name: str) -> Factor:
+    """
+    Make it a factor.
+
+    Raises:
+        SecondFactorInvalid: It was not made as it was asked for, or that is over; else as `confirm_own_totp`.
+    """
+    user, factors = await user_who_may_change(request, caller), request.state["gateway"].factors
+    with failures_told(request):
+        factor = await factors.add_passkey(user.user_id, answer, name, only_first=_is_weak(caller))
+    tell("factor_added", request, reason=factor.kind, sid=caller.sid)
+    return factor
+
+
+async def make_own_recovery_codes(request: GatewayRequest, caller: Caller) -> tuple[str, ...]:
+    """
+    Give ten new recovery codes of the caller; those from before are void.
+
+    Raises:
+        MalformedRequest: There is no factor that could be lost; and as `user_who_may_change`.
+    """
+    user = await user_who_may_change(request, caller)
+    if _is_weak(caller):
+        raise MalformedRequest("Recovery codes are for who has another second factor: set that up first")
+    codes = await request.state["gateway"].factors.make_recovery_codes(user.user_id)
+    tell("factor_added", request, reason="recovery", sid=caller.sid)
+    return codes
+
+
+async def remove_own_factor(request: GatewayRequest, caller: Caller, factor_id: str) -> None:
+    """
+    Take a factor of the caller away, with the last one the recovery codes too.
+
+    Raises:
+        NotFound: There is none such; and as `user_who_may_change`.
+    """
+    user = await user_who_may_change(request, caller)
+    if not await request.state["gateway"].factors.remove(user.user_id, factor_id):
+        raise NotFound("You have no such factor")
+    tell("factor_removed", request, sid=caller.sid)
+
+
+def _is_weak(caller: Caller) -> bool:
+    """Tell whether a login is only enough for who has no factor; scripts decide whether that is still so."""
+    return MULTIPLE not in caller.amr
+
+
+async def _count(request: GatewayRequest) -> None:
+    gateway = request.state["gateway"]
+    await gateway.rate_limiter.take("factors", *rate_keys(address_of(request, gateway.trusted_networks)))

@@ -137,6 +137,8 @@ async def add_app(request: GatewayRequest, visitor: Presence) -> Response:
         try:
             app = app_to_set_up(await request.state["gateway"].factors.look_totp(user, form.id), form.name)
         except SecondFactorInvalid:
+            if isinstance(error, MalformedRequest):
+                return await _failed(request, error, "problem", form.name)
             return see_other(request, f"{FACTORS_PATH}/app")
         return await _failed(request, error, "factor_app", form.name, app=app)
     return await _added(request, visitor, "app-added")
@@ -290,15 +292,15 @@ def _rd(request: GatewayRequest, text: str) -> str:
 
 
 async def _failed(request: GatewayRequest, error: GatewayError, template: str, name: str, **values: Any) -> Response:
-    """Show a page again: there are as many factors of the kind as may be, or the *name* is none, or it was wrong."""
-    if not isinstance(error, MalformedRequest):
-        return await failure_page(request, error, template, **values)
-    try:
-        check_factor_name(name)
-        reason = "problem_factor_full"
-    except MalformedRequest:
-        reason = "problem_factor_name"
-    return await failure_page(request, error, template, reason=reason, **values)
+    """Show a page again: what was sent is wrong, or the *name* is none; or say that there are as many as may be."""
+    if isinstance(error, MalformedRequest):
+        try:
+            check_factor_name(name)
+        except MalformedRequest:
+            values["reason"] = "problem_factor_name"
+        else:
+            return await failure_page(request, error, reason="problem_factor_full")
+    return await failure_page(request, error, template, name=name, **values)
 
 
 def _back(request: GatewayRequest, **parameters: str) -> Response:

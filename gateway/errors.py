@@ -2,9 +2,10 @@
 Everything that can go wrong, one type for each thing that a caller or an operator treats differently.
 
 The leaves of `GatewayError` are the table of problems in the HTTP contract: each carries its `status`, `slug`
-and `title`. The message of an instance is for the log and for the `detail` of answers below 500; its `facts` are
-for the line of the request in the log alone. Neither ever holds a token, a password or a key. The leaves of
-`CommandError` end a command with their `exit_status`.
+and `title`. The message of an instance is for the log and for the `detail` of answers below 500; its `cause`, a word
+that says which of the things that its slug stands for has happened, and its `facts` are for the line of the request in
+the log alone (`gateway.telemetry.verdicts` has words and a mend for each cause). None of them ever holds a token, a
+password or a key. The leaves of `CommandError` end a command with their `exit_status`.
 
 One file, since it is one table.
 """
@@ -18,6 +19,7 @@ class GatewayError(Exception):
     status: ClassVar[int]
     slug: ClassVar[str]
     title: ClassVar[str]
+    cause: str = ""
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or self.title)
@@ -30,7 +32,7 @@ class MalformedRequest(GatewayError):
     Not HTTP, not JSON, wrong types, unknown or duplicate members, two tokens at once, a token in the query.
 
     Args:
-        cause: What the parser says, for the log alone.
+        cause: Which of these in a word, or what the parser says, for the log alone.
     """
 
     status, slug, title = 400, "malformed-request", "The request cannot be understood"
@@ -42,6 +44,9 @@ class MalformedRequest(GatewayError):
 
 class CookieSentTwice(MalformedRequest):
     """A cookie of ours came twice. A sibling subdomain can plant a second one, so neither is believed."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, "cookie-sent-twice")
 
 
 class InvalidCredentials(GatewayError):
@@ -63,6 +68,7 @@ class WrongCurrentPassword(GatewayError):
     """The current password given to change-password is not the user's."""
 
     status, slug, title = 403, "invalid-credentials", "The current password is wrong"
+    cause = "wrong-current-password"
 
 
 class AccessTokenMissing(GatewayError):
@@ -119,6 +125,10 @@ class AuthenticationTooWeak(GatewayError):
         super().__init__(f"A new login is needed: {', '.join(asked)}")
         self.max_age_seconds = max_age_seconds
         self.amr = amr
+        unmet = [] if max_age_seconds is None else [f"max_auth_age={max_age_seconds}"]
+        unmet += [f"amr={','.join(methods)}" for methods in amr]
+        self.facts = {"requirement": "&".join(unmet)}
+        self.cause = "too-old" if max_age_seconds is not None else "method-missing"
 
 
 class SecondFactorRequired(GatewayError):
@@ -182,7 +192,6 @@ class RefreshTokenReused(GatewayError):
     """A superseded refresh token was used again; its family is ended (RFC 9700 section 4.14.2)."""
 
     status, slug, title = 401, "refresh-token-reused", "The refresh token was used before; the session has ended"
-
     cause = "reused"
 
     def __init__(self, user_id: str, family_id: str) -> None:
@@ -192,9 +201,20 @@ class RefreshTokenReused(GatewayError):
 
 
 class InsufficientRole(GatewayError):
-    """A requirement of the subrequest is not met."""
+    """
+    A requirement of the subrequest is not met.
+
+    Args:
+        cause: Why, of `role-missing`, `audience-unknown`, `requirement-unreadable` and `fragment-in-url`.
+        requirement: Which, as the query says it, for the log alone.
+    """
 
     status, slug, title = 403, "insufficient-role", "The user may not do this"
+
+    def __init__(self, cause: str, detail: str = "", requirement: str = "") -> None:
+        super().__init__(detail)
+        self.cause = cause
+        self.facts = {"requirement": requirement} if requirement else {}
 
 
 class CrossSiteRequest(GatewayError):
@@ -285,6 +305,7 @@ class PasswordRejected(GatewayError):
     def __init__(self, reasons: tuple[str, ...]) -> None:
         super().__init__(", ".join(reasons))
         self.reasons = reasons
+        self.cause = reasons[0]
 
 
 class RateLimited(GatewayError):
@@ -297,7 +318,7 @@ class RateLimited(GatewayError):
         state: Value of `RateLimit`, empty likewise.
 
     Attributes:
-        limit: Its name, `account` where it has no public policy.
+        limit: Its name, `account` where it has no public policy; the cause, too.
     """
 
     status, slug, title = 429, "rate-limited", "Too many attempts"
@@ -305,7 +326,7 @@ class RateLimited(GatewayError):
     def __init__(self, retry_after_seconds: int, policy: str = "", state: str = "") -> None:
         super().__init__(f"Try again in {retry_after_seconds} s")
         self.retry_after_seconds = retry_after_seconds
-        self.limit = policy.partition(";")[0].strip('"') or "account"
+        self.cause = self.limit = policy.partition(";")[0].strip('"') or "account"
         self.policy = policy
         self.state = state
 
@@ -340,19 +361,22 @@ class Overloaded(Unavailable):
 
     Args:
         retry_after_seconds: Not the same for all of a crowd, so that it does not come back at one moment.
+        cause: `hashing`, or `account` where the logins of one account alone are too many.
     """
 
     slug, title = "overloaded", "Too many logins at once"
 
-    def __init__(self, retry_after_seconds: int) -> None:
+    def __init__(self, retry_after_seconds: int, cause: str = "hashing") -> None:
         super().__init__()
         self.retry_after_seconds = retry_after_seconds
+        self.cause = cause
 
 
 class TooManyConnections(Unavailable):
     """This process, or this address with it, has as many connections open as it may."""
 
     slug, title = "overloaded", "Too many connections"
+    cause = "connections"
 
 
 class NotReady(Unavailable):
@@ -368,6 +392,7 @@ class NotReady(Unavailable):
     def __init__(self, failing: tuple[str, ...]) -> None:
         super().__init__(", ".join(failing))
         self.failing = failing
+        self.cause = failing[0]
 
 
 class CommandError(Exception):

@@ -1,10 +1,11 @@
 """
-How long a refused login takes does not tell who exists.
+How long a refused login takes does not tell who exists, nor who has a second factor.
 
 The time on the clock needs a machine that does nothing else; the processor's time hardly does. So `make test` judges
 the second, and `make timing` both.
 """
 
+import base64
 import os
 import random
 import secrets
@@ -16,10 +17,14 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from gateway.accounts import NewCredential
+from gateway.accounts.factors.totp import hotp, step_at
 from gateway.accounts.passwords import Passwords
 from gateway.derived_keys import KeyChain
 from gateway.state import Gateway
+from tests.authenticators import read
 from tests.harness import PASSWORD, SECRET, GatewayProcess, TestUser, in_gateway
+from tests.web.second_steps import passkey_of
 
 IS_FULL = os.environ.get("TIMING") == "full"  # noqa: TID251 - the tests' own
 COST, SAMPLES, MOST_WORK_APART = (10, 300, 0.02) if IS_FULL else (8, 30, 0.10)
@@ -67,11 +72,34 @@ def store_hash(gateway: GatewayProcess, user: TestUser, make: Passwords) -> None
     make.close()
 
 
+def set_up_factors(gateway: GatewayProcess, user: TestUser) -> None:
+    """Give a user an app, a passkey and recovery codes."""
+
+    async def work(opened: Gateway) -> None:
+        stored = await opened.users.get(user.user_id)
+        assert stored
+        new = await opened.factors.begin_totp(stored)
+        code = hotp(base64.b32decode(new.secret), step_at(opened.clock()))
+        await opened.factors.confirm_totp(user.user_id, new.factor_id, code)
+        device = passkey_of(gateway)
+        credential = device.create(await opened.factors.begin_passkey(stored))
+        await opened.factors.add_passkey(user.user_id, read(credential, NewCredential))
+        await opened.factors.make_recovery_codes(user.user_id)
+
+    in_gateway(gateway.env, work)
+
+
 @pytest.mark.timeout(900)
 def test_an_unknown_user_takes_as_long_as_a_wrong_password(make_gateway: Callable[..., GatewayProcess]) -> None:
-    """T26, T25: unknown, wrong, disabled, invited, too long, older cost or pepper: one answer, one duration."""
+    """
+    T26, T25: unknown, wrong, disabled, invited, too long, older cost or pepper, with second factors: one answer, one
+    duration.
+    """
     gateway = make_gateway(bcrypt_cost=COST, previous_secrets=PREVIOUS_SECRET)
-    wrong, disabled, older, earlier, invited = (gateway.add_user() for _ in range(5))
+    wrong, disabled, older, earlier, invited, guarded, shut = (gateway.add_user() for _ in range(7))
+    for user in (guarded, shut):
+        set_up_factors(gateway, user)
+    in_gateway(gateway.env, lambda opened: opened.users.set_active(shut.user_id, False))
     in_gateway(gateway.env, lambda opened: opened.users.set_active(disabled.user_id, False))
     in_gateway(gateway.env, lambda opened: opened.users.renew_hash(invited.user_id, "", 1))
     store_hash(gateway, older, Passwords(KeyChain.of(SECRET), COST - 2, 1, time.monotonic))
@@ -84,6 +112,8 @@ def test_an_unknown_user_takes_as_long_as_a_wrong_password(make_gateway: Callabl
         "invited": lambda: (invited.email, PASSWORD),
         "too long": lambda: (wrong.email, PASSWORD.ljust(1025, "!")),
         "older cost": lambda: (older.email, "not " + PASSWORD[4:]),
+        "with factors": lambda: (guarded.email, "not " + PASSWORD[4:]),
+        "disabled, with factors": lambda: (shut.email, PASSWORD),
         "previous secret": lambda: (earlier.email, "not " + PASSWORD[4:]),
     }
     taken: dict[str, list[float]] = {name: [] for name in attempts}

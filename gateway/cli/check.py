@@ -32,7 +32,7 @@ def check(ctx: click.Context, as_json: bool) -> None:
 
     Checked are: the settings, each by itself and together; whether Redis answers, keeps what it is given, lets the
     gateway do what it must and no more, has no known holes and a clock that agrees; whether the signing keys can be
-    opened with `secret`; and which passwords still need a previous secret. Nothing is changed.
+    opened with `secret`; and which passwords and second factors still need a previous secret. Nothing is changed.
 
     Exit status: 0 all is well, or there are warnings; 3 `gateway serve` could not start, and the line on stderr says
     why; 2 wrong usage.
@@ -116,7 +116,8 @@ async def _inspect(is_private: bool, gateway: Gateway, warnings: list[str]) -> t
         assert gateway.settings.redis_url is not None  # noqa: S101 - it is the operator's
         warnings = [*warnings, *await examine_server(gateway.store, gateway.settings.redis_url, facts)]
     passwords = await _count_passwords(gateway)
-    warnings = [*warnings, *_behind(gateway.settings, passwords), *await _too_large(gateway)]
+    warnings = [*warnings, *_behind(gateway.settings, passwords), *await _factors_behind(gateway)]
+    warnings += await _too_large(gateway)
     name = "Valkey " + str(facts["valkey_version"]) if "valkey_version" in facts else "Redis " + facts["redis_version"]
     return name, gateway.keyring.is_open, passwords, warnings
 
@@ -169,6 +170,27 @@ def _behind(settings: Settings, passwords: _Passwords) -> list[str]:
         warnings.append(
             f"{passwords.foreign} users have the hash of another program, without pepper, until they log in "
             "(or gateway users set-password)"
+        )
+    return warnings
+
+
+async def _factors_behind(gateway: Gateway) -> list[str]:
+    """Tell of second factors that need a previous secret, or one that is gone."""
+    keychain, behind, lost = _keychain(gateway.settings), 0, 0
+    async for user in gateway.users.all():
+        for key_id in await gateway.factors.secrets_of(user.user_id):
+            behind += key_id != keychain.current.key_id and keychain.find(key_id) is not None
+            lost += keychain.find(key_id) is None
+    warnings = []
+    if behind:
+        warnings.append(
+            f"{behind} second factors are sealed under a previous secret: keep it in previous_secrets until they have "
+            "been used, and recovery codes made anew"
+        )
+    if lost:
+        warnings.append(
+            f"{lost} second factors are sealed under a secret that is not set, and log nobody in: put it back into "
+            "previous_secrets, or gateway users factors EMAIL --reset"
         )
     return warnings
 

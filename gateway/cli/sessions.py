@@ -38,14 +38,15 @@ def list_sessions(ctx: click.Context, email: str, as_json: bool) -> None:
             "expires_at": rfc3339(family.expires_at),
             "ip": family.address,
             "device": family.device,
+            "amr": family.amr,
         }
         for family in families
     ]
     if as_json:
         print_json({"sessions": rows})
     else:
-        headings = ("ID", "CREATED", "LAST USED", "EXPIRES", "ADDRESS", "DEVICE")
-        print_table(headings, [tuple(row.values()) for row in rows])
+        headings = ("ID", "CREATED", "LAST USED", "EXPIRES", "ADDRESS", "DEVICE", "LOGIN")
+        print_table(headings, [tuple((row | {"amr": ",".join(row["amr"])}).values()) for row in rows])
 
 
 # One session id in 64 begins like an option.

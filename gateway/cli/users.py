@@ -21,6 +21,7 @@ from gateway.accounts import (
 )
 from gateway.cli import Group
 from gateway.cli.connection import run_with_gateway
+from gateway.cli.factors import factors
 from gateway.cli.import_users import import_users
 from gateway.cli.invitations import invite, reset
 from gateway.cli.output import Progress, json_option, print_json, print_table
@@ -41,7 +42,7 @@ def users() -> None:
     """Add, show, change and remove users."""
 
 
-for command in (import_users, invite, reset):
+for command in (import_users, invite, reset, factors):
     users.add_command(command)
 
 password_options = [

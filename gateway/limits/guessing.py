@@ -214,7 +214,7 @@ class GuessingThrottle:
                 raise _rate_limited(LONGEST_WAIT_SECONDS if verdict == b"closed" else number)
             if pause_seconds is not None:
                 await asyncio.sleep(pause_seconds)
-        raise Overloaded(1)
+        raise Overloaded(1, "account")
 
     async def _ask(self, attempt: Attempt) -> tuple[bytes, int]:
         attempt.is_counted = True

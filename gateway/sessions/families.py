@@ -348,4 +348,4 @@ def _texts(words: list[bytes]) -> tuple[str, ...]:
 def _check_echo(echo: bytes, family_id: str) -> None:
     # An answer that is not to our question would hand one user's session to another: refuse to use it.
     if echo.decode() != family_id:
-        raise StoreUnavailable
+        raise StoreUnavailable("another-answer")

@@ -163,7 +163,7 @@ class Presences:
         outcome = reply[0].decode()
         if reply[1].decode() != cookie.family_id:
             # An answer that is not to our question would hand one user's session to another.
-            raise StoreUnavailable
+            raise StoreUnavailable("another-answer")
         if outcome != "alive":
             self._seen.pop(cookie.family_id, None)
             unannounced = (cookie.family_id,) if outcome in ("revoked", "user_disabled") else ()

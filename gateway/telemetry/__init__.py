@@ -1,4 +1,4 @@
-"""Telemetry: log lines and security events."""
+"""Telemetry: log lines, security events, and why answers were refused."""
 
 from gateway.telemetry.events import AuditTrail
 from gateway.telemetry.logs import (
@@ -9,6 +9,7 @@ from gateway.telemetry.logs import (
     json_line,
     log_what_python_tells,
 )
+from gateway.telemetry.verdicts import INTERNAL_ERROR, VERDICTS, Verdict, verdict_by_code, verdict_of
 
 __all__ = [
     "OnceAMinute",
@@ -18,4 +19,9 @@ __all__ = [
     "json_line",
     "log_what_python_tells",
     "AuditTrail",
+    "INTERNAL_ERROR",
+    "VERDICTS",
+    "Verdict",
+    "verdict_by_code",
+    "verdict_of",
 ]

@@ -56,6 +56,10 @@ class ApplicationTokens:
         made = self._made.get((sid, audience))
         return made.token if made is not None and made.minute == now // MINUTE_SECONDS else None
 
+    def end_of_minute(self, now: int) -> int:
+        """Give the first second in which another token is handed out than now."""
+        return (now // MINUTE_SECONDS + 1) * MINUTE_SECONDS
+
     async def make(self, login: Login, audience: str, now: int, session_seconds_left: int) -> str:
         """
         Give the token of this minute, which all who ask for it meanwhile wait for.

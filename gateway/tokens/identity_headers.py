@@ -1,7 +1,7 @@
 """The headers by which a reverse proxy tells the app behind it who is asking."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -24,6 +24,7 @@ HEADER_NAMES = {family: (*names, ACCESS_TOKEN_NAMES[family]) for family, names i
 """All of each family."""
 VISIBLE_ASCII_BUT_PERCENT = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 MAX_REMEMBERED = 16_384
+MAX_REMEMBERED_QUERY_BYTES = 256
 MAX_IDENTITY_HEADERS_BYTES = 3500
 """All of them together, names and line ends included: more than that, and proxies refuse the whole answer."""
 
@@ -48,6 +49,15 @@ class Identity(Protocol):
         """Give the name, where it may be told."""
 
 
+class _Lines(NamedTuple):
+    """Header lines about *who*, which hold from one second to another one, since the epoch; the last is not in it."""
+
+    who: Identity
+    since: int
+    until: int
+    lines: bytes
+
+
 class IdentityHeaders:
     """
     Makes the headers of an allowed subrequest, once for each token or session.
@@ -60,6 +70,7 @@ class IdentityHeaders:
         self._names = [name.encode() for name in NAMES[family]]
         self._access_token_name = ACCESS_TOKEN_NAMES[family].lower().encode()
         self._made: dict[str, tuple[Identity, RawHeaders, bytes]] = {}
+        self._asked: dict[tuple[str, bytes], _Lines] = {}
 
     def of(self, key: str, who: Identity, access_token: str | None = None) -> RawHeaders:
         """
@@ -80,6 +91,20 @@ class IdentityHeaders:
         if access_token is None:
             return lines
         return b"%s: %s\r\n%s" % (self._access_token_name, access_token.encode(), lines)
+
+    def remembered(self, key: str, query: bytes, who: Identity, now: int) -> bytes | None:
+        """Give the lines that were found for *who* and this query of a proxy's configuration, if they hold still."""
+        asked = self._asked.get((key, query))
+        return asked.lines if asked is not None and asked.who is who and asked.since <= now < asked.until else None
+
+    def remember(self, key: str, query: bytes, who: Identity, lines: bytes, since: int, until: int) -> None:
+        """Remember lines for *who* and a query, if that is short; they hold from *since* until before *until*."""
+        if len(query) > MAX_REMEMBERED_QUERY_BYTES:
+            return
+        self._asked.pop((key, query), None)
+        self._asked[key, query] = _Lines(who, since, until, lines)
+        if len(self._asked) > MAX_REMEMBERED:
+            del self._asked[next(iter(self._asked))]
 
     def _make(self, key: str, who: Identity) -> tuple[Identity, RawHeaders, bytes]:
         made = self._made.get(key)

@@ -86,7 +86,7 @@ class Keyring:
             StoreUnavailable: This process has never seen the keyring.
         """
         if self._keys is None:
-            raise StoreUnavailable
+            raise StoreUnavailable("keyring-unread")
         return self._keys
 
     @property

@@ -362,7 +362,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self._is_subrequest and isinstance(error, MalformedRequest):
-            error = AccessTokenInvalid(f"malformed-request: {error.cause or error.detail}")
+            error = AccessTokenInvalid("malformed-request", reason=error.cause or error.detail)
         scope = {
             **{"type": "http", "method": "", "path": self._target.partition(b"?")[0].decode("latin-1")},
             **{"headers": self.headers or [], "client": self.client, "state": self.app_state},

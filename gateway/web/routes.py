@@ -71,7 +71,14 @@ class AnyText(Convertor[str]):
         return value
 
 
+class FactorId(AnyText):
+    """The id of a second factor, which is told from the other words of its path by how it begins."""
+
+    regex = "fac_[^/]*"
+
+
 register_url_convertor("any", AnyText())
+register_url_convertor("factor", FactorId())
 
 NGINX, FORWARD, ENVOY = Authz(Endpoint.NGINX), Authz(Endpoint.FORWARD), Authz(Endpoint.ENVOY)
 
@@ -131,7 +138,7 @@ _OTHERS: list[BaseRoute] = [
     Route("/auth/factors/passkeys/options", begin_passkey, methods=["POST"], middleware=CAPPED),
     Route("/auth/factors/passkeys", add_passkey, methods=["POST"], middleware=CAPPED),
     Route("/auth/factors/recovery", make_recovery_codes, methods=["POST"], middleware=CAPPED),
-    Route("/auth/factors/{id}", remove_factor, methods=["DELETE"], middleware=CAPPED),
+    Route("/auth/factors/{id:factor}", remove_factor, methods=["DELETE"], middleware=CAPPED),
     Route("/api/authz/auth-request", NGINX, methods=["GET"]),
     Route("/api/authz/forward-auth", FORWARD, methods=["GET"]),
     Route("/api/authz/ext-authz", ENVOY),

@@ -29,6 +29,8 @@ COMMANDS_ON_REDIS = [
     ("users", "enable", EMAIL),
     ("users", "set-password", EMAIL, "--generate"),
     ("users", "roles", EMAIL, "staff"),
+    ("users", "factors", EMAIL),
+    ("users", "factors", EMAIL, "--reset"),
     ("users", "remove", EMAIL),
     ("sessions", "list", EMAIL),
     ("sessions", "revoke", EMAIL, "--all"),

@@ -50,7 +50,7 @@ def test_the_list_tells_what_the_user_sees_newest_first(gateway: GatewayProcess)
         assert [row["id"] for row in rows] in ([second, first], [first, second])  # of one second: in any order
         own = client.get("/auth/sessions").json()["sessions"]
         assert rows == [{name: row[name] for name in row if name != "current"} for row in own]
-        assert set(rows[0]) == {"id", "created_at", "last_used_at", "expires_at", "ip", "device"}
+        assert set(rows[0]) == {"id", "created_at", "last_used_at", "expires_at", "ip", "device", "amr"}
         table = here("sessions", "list", f" {user.email.upper()}", env=gateway.env).out
         for text in (first, second, "127.0.0.1", rows[0]["created_at"]):
             assert text in table

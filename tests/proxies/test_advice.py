@@ -144,16 +144,3 @@ def test_an_application_says_for_itself_who_may_come_in(
     for role, statuses in (("demo", [200, 403]), ("staff", [403, 200])):
         cookie = {"Cookie": sign_in(front, signed_on.add_user(roles=(role,)), host=LOGIN_HOST)}
         assert [front.ask("/page", cookie, host=host).status for host in (SITE, OTHER_SITE)] == statuses
-
-
-def test_traefik_can_keep_all_cookies_from_an_application_that_has_none(
-    change_file: Callable[[str, str, str], None], make_front: Callable[..., Front], asked: GatewayProcess
-) -> None:
-    traefik = kind("traefik")
-    change_file("traefik/dynamic.yml", "authResponseHeaders: [", "authResponseHeaders: [Cookie, ")
-    front = make_front(traefik, asked, tls=True)
-    cookie = sign_in(front, asked.add_user(roles=("demo",)))
-    seen = front.ask("/page", {"Cookie": f"a=1; {cookie}"}).seen
-    assert seen
-    assert seen.values("Remote-User")
-    assert not seen.values("Cookie")

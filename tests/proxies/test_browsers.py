@@ -300,12 +300,11 @@ def test_our_cookies_stay_and_the_application_s_own_arrive(way: str, tls_front: 
         assert tls_front.ask(DEEP, [("Cookie", value) for value in headers]).status == 401
         return
     arrived = "; ".join(seen(tls_front, [("Cookie", value) for value in headers]).values("Cookie"))
-    stays = tls_front.kind.name != "traefik"  # which cannot take a cookie away: docs/proxies.md
-    names = {session.partition("=")[0], *OURS} if stays else set()
+    names = {session.partition("=")[0], *OURS}
     sent = [pair.strip(" \t") for value in headers for pair in value.split(";")]
     expected = [pair for pair in sent if pair.partition("=")[0].strip(" \t") not in names]
     assert [pair for pair in map(str.strip, arrived.split(";")) if pair] == [pair for pair in expected if pair]
-    assert (session.partition("=")[2] not in arrived) is stays
+    assert session.partition("=")[2] not in arrived
 
 
 def test_cookies_that_a_browser_sends_in_crumbs_are_told_apart_too(tls_front: Front, session: str) -> None:
@@ -314,7 +313,7 @@ def test_cookies_that_a_browser_sends_in_crumbs_are_told_apart_too(tls_front: Fr
     answer = tls_front.ask_over_http2(DEEP, [("Cookie", crumb) for crumb in crumbs])
     assert answer.seen
     arrived = [pair.strip() for value in answer.seen.values("Cookie") for pair in value.split(";") if pair.strip()]
-    assert arrived == (crumbs if tls_front.kind.name == "traefik" else ["a=1", "b=x=y==", "c=3"])
+    assert arrived == ["a=1", "b=x=y==", "c=3"]
 
 
 TOKENS = ("Remote-Access-Token", "X-Auth-Request-Access-Token", "X-Forwarded-Access-Token")
@@ -353,8 +352,7 @@ def test_one_login_is_enough_for_all_and_one_logout_ends_all(several_hosts: Fron
         assert answer.seen
         assert answer.seen.values("Remote-User") == [user.email]
         assert answer.seen.values("Host") == [host]
-        if several_hosts.kind.name != "traefik":
-            assert answer.seen.values("Cookie") == ["a=1"]
+        assert answer.seen.values("Cookie") == ["a=1"]
     said = {"Cookie": cookie, "Sec-Fetch-Site": "same-origin", "Origin": f"https://{LOGIN_HOST}"}
     assert several_hosts.ask("/auth/logout", said, method="POST", host=LOGIN_HOST, body=b"").status == 204
     ended = time.monotonic()

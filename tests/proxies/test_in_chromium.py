@@ -150,8 +150,7 @@ def test_scripts_forms_uploads_and_sockets_go_on_past_the_life_of_an_access_toke
         wait_until(lambda: window.driver.current_url == f"https://{SITE}/posted", 5)
         assert "text=typed" in window.driver.page_source
         window.driver.get(DEEP)
-    if window.kind != "traefik":  # it cannot take a cookie away: docs/proxies.md
-        assert all("gateway_session" not in str(seen.headers) for seen in application.seen)
+    assert all("gateway_session" not in str(seen.headers) for seen in application.seen)
 
 
 def test_twelve_tabs_that_are_restored_at_once_all_show_their_pages(window: Behind, user: TestUser) -> None:

@@ -30,6 +30,7 @@ METADATA_PATHS = ("/.well-known/oauth-authorization-server", "/.well-known/openi
 # Every path of the gateway and the methods that it has.
 METHODS: dict[str, frozenset[str]] = {
     "/auth/login": frozenset({"GET", "HEAD", "POST"}),
+    "/auth/login/passkey": frozenset({"POST"}),
     "/auth/refresh": frozenset({"POST"}),
     "/auth/logout": frozenset({"GET", "HEAD", "POST"}),
     "/auth/logout-all": frozenset({"POST"}),
@@ -37,6 +38,13 @@ METHODS: dict[str, frozenset[str]] = {
     "/auth/change-password": frozenset({"POST"}),
     "/auth/sessions": frozenset({"GET", "HEAD"}),
     "/auth/sessions/{sid}": frozenset({"DELETE"}),
+    "/auth/factors": frozenset({"GET", "HEAD"}),
+    "/auth/factors/totp": frozenset({"POST"}),
+    "/auth/factors/totp/confirm": frozenset({"POST"}),
+    "/auth/factors/passkeys/options": frozenset({"POST"}),
+    "/auth/factors/passkeys": frozenset({"POST"}),
+    "/auth/factors/recovery": frozenset({"POST"}),
+    "/auth/factors/fac_unknown": frozenset({"DELETE"}),
     "/api/authz/auth-request": frozenset({"GET", "HEAD"}),
     "/api/authz/forward-auth": frozenset({"GET", "HEAD"}),
     "/.well-known/jwks.json": frozenset({"GET", "HEAD"}),
@@ -272,6 +280,22 @@ def _cases() -> Iterator[Case]:
     yield Case("GET", "/auth/sessions", 200, headers=BEARER)
     yield Case("DELETE", "/auth/sessions/{sid}", 204, headers=BEARER)
     yield Case("DELETE", "/auth/sessions/unknown", 404, "not-found", BEARER)
+    yield Case("POST", "/auth/login", 400, "malformed-request", json={"pending": "x"})
+    yield Case("POST", "/auth/login", 401, "second-factor-invalid", json={"pending": "x", "totp": "123456"})
+    yield Case("POST", "/auth/login/passkey", 200)
+    yield Case("POST", "/auth/login/passkey", 400, "malformed-request", json={"username": "{email}"})
+    yield Case("POST", "/auth/login/passkey", 403, "cross-site-request", CROSS_SITE)
+    yield Case("GET", "/auth/factors", 200, headers=BEARER)
+    yield Case("POST", "/auth/factors/totp", 200, headers=BEARER)
+    yield Case("POST", "/auth/factors/totp", 401, "second-factor-invalid", json={"pending": "x"})
+    yield Case("POST", "/auth/factors/totp", 403, "cross-site-request", CROSS_SITE, json={"pending": "x"})
+    code = {"id": "fac_unknown", "code": "123456"}
+    yield Case("POST", "/auth/factors/totp/confirm", 401, "second-factor-invalid", BEARER, json=code)
+    yield Case("POST", "/auth/factors/totp/confirm", 401, "second-factor-invalid", json=code | {"pending": "x"})
+    yield Case("POST", "/auth/factors/passkeys/options", 200, headers=BEARER)
+    for path in ("/auth/factors/totp/confirm", "/auth/factors/passkeys", "/auth/factors/recovery"):
+        yield Case("POST", path, 400, "malformed-request", BEARER, json={"pending": None, "more": 1})
+    yield Case("DELETE", "/auth/factors/fac_unknown", 404, "not-found", BEARER)
     for method, path in ACCESS_TOKEN_ENDPOINTS:
         yield Case(method, path, 401, "access-token-missing")
         yield Case(method, path, 401, "access-token-invalid", FORGED_BEARER)
@@ -303,5 +327,12 @@ ACCESS_TOKEN_ENDPOINTS = (
     ("POST", "/auth/change-password"),
     ("GET", "/auth/sessions"),
     ("DELETE", "/auth/sessions/{sid}"),
+    ("GET", "/auth/factors"),
+    ("POST", "/auth/factors/totp"),
+    ("POST", "/auth/factors/totp/confirm"),
+    ("POST", "/auth/factors/passkeys/options"),
+    ("POST", "/auth/factors/passkeys"),
+    ("POST", "/auth/factors/recovery"),
+    ("DELETE", "/auth/factors/fac_unknown"),
 )
 CASES = tuple(_cases())

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 import httpx2
 
 from gateway.accounts.factors.totp import STEP_SECONDS, hotp, step_at
+from gateway.state import Gateway
 from tests.authenticators import Authenticator
-from tests.harness import GatewayProcess, TestUser
+from tests.harness import GatewayProcess, TestUser, in_gateway
 from tests.web.asking import Session, log_in, problem_of
 
 LAST_SECONDS_OF_STEP = 3
@@ -125,3 +126,24 @@ def enrol_by_pending(client: httpx2.Client, pending: str) -> tuple[App, httpx2.R
     app = App.of(new)
     confirmed = {"pending": pending, "id": new.json()["id"], "code": app.code()}
     return app, client.post("/auth/factors/totp/confirm", json=confirmed)
+
+
+def bearer_of_login(session: Session, *, seconds_ago: int, amr: tuple[str, ...]) -> dict[str, str]:
+    """Give the header with an access token of this session as one has it whose login was then, and made so."""
+
+    async def work(parts: Gateway) -> str:
+        await parts.keyring.open()
+        now = parts.clock()
+        return await parts.access_tokens.mint(
+            subject=session.user.user_id,
+            family_id=session.sid,
+            auth_time=now - seconds_ago,
+            roles=(),
+            email=session.user.email,
+            name="",
+            now=now,
+            session_seconds_left=3600,
+            amr=amr,
+        )
+
+    return {"Authorization": f"Bearer {in_gateway(session.gateway.env, work)}"}

@@ -185,7 +185,7 @@ def test_a_claim_that_is_refused_is_told_with_its_value_and_the_setting(
     with client_of(gateway) as client:
         answer = client.get("/auth/me", headers=bearer)
     line = access_line(gateway, answer)
-    assert (answer.status_code, line["cause"], line["value"]) == (401, "claims_rejected", gateway.url)
+    assert (answer.status_code, line["cause"], line["value"]) == (401, f"wrong_{setting}", gateway.url)
     assert line["mend"] == f"the setting {setting} is http://moved.example here"
 
 

@@ -324,6 +324,12 @@ NEAR_MISSES = {
 }
 
 
+def test_a_login_that_was_young_enough_grows_too_old_though_it_is_remembered(session: Session) -> None:
+    path = f"{WITH_QUERY[0]}?max_auth_age=2"
+    assert ask(session, path).status_code == ask(session, path).status_code == 200
+    wait_until(lambda: ask(session, path).status_code == 401, 4)
+
+
 def test_a_parameter_that_is_nearly_a_requirement_is_ignored_and_told_in_the_log_once_a_minute(
     make_gateway: Callable[..., GatewayProcess],
 ) -> None:

@@ -118,8 +118,7 @@ LINES: dict[str, dict[str, str]] = {
         "Caddy": 'request_header Cookie "(?:^|;)[ \\t]*...gateway_session...[ \\t]*=[^;]*()" "$1"  '
         "(after forward_auth, as config/caddy has it)",
         "HAProxy": "take_our_cookies_away(txn, ...)  (in gateway.lua, as config/haproxy has it)",
-        "Traefik": 'customRequestHeaders: Cookie: ""  (after ask-the-gateway, where the application has no cookies of '
-        "its own; Traefik cannot take away single ones)",
+        "Traefik": "forwardAuth: address: .../forward-auth?cookies=others  and authResponseHeaders: [..., Cookie]",
         "Envoy": "the Lua filter behind ext_authz that takes our cookies away, as config/envoy has it",
         "Apache httpd": "without_our_cookies(...)  (in ask-gateway.lua, as config/apache has it)",
     },

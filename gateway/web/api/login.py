@@ -49,18 +49,22 @@ def _step_of(body: LoginRequest) -> Credentials | SecondStep:
         MalformedRequest: It is neither, or both.
     """
     if body.delivery not in ("cookie", "body", "session"):
-        raise MalformedRequest("delivery is `cookie`, `body` or `session`")
+        raise _malformed("delivery is `cookie`, `body` or `session`")
     wanted = Wanted(body.delivery, body.remember, body.device_token)
     factors = [factor for factor in (body.totp, body.recovery, body.passkey) if factor is not None]
     if body.pending is None:
         if body.username is None or body.password is None:
-            raise MalformedRequest("username and password are needed, or pending and a second factor")
+            raise _malformed("username and password are needed, or pending and a second factor")
         if factors:
-            raise MalformedRequest("A second factor is shown with pending")
+            raise _malformed("A second factor is shown with pending")
         return Credentials(body.username, body.password, wanted)
     if len(factors) != 1 or body.username is not None or body.password is not None:
-        raise MalformedRequest("pending is sent with one of `totp`, `recovery` and `passkey`")
+        raise _malformed("pending is sent with one of `totp`, `recovery` and `passkey`")
     return SecondStep(body.pending, body.totp, body.recovery, body.passkey, wanted)
+
+
+def _malformed(detail: str) -> MalformedRequest:
+    return MalformedRequest(detail, "body-unreadable")
 
 
 async def begin_login_by_passkey(request: GatewayRequest) -> Response:

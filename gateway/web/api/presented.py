@@ -46,7 +46,7 @@ async def presented_refresh_token(request: GatewayRequest) -> Presented:
             raise
     body = (await read_body(request, RefreshRequest)).refresh_token
     if cookie is not None and body is not None:
-        raise MalformedRequest("Two refresh tokens: one as a cookie, one in the body")
+        raise MalformedRequest("Two refresh tokens: one as a cookie, one in the body", "token-sent-twice")
     if cookie is not None:
         return Presented(cookie, is_cookie=True)
     if body is None:

@@ -23,6 +23,7 @@ SAFE_METHODS = ("GET", "HEAD")
 Caller = AccessClaims | Presence
 """Who asks: both have `sub`, `sid`, `auth_time`, `amr`, `roles`, `email` and `name`."""
 
+_CAUSES_BY_CLAIM = {"iss": "wrong_issuer", "aud": "wrong_audience", "iat": "not_yet_valid", "nbf": "not_yet_valid"}
 TOKENS_IN_QUERY = ("access_token", "refresh_token", "token")
 
 
@@ -36,7 +37,7 @@ def find_access_token(headers: RawHeaders, settings: Settings) -> tuple[str, boo
     try:
         return presented.find_access_token(headers, is_https=settings.is_https)
     except presented.SentTwice as error:
-        raise MalformedRequest(str(error)) from error
+        raise MalformedRequest(str(error), "token-sent-twice") from error
 
 
 def verify(token: str, gateway: Gateway, now: int) -> AccessClaims:
@@ -53,11 +54,15 @@ def verify(token: str, gateway: Gateway, now: int) -> AccessClaims:
     try:
         claims = gateway.verified_tokens.verify(token, gateway.keyring.keys.verification, now=now)
     except AccessTokenError as error:
-        raise AccessTokenInvalid(error.code, **_facts(error, gateway.settings)) from error
+        raise AccessTokenInvalid(_cause(error), **_facts(error, gateway.settings)) from error
     revocations = gateway.revocations
     if revocations.has_ended(claims.sub, claims.sid, claims.auth_time) or claims.jti in revocations:
         raise AccessTokenInvalid("revoked")
     return claims
+
+
+def _cause(error: AccessTokenError) -> str:
+    return _CAUSES_BY_CLAIM.get(error.claim, error.code) if isinstance(error, ClaimsRejected) else error.code
 
 
 def _facts(error: AccessTokenError, settings: Settings) -> dict[str, str]:
@@ -75,7 +80,7 @@ def _facts(error: AccessTokenError, settings: Settings) -> dict[str, str]:
 def refuse_token_in_query(request: GatewayRequest) -> None:
     """Raise `MalformedRequest` when a token is in the query string, where logs and histories keep it."""
     if any(name in request.query_params for name in TOKENS_IN_QUERY):
-        raise MalformedRequest("A token does not belong in the query string")
+        raise MalformedRequest("A token does not belong in the query string", "token-in-query")
 
 
 def find_session(headers: RawHeaders, gateway: Gateway) -> SessionCookie | None:

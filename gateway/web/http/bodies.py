@@ -17,6 +17,7 @@ from gateway.web.http.problems import problem_response
 
 MAX_BODY_BYTES = 16_384
 MAX_FORM_FIELDS = 20
+_CAUSE = "body-unreadable"
 T = TypeVar("T")
 
 
@@ -110,7 +111,7 @@ def _convert(members: object, kind: type[T]) -> T:
     try:
         return msgspec.convert(members, kind)
     except msgspec.ValidationError as error:
-        raise MalformedRequest(str(error)) from error
+        raise MalformedRequest(str(error), _CAUSE) from error
 
 
 def _read_json(body: bytes) -> object:
@@ -119,7 +120,7 @@ def _read_json(body: bytes) -> object:
         _EACH_ONCE.decode(body.decode())
         return msgspec.json.decode(body)
     except (ValueError, RecursionError) as error:
-        raise MalformedRequest("The body is not JSON in UTF-8 with each member once") from error
+        raise MalformedRequest("The body is not JSON in UTF-8 with each member once", _CAUSE) from error
 
 
 def _read_form(body: bytes) -> dict[str, str]:
@@ -130,7 +131,7 @@ def _read_form(body: bytes) -> dict[str, str]:
         )  # fmt: skip
         return _once(pairs)
     except ValueError as error:
-        raise MalformedRequest("The body is not an urlencoded form in UTF-8 with each field once") from error
+        raise MalformedRequest("The body is not an urlencoded form in UTF-8 with each field once", _CAUSE) from error
 
 
 def _once(pairs: list[tuple[str, T]]) -> dict[str, T]:

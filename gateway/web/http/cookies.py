@@ -12,6 +12,12 @@ REFRESH_TOKEN = "refresh_token"  # noqa: S105 - the name of a cookie
 KNOWN_DEVICE = "known_device"
 BROWSER_SESSION = "gateway_session"
 LOGIN_HOPS = "login_hops"
+OURS = frozenset(
+    name.encode()
+    for plain in (BROWSER_SESSION, REFRESH_TOKEN, KNOWN_DEVICE, presented.ACCESS_TOKEN)
+    for name in (plain, presented.full_cookie_name(plain, is_https=True))
+) | {f"__Host-{BROWSER_SESSION}".encode()}
+"""The names, in all spellings, that no application should see."""
 PATH = "/auth"
 LOGIN_PATH = "/auth/login"
 
@@ -39,6 +45,13 @@ def read_cookie(headers: RawHeaders, name: str) -> str | None:
         return presented.read_cookie(headers, name)
     except presented.SentTwice as error:
         raise CookieSentTwice(str(error)) from error
+
+
+def cookies_of_others(headers: RawHeaders) -> bytes:
+    """Give what is left of `Cookie` without ours, as one value (RFC 6265 section 4.2.1); empty when nothing is."""
+    sent = b";".join(value for name, value in headers if name == b"cookie").split(b";")
+    pairs = (pair.strip(b" \t") for pair in sent)
+    return b"; ".join(pair for pair in pairs if pair and pair.partition(b"=")[0].rstrip(b" \t") not in OURS)
 
 
 def set_refresh_cookie(response: Response, settings: Settings, refresh_token: str, max_age_seconds: int) -> None:

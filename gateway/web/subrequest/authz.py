@@ -24,10 +24,24 @@ from gateway.sessions import Presence, SessionCookie
 from gateway.state import Gateway
 from gateway.tokens import RawHeaders
 from gateway.verifier import AccessClaims
-from gateway.web.http import Caller, find_access_token, find_presence, read_cookie, session_cookie_name, verify
+from gateway.web.http import (
+    Caller,
+    cookies_of_others,
+    find_access_token,
+    find_presence,
+    read_cookie,
+    session_cookie_name,
+    verify,
+)
 from gateway.web.subrequest.browsers import Endpoint
 from gateway.web.subrequest.denied import denied_response
-from gateway.web.subrequest.requirements import MAX_NAME_CHARACTERS, Requirements, check, read_requirements
+from gateway.web.subrequest.requirements import (
+    MAX_NAME_CHARACTERS,
+    Requirements,
+    check,
+    holds_until,
+    read_requirements,
+)
 
 logger = logging.getLogger("gateway.authz")
 
@@ -59,7 +73,7 @@ class Authz:
             denial: GatewayError = error
         except GatewayError as error:
             is_ours = isinstance(error, StoreUnavailable)
-            denial = AccessTokenInvalid(getattr(error, "cause", "") or error.slug, reason=error.detail)
+            denial = AccessTokenInvalid(error.cause or error.slug, reason=error.detail)
         except Exception:
             logger.exception("a subrequest failed; it is denied")
             is_ours, denial = True, AccessTokenInvalid("internal-error")
@@ -73,18 +87,31 @@ class Authz:
     def quickly(self, scope: Scope) -> tuple[int, bytes] | None:
         """Give the 200 (`gateway.state.QuickAnswer`), or raise why it is none; None where it takes more than memory."""
         gateway: Gateway = scope["state"]["gateway"]
-        asked, now = self._asked(scope, gateway), gateway.clock()
+        query, now = scope["query_string"], gateway.clock()
         found = self._find(scope, gateway, now)
         caller = gateway.presences.known(found) if isinstance(found, SessionCookie) else found
         if caller is None:
             return None
-        self._check(scope, gateway, caller, asked, now)
-        token = None
-        if asked is not None and asked.audience is not None:
-            token = gateway.application_tokens.known(caller.sid, asked.audience, now)
-            if token is None:
+        key, headers = _key_of(caller), gateway.identity_headers
+        if not query:
+            return 200, headers.lines_of(key, caller)
+        if (lines := headers.remembered(key, query, caller, now)) is None:
+            asked = self._asked(scope, gateway)
+            self._check(scope, gateway, caller, asked, now)
+            audience = asked.audience if asked is not None else None
+            token = gateway.application_tokens.known(caller.sid, audience, now) if audience is not None else None
+            if audience is not None and token is None:
                 return None
-        return 200, gateway.identity_headers.lines_of(_key_of(caller), caller, token)
+            lines = headers.lines_of(key, caller, token)
+            if asked is None:
+                return 200, lines
+            if asked.wants_cookies:
+                cookies = cookies_of_others(scope["headers"])
+                return 200, b"cookie: %s\r\n%s" % (cookies, lines) if cookies else lines
+            if not asked.near_misses:  # these are told again
+                until = holds_until(asked, caller, gateway.application_tokens.end_of_minute(now))
+                headers.remember(key, query, caller, lines, now, until)
+        return 200, lines
 
     async def _headers(self, scope: Scope) -> RawHeaders:
         gateway: Gateway = scope["state"]["gateway"]
@@ -93,7 +120,9 @@ class Authz:
         caller = await _present(found, gateway) if isinstance(found, SessionCookie) else found
         self._check(scope, gateway, caller, asked, now)
         token = await _token_for(caller, asked.audience, gateway, now) if asked and asked.audience is not None else None
-        return gateway.identity_headers.of(_key_of(caller), caller, token)
+        headers = gateway.identity_headers.of(_key_of(caller), caller, token)
+        cookies = cookies_of_others(scope["headers"]) if asked and asked.wants_cookies else b""
+        return [(b"cookie", cookies), *headers] if cookies else headers
 
     def _find(self, scope: Scope, gateway: Gateway, now: int) -> AccessClaims | SessionCookie:
         """
@@ -133,7 +162,8 @@ class Authz:
     def _check(self, scope: Scope, gateway: Gateway, caller: Caller, asked: Requirements | None, now: int) -> None:
         if self._reads_query and scope.get("gateway.has_fragment"):
             scope["gateway.sub"], scope["gateway.caller"] = caller.sub, caller
-            raise InsufficientRole("What follows the # in the URL of the proxy's configuration cannot be read")
+            detail = "What follows the # in the URL of the proxy's configuration cannot be read"
+            raise InsufficientRole("fragment-in-url", detail)
         if asked:
             scope["gateway.sub"], scope["gateway.caller"] = caller.sub, caller
             check(asked, caller, now, gateway.application_tokens.audiences)

@@ -1,5 +1,6 @@
 """
-What the query of a subrequest asks for, besides a login: roles, a young or a strong login, a token for the application.
+What the query of a subrequest asks for, besides a login: roles, a young or a strong login, a token for the application,
+the cookies that are not ours.
 
 Only the proxy's own configuration is meant to say so. A client's own query, where a proxy appends it, can make it
 stricter and nothing else.
@@ -20,7 +21,7 @@ MAX_REMEMBERED_QUERIES = 128
 MAX_NAMES_COMPARED = 16
 MAX_NAME_CHARACTERS = 64
 LIKENESS = 0.75
-NAMES = ("role", "max_auth_age", "amr", "token")
+NAMES = ("role", "max_auth_age", "amr", "token", "cookies")
 _BY_LETTERS = {name.replace("_", ""): name for name in NAMES}
 _LONG_ENOUGH_TO_STAND_OUT = ("role", "maxauthage")
 _SECONDS = re.compile(r"\A[0-9]{1,10}\Z")
@@ -33,7 +34,8 @@ class Requirements(NamedTuple):
     What a query asks for.
 
     `roles` and `amr` hold groups, of each of which one must be there; `max_auth_age` is in seconds; `audience` is of
-    the token that is asked for; `near_misses` has names of ours by those that are like them.
+    the token that is asked for; `wants_cookies` says that the answer is to give back those cookies that are not ours;
+    `near_misses` has names of ours by those that are like them.
     """
 
     is_readable: bool = True
@@ -41,6 +43,7 @@ class Requirements(NamedTuple):
     max_auth_age: int | None = None
     amr: tuple[Group, ...] = ()
     audience: str | None = None
+    wants_cookies: bool = False
     near_misses: tuple[tuple[str, str], ...] = ()
 
 
@@ -56,6 +59,7 @@ def read_requirements(query: bytes) -> Requirements:
         and all(ROLE.match(role) for group in roles for role in group)
         and all(_METHOD.match(method) for group in amr for method in group)
         and len(audiences) <= 1
+        and all(whose == "others" for whose in said["cookies"])
     )
     others = [name for name in dict.fromkeys(name for name, _ in asked) if name not in NAMES]
     near_misses = tuple((name, ours) for name in others[:MAX_NAMES_COMPARED] if (ours := _nearest(name)))
@@ -67,6 +71,7 @@ def read_requirements(query: bytes) -> Requirements:
         max_auth_age=min((int(age) for age in ages), default=None),
         amr=amr,
         audience=audiences[0] if audiences else None,
+        wants_cookies=bool(said["cookies"]),
         near_misses=near_misses,
     )
 
@@ -80,16 +85,26 @@ def check(asked: Requirements, caller: Caller, now: int, audiences: frozenset[st
         InsufficientRole: A role is missing, no token is made for that audience, or a requirement cannot be read.
     """
     if not asked.is_readable:
-        raise InsufficientRole("A requirement of the proxy's configuration cannot be read")
+        raise InsufficientRole("requirement-unreadable", "A requirement of the proxy's configuration cannot be read")
     is_old = asked.max_auth_age is not None and now - caller.auth_time > asked.max_auth_age
     unmet = tuple(group for group in asked.amr if set(group).isdisjoint(caller.amr)) if asked.amr else ()
     if is_old or unmet:
         raise AuthenticationTooWeak(asked.max_auth_age if is_old else None, unmet)
     for group in asked.roles:
         if group.isdisjoint(caller.roles):
-            raise InsufficientRole
+            raise InsufficientRole("role-missing", requirement=f"role={','.join(sorted(group))}")
     if asked.audience is not None and asked.audience not in audiences:
-        raise InsufficientRole("token= of the proxy's configuration names none of the audiences of the gateway")
+        detail = "token= of the proxy's configuration names none of the audiences of the gateway"
+        raise InsufficientRole("audience-unknown", detail, f"token={asked.audience}")
+
+
+def holds_until(asked: Requirements, caller: Caller, minute_end: int) -> int:
+    """
+    Give the first second, up to *minute_end*, in which what `check` lets through now may be too old a login.
+
+    The minute is that of the token which is handed out; nothing is judged from memory for longer.
+    """
+    return minute_end if asked.max_auth_age is None else min(minute_end, caller.auth_time + asked.max_auth_age + 1)
 
 
 def _nearest(name: str) -> str | None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from fido2 import cbor
 from hypothesis import given
 from hypothesis import strategies as st
@@ -231,6 +232,16 @@ async def test_a_key_with_which_nothing_can_be_verified_is_refused_at_once(desk:
     with pytest.raises(SecondFactorInvalid):
         await desk.factors.add_passkey(user.user_id, read(answer, NewCredential))
     assert await desk.factors.all(user.user_id) == ()
+
+
+async def test_a_good_key_of_an_algorithm_that_was_not_asked_for_is_refused(desk: Desk) -> None:
+    user = await desk.user()
+    point = ec.generate_private_key(ec.SECP384R1()).public_key().public_numbers()
+    key = cbor.encode({1: 2, 3: -35, -1: 2, -2: point.x.to_bytes(48, "big"), -3: point.y.to_bytes(48, "big")})
+    answer = Authenticator().create(await desk.factors.begin_passkey(user), public_key=key)
+    with pytest.raises(SecondFactorInvalid) as refused:
+        await desk.factors.add_passkey(user.user_id, read(answer, NewCredential))
+    assert refused.value.cause == "algorithm"
 
 
 HOSTILE = [b"", b"\x9f", b"\x81" * 12_000, b"\xbb" + b"\xff" * 8, b"\x9b" + b"\xff" * 8, b"\xa1\x81\x01\x01", b"{}"]

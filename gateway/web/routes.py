@@ -166,9 +166,9 @@ ROUTES: list[BaseRoute] = [
         for name, handlers in _FACTORS.items()
     ),
     Route("/auth/account/factors/recovery/file", save_codes, methods=["POST"], middleware=CAPPED),
-    Route("/auth/account/factors/{id}", show_factor, methods=["GET"], middleware=CAPPED),
-    Route("/auth/account/factors/{id}/name", name_factor, methods=["POST"], middleware=CAPPED),
-    Route("/auth/account/factors/{id}/remove", remove_factor_by_form, methods=["POST"], middleware=CAPPED),
+    Route("/auth/account/factors/{id:factor}", show_factor, methods=["GET"], middleware=CAPPED),
+    Route("/auth/account/factors/{id:factor}/name", name_factor, methods=["POST"], middleware=CAPPED),
+    Route("/auth/account/factors/{id:factor}/remove", remove_factor_by_form, methods=["POST"], middleware=CAPPED),
     Route(
         "/auth/welcome",
         get_or_post(show_welcome, accept_invitation),

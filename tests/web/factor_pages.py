@@ -99,3 +99,12 @@ def new_person(gateway: GatewayProcess, **fields: str) -> Person:
     browser.sign_in(user)
     app, answer = add_app(browser, **fields)
     return Person(user, browser, app, codes_of(page_of(answer)))
+
+
+def enrol(browser: Browser, user: TestUser) -> tuple[App, list[str]]:
+    """Set up an app at the login where a second factor is required, and recovery codes."""
+    page = page_of(browser.post("/auth/login", username=user.email, password=user.password))
+    app, form = app_of(page), fields_of(page, "code")
+    answer = browser.post("/auth/login", **form | {"code": app.code()})
+    assert answer.status_code == 303, answer.text
+    return app, codes_of(page_of(browser.post(RECOVERY)))

@@ -298,5 +298,6 @@ def test_where_second_factors_are_off_nothing_is_said_of_them(gateway_with: Call
 
 
 def test_a_path_that_there_is_not_is_not_found(strong: Browser) -> None:
-    problem_of(strong.get(f"{ACCOUNT}/factors"), 404, "not-found")
-    assert strong.get(f"{ACCOUNT}/factors/other").headers["Location"] == ACCOUNT
+    for path in (f"{ACCOUNT}/factors", f"{ACCOUNT}/factors/other"):
+        problem_of(strong.get(path), 404, "not-found")
+    assert strong.get(f"{ACCOUNT}/factors/fac_other").headers["Location"] == ACCOUNT

@@ -206,7 +206,7 @@ async def save_codes(request: GatewayRequest, visitor: Presence) -> Response:
     """
     form, user = await read_body(request, CodesForm), await user_who_may_change(request, visitor)
     if not _CODES.fullmatch(form.codes):
-        raise MalformedRequest("These are no recovery codes")
+        raise MalformedRequest("These are no recovery codes", "body-unreadable")
     gateway = request.state["gateway"]
     settings = gateway.settings
     head = [settings.shown_name, settings.issuer_origin, user.email, rfc3339(gateway.clock())]

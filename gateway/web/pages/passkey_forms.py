@@ -25,4 +25,4 @@ def read_answer(text: str, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise MalformedRequest("That is not what a browser says of a passkey") from error
+        raise MalformedRequest("That is not what a browser says of a passkey", "body-unreadable") from error

@@ -31,6 +31,7 @@ def factors(ctx: click.Context, email: str, reset: bool, as_json: bool) -> None:
         removed, ended = await gateway.reset_factors(user_id)
         gateway.audit.tell("factor_removed", sub=user_id, reason="reset")
         gateway.audit.tell("sessions_revoked", sub=user_id, reason="factors-reset")
+        await gateway.changes.note(user_id, "reset")
         return removed, ended
 
     if reset:

@@ -170,6 +170,7 @@ def set_password(ctx: click.Context, email: str, password_stdin: bool, generate:
         await _end(gateway, user, ended)
         await gateway.guessing.unlock(user.email)
         gateway.audit.tell("password_changed", sub=user.user_id, reason="set-by-command")
+        await gateway.changes.note(user.user_id, "password")
         return user
 
     user = run_with_gateway(ctx, work)

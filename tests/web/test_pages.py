@@ -115,7 +115,18 @@ def test_every_language_has_all_texts_with_the_same_placeholders(language: str) 
 def test_every_text_is_used() -> None:
     sources = "".join(path.read_text() for path in (OURS / "templates").glob("*.html"))
     sources += "".join(path.read_text() for path in (OURS.parent / "pages").glob("*.py"))
-    built = ("problem_", "reason_", "done_", "ago_", "loop_", "login_too_", "kind_", "language", "direction")
+    built = (
+        "problem_",
+        "reason_",
+        "done_",
+        "ago_",
+        "loop_",
+        "login_too_",
+        "kind_",
+        "changed_",
+        "language",
+        "direction",
+    )
     unused = [key for key in TEXTS["en"] if f"'{key}'" not in sources and f'"{key}"' not in sources]
     assert not [key for key in unused if not key.startswith(built)]
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from tests.families.records import Records
-from tests.harness import GatewayProcess, RedisServer, TestUser
+from tests.harness import GatewayProcess, RedisServer, TestUser, run_command
 from tests.web.asking import problem_of
 from tests.web.browsing import Browser, browser_of, page_of
 from tests.web.factor_pages import (
@@ -29,6 +29,8 @@ from tests.web.factor_pages import (
 
 pytestmark = pytest.mark.redis
 ACCOUNT = "/auth/account"
+NEW = "quite another sentence"
+IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Safari/604.1"
 HOSTILE = "<img src=x onerror=alert(1)>"
 PATHS = (APP, PASSKEY, RECOVERY, f"{RECOVERY}/file", f"{ACCOUNT}/factors/fac_x/name", f"{ACCOUNT}/factors/fac_x/remove")
 
@@ -233,6 +235,41 @@ def test_nobody_touches_the_factor_of_another_user(strong: Browser, gateway: Gat
     strong.post(f"{path}/name", name="Mine")
     strong.post(f"{path}/remove")
     assert way_to(other.browser, "Authenticator app") == path
+
+
+# ------------------------------------------------------------------------------------------------- changed elsewhere
+
+
+def test_what_was_changed_in_another_session_is_told(user: TestUser, browser: Browser, gateway: GatewayProcess) -> None:
+    telephone = browser_of(gateway, User_Agent=IPHONE)
+    telephone.sign_in(user)
+    add_app(telephone)
+    text = page_of(browser.get(ACCOUNT)).text
+    assert "An authenticator app was added" in text
+    assert "New recovery codes were made" in text
+    assert "from Safari · iPhone, 127.0.0.1" in text
+    assert "If that was not you" in text
+    assert "changed lately" not in page_of(telephone.get(ACCOUNT)).text
+
+
+def test_so_is_a_password(user: TestUser, browser: Browser, gateway: GatewayProcess) -> None:
+    browser.post(f"{ACCOUNT}/password", current_password=user.password, new_password=NEW)
+    assert "changed lately" not in page_of(browser.get(ACCOUNT)).text
+    other = browser_of(gateway)
+    other.sign_in(replace(user, password=NEW))
+    assert "Your password was changed" in page_of(other.get(ACCOUNT)).text
+
+
+def test_and_what_a_command_has_done(person: Person, gateway: GatewayProcess) -> None:
+    run_command("users", "factors", person.user.email, "--reset", env=gateway.env).check_returncode()
+    words = ("users", "set-password", person.user.email, "--password-stdin")
+    run_command(*words, env=gateway.env, stdin=NEW).check_returncode()
+    browser = browser_of(gateway)
+    browser.sign_in(replace(person.user, password=NEW))
+    text = page_of(browser.get(ACCOUNT)).text
+    assert "All second factors were removed" in text
+    assert "Your password was changed" in text
+    assert "by an administrator" in text
 
 
 # --------------------------------------------------------------------------------------------------- by a young login

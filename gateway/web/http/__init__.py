@@ -43,6 +43,7 @@ from gateway.web.http.factor_changes import (
 )
 from gateway.web.http.middleware import SECURITY_HEADERS, Cors, Envelope, problem_lines, refuse_quickly
 from gateway.web.http.new_password import change_password_of
+from gateway.web.http.noting import note_change
 from gateway.web.http.opening import (
     Credentials,
     LoggedIn,
@@ -130,6 +131,7 @@ __all__ = [
     "end_own_session",
     "change_password_of",
     "tell",
+    "note_change",
     "json_response",
     "on_gateway_error",
     "on_http_exception",

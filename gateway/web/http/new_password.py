@@ -6,6 +6,7 @@ from gateway.state import GatewayRequest
 from gateway.web.http.audit import tell
 from gateway.web.http.bearer import Caller
 from gateway.web.http.client_address import address_of, rate_key, rate_keys
+from gateway.web.http.noting import note_change
 
 
 async def change_password_of(request: GatewayRequest, caller: Caller, current: str, new: str) -> None:
@@ -48,3 +49,4 @@ async def change_password_of(request: GatewayRequest, caller: Caller, current: s
         raise WrongCurrentPassword from error
     await gateway.finish_ending(user.user_id, ended)
     tell("password_changed", request, sid=caller.sid)
+    await note_change(request, user.user_id, "password", caller.sid)

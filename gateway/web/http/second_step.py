@@ -16,6 +16,7 @@ from gateway.sessions import Opened
 from gateway.state import GatewayRequest
 from gateway.web.http.audit import tell
 from gateway.web.http.client_address import Address, rate_keys
+from gateway.web.http.noting import note_change
 from gateway.web.http.opening import LoggedIn, Wanted, earlier_sessions, finish_opening, known_device, open_family
 
 WRONG_GUESS = "wrong-code"
@@ -140,6 +141,8 @@ async def _complete(
             _tell_of(request, proved)
             opened = await _open(request, proved, address, wanted)
     user = proved.user
+    if proved.pending.purpose == "enrolment":
+        await note_change(request, user.user_id, proved.kind, opened.family_id)
     await finish_opening(request, user, opened, earlier, proved.kind)
     device_id = known_device(request, user, wanted) if login.purpose == "passkey" else login.device_id
     device_token = gateway.guessing.remember_device(user.user_id, user.password_version, device_id)

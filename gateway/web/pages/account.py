@@ -5,6 +5,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from gateway.accounts import Change
 from gateway.clock import rfc3339
 from gateway.errors import AccessTokenInvalid, PasswordRejected, RateLimited, WrongCurrentPassword
 from gateway.sessions import Family, Presence
@@ -31,6 +32,7 @@ DONE = (
     "session-ended", "others-ended", "password-changed", "app-added", "passkey-added", "factor-renamed",
     "factor-removed",
 )  # fmt: skip
+CHANGES_TOLD_SECONDS = 7 * 86_400
 WAYS = re.compile(r"app|passkey|recovery|fac_[A-Za-z0-9_-]{22}")
 
 
@@ -116,14 +118,19 @@ async def _values(request: GatewayRequest, visitor: Presence) -> dict[str, Any] 
     # The one that somebody looks with comes first.
     rows.sort(key=lambda row: not row["is_this"])
     section = await section_of_factors(request, visitor.sub, visitor.auth_time)
-    return {"user": user, "sessions": rows, "done": "", "reasons": (), **section}
+    changes = [
+        {"what": f"changed_{change.what}", "day": day_of(change.at), "at": rfc3339(change.at), **_where(change)}
+        for change in await gateway.changes.latest(visitor.sub)
+        if change.sid != visitor.sid and now - change.at < CHANGES_TOLD_SECONDS
+    ]
+    return {"user": user, "sessions": rows, "changes": changes, "done": "", "reasons": (), **section}
 
 
 def _row(family: Family, visitor: Presence, now: int) -> dict[str, Any]:
     unit, count = ago(now - family.last_used_at)
     return {
         "id": family.family_id,
-        "device": family.device.replace(" on ", " \u00b7 "),
+        "device": _shown_device(family.device),
         "address": family.address,
         "opened": day_of(family.created_at),
         "opened_at": rfc3339(family.created_at),
@@ -132,6 +139,14 @@ def _row(family: Family, visitor: Presence, now: int) -> dict[str, Any]:
         "used_at": rfc3339(family.last_used_at),
         "is_this": family.family_id == visitor.sid,
     }
+
+
+def _where(change: Change) -> dict[str, str]:
+    return {"address": change.address, "device": _shown_device(change.device)}
+
+
+def _shown_device(label: str) -> str:
+    return label.replace(" on ", " \u00b7 ")
 
 
 def _done(request: GatewayRequest, what: str) -> Response:

@@ -32,6 +32,7 @@ from gateway.web.http import (
     begin_own_totp,
     confirm_own_totp,
     make_own_recovery_codes,
+    note_change,
     read_body,
     remove_own_factor,
     safe_return_address,
@@ -280,6 +281,7 @@ async def _added(request: GatewayRequest, visitor: Presence, done: str) -> Respo
         return see_other(request, f"{FACTORS_PATH}/recovery", done=done)
     codes = await factors.make_recovery_codes(visitor.sub)
     tell("factor_added", request, reason=RECOVERY, sid=visitor.sid)
+    await note_change(request, visitor.sub, RECOVERY, visitor.sid)
     return _codes(request, visitor, codes, "")
 
 

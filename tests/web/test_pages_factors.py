@@ -247,7 +247,7 @@ def test_what_was_changed_in_another_session_is_told(user: TestUser, browser: Br
     text = page_of(browser.get(ACCOUNT)).text
     assert "An authenticator app was added" in text
     assert "New recovery codes were made" in text
-    assert "from Safari · iPhone, 127.0.0.1" in text
+    assert "from 127.0.0.1 (Safari · iPhone)" in text
     assert "If that was not you" in text
     assert "changed lately" not in page_of(telephone.get(ACCOUNT)).text
 

@@ -288,7 +288,7 @@ VERDICTS = (
         37,
         "authentication-too-weak",
         "too-old",
-        "The login is older than max_auth_age= in the URL of the subrequest allows, or too old to change second factors.",
+        "The login is older than max_auth_age= in the URL of the subrequest allows, or than a change of factors does.",
         "log in again, or make max_auth_age= larger in the proxy's configuration",
     ),
     Verdict(

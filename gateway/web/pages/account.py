@@ -117,7 +117,7 @@ async def _values(request: GatewayRequest, visitor: Presence) -> dict[str, Any] 
     rows = [_row(family, visitor, now) for family in await gateway.families.list(visitor.sub)]
     # The one that somebody looks with comes first.
     rows.sort(key=lambda row: not row["is_this"])
-    section = await section_of_factors(request, visitor.sub, visitor.auth_time)
+    section = await section_of_factors(request, visitor.sub)
     changes = [
         {"what": f"changed_{change.what}", "day": day_of(change.at), "at": rfc3339(change.at), **_where(change)}
         for change in await gateway.changes.latest(visitor.sub)

@@ -19,19 +19,14 @@ def can_have_passkeys(request: GatewayRequest) -> bool:
     return gateway.factors.logins.is_on and not _ADDRESS.fullmatch(gateway.settings.passkey_domain)
 
 
-async def section_of_factors(request: GatewayRequest, user_id: str, since: int) -> dict[str, Any]:
-    """
-    Give what the account shows of them; nothing where they are off.
-
-    Args:
-        since: When the user signed in here, in seconds since the epoch: what was added later is new to this session.
-    """
+async def section_of_factors(request: GatewayRequest, user_id: str) -> dict[str, Any]:
+    """Give what the account shows of them; nothing where they are off."""
     gateway = request.state["gateway"]
     if not gateway.factors.logins.is_on:
         return {"has_factors": False}
     factors, now = await gateway.factors.all(user_id), gateway.clock()
     # Recovery codes come last: they are no factor of their own.
-    rows = [factor_row(factor, now, since) for factor in sorted(factors, key=lambda one: one.kind == RECOVERY)]
+    rows = [factor_row(factor, now) for factor in sorted(factors, key=lambda one: one.kind == RECOVERY)]
     kinds = {factor.kind for factor in factors}
     return {
         "has_factors": True,
@@ -42,7 +37,7 @@ async def section_of_factors(request: GatewayRequest, user_id: str, since: int) 
     }
 
 
-def factor_row(factor: Factor, now: int, since: int) -> dict[str, Any]:
+def factor_row(factor: Factor, now: int) -> dict[str, Any]:
     """Give one of them."""
     used = factor.last_used_at
     unit, count = ago(now - used) if used is not None else ("", 0)
@@ -58,7 +53,6 @@ def factor_row(factor: Factor, now: int, since: int) -> dict[str, Any]:
         "left": factor.left,
         "is_readable": factor.is_readable,
         "is_nameable": factor.is_readable and factor.kind != RECOVERY,
-        "is_new": factor.created_at > since,
     }
 
 

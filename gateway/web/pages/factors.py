@@ -260,7 +260,7 @@ async def _one(request: GatewayRequest, visitor: Presence) -> dict[str, Any] | N
         return None
     others = [one for one in factors.values() if one.kind != RECOVERY and one != factor]
     return {
-        "factor": factor_row(factor, gateway.clock(), visitor.auth_time),
+        "factor": factor_row(factor, gateway.clock()),
         "is_last": factor.kind != RECOVERY and not others,
         "is_required": gateway.settings.second_factor == "required",
     }

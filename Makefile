@@ -15,7 +15,7 @@ export VENV PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check format-check lint types imports house pytest coverage format screenshots bench bench-peers fuzz timing soak faults hostile lock clean install-serve install-test
+.PHONY: help serve test check format-check lint types imports house pytest coverage format screenshots board bench bench-peers fuzz timing soak faults hostile lock clean install-serve install-test
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,7 +48,7 @@ timing: install-test ## Measure what login times tell, and a flood of logins, on
 fuzz: export FUZZ_REQUESTS := $(or $(FUZZ_REQUESTS),100000)
 fuzz: export FUZZ_SEED := $(or $(FUZZ_SEED),$(shell date +%s))
 fuzz: install-test ## Send 100,000 random subrequests to a real gateway, and as many requests in odd pieces (FUZZ_REQUESTS=... FUZZ_SEED=...)
-	$(BIN)/pytest -s tests/proxies/test_fuzz.py tests/connections/test_differential.py $(PYTEST_ARGS)
+	$(BIN)/pytest -s tests/proxies/test_fuzz.py tests/connections/test_cuts.py tests/connections/test_differential.py $(PYTEST_ARGS)
 
 soak: install-test ## Torment refresh families for about 30 minutes (docs/soak.md)
 	$(BIN)/pytest -q -n 2 --dist worksteal --soak --timeout=3600 tests/families $(PYTEST_ARGS)
@@ -101,6 +101,9 @@ format: install-test ## Format the code and mend what ruff can mend
 
 screenshots: install-test ## Make the pictures of the quickstart again (docs/pictures)
 	@$(BIN)/python -m tests.browser.screenshots
+
+board: install-test ## Make the picture of the board again, from a run of four minutes (docs/pictures)
+	@$(BIN)/python -m tests.telemetry.board
 
 install-serve:
 	@.ci/setup serve

@@ -3,9 +3,12 @@
 import asyncio
 import logging
 import math
+import socket
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -23,7 +26,26 @@ from gateway.settings import Settings
 from gateway.state import Gateway, State
 from gateway.store import ServerLook, Store, watch_server
 from gateway.tasks import end_tasks
-from gateway.telemetry import AuditTrail
+from gateway.telemetry import (
+    AUDIT_EVENTS,
+    AUDIT_LOST,
+    AUTHZ,
+    BREAKER_OPEN,
+    KEY_ROTATED,
+    PASSWORD_HASH_SECONDS,
+    PASSWORD_QUEUE,
+    REDIS_ERRORS,
+    REDIS_SECONDS,
+    REFRESHES,
+    REVOCATIONS_KNOWN,
+    REVOCATIONS_LAG,
+    SIGNING_KEY_AGE,
+    SIGNING_KEY_NEXT_READY,
+    AuditTrail,
+    Metrics,
+    Reporter,
+    RequestIds,
+)
 from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring, SizeBounds
 from gateway.verifier import VerifiedTokens
 from gateway.web import (
@@ -34,6 +56,8 @@ from gateway.web import (
     Cors,
     Envelope,
     Html,
+    allowed_subrequests,
+    endpoint_of,
     on_gateway_error,
     on_http_exception,
 )
@@ -54,15 +78,20 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
     """
     assert settings.redis_url is not None  # noqa: S101 - the commands fill it in
     assert settings.secret is not None  # noqa: S101 - likewise
+    metrics = Metrics()
     keychain = KeyChain.of(settings.secret, settings.previous_secrets)
     store = Store(
         settings.redis_url,
         settings.redis_key_prefix,
         waits_for_confirmation=settings.redis_durability == "confirmed",
+        note_call=lambda what, seconds: metrics.observe(REDIS_SECONDS, seconds, what),
+        note_fault=partial(metrics.count, REDIS_ERRORS),
     )
+    audit = AuditTrail(store, keychain)
     keyring = Keyring(
         store,
         keychain,
+        tell=lambda reason, kid: audit.tell(KEY_ROTATED, reason, kid=kid),
         algorithm=settings.signing_algorithm,
         rsa_key_bits=settings.rsa_key_bits,
         access_token_ttl_seconds=settings.access_token_ttl_seconds,
@@ -70,7 +99,9 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
     )
     # Each worker hashes for itself; together they have the cores.
     threads = math.ceil(usable_cores() / settings.workers)
-    passwords = Passwords(keychain, settings.bcrypt_cost, threads, time.monotonic)
+    passwords = Passwords(
+        keychain, settings.bcrypt_cost, threads, time.monotonic, partial(metrics.observe, PASSWORD_HASH_SECONDS)
+    )
     access_tokens = AccessTokenMinter(
         keyring,
         issuer=settings.issuer,
@@ -81,7 +112,6 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
     )
     users = Users(store, clock, check_size=SizeBounds(settings).check)
     guessing = GuessingThrottle(store, keychain, clock, is_on=settings.account_throttle == "on")
-    audit = AuditTrail(store, keychain, clock)
     revocations = Revocations(store, clock, max_lag_seconds=settings.revocation_max_lag_seconds)
     try:
         yield Gateway(
@@ -138,6 +168,8 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
             ),
             identity_headers=IdentityHeaders(settings.identity_headers),
             audit=audit,
+            request_ids=RequestIds(keychain, clock),
+            metrics=metrics,
         )
     finally:
         passwords.close()
@@ -145,6 +177,29 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
         await guessing.close()
         await audit.close()
         await store.close()
+
+
+def _count_what_is_kept_elsewhere(gateway: Gateway) -> None:
+    """Let the metrics read what the parts of a gateway know of themselves."""
+    metrics, keyring, revocations = gateway.metrics, gateway.keyring, gateway.revocations
+
+    def by_one_label(counted: Counter[str]) -> dict[tuple[str, ...], int]:
+        return {(value,): count for value, count in counted.items()}
+
+    metrics.gauges |= {
+        PASSWORD_QUEUE: lambda: gateway.passwords.waiting,
+        REVOCATIONS_KNOWN: lambda: revocations.known,
+        REVOCATIONS_LAG: lambda: revocations.lag_seconds,
+        BREAKER_OPEN: lambda: gateway.store.is_away,
+        SIGNING_KEY_AGE: lambda: keyring.signing_key_age_seconds,
+        SIGNING_KEY_NEXT_READY: lambda: keyring.next_is_ready,
+    }
+    metrics.counted_elsewhere |= {
+        AUTHZ: partial(allowed_subrequests, metrics),
+        REFRESHES: lambda: by_one_label(gateway.refresh_verdicts),
+        AUDIT_EVENTS: lambda: by_one_label(gateway.audit.told),
+        AUDIT_LOST: lambda: {(): gateway.audit.lost},
+    }
 
 
 async def _report_counters(gateway: Gateway) -> None:
@@ -163,9 +218,12 @@ async def _report_counters(gateway: Gateway) -> None:
                 logger.info(name, extra={"fields": {name.split()[1]: told[name]}})
 
 
-def build_app(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
+def build_app(settings: Settings, clock: Clock = system_clock, reports: socket.socket | None = None) -> ASGIApp:
     """
     Give the ASGI application. It starts without Redis too, not ready, and becomes ready when Redis is there.
+
+    Args:
+        reports: Where the metrics go, `gateway.telemetry.report_line`; None for nowhere.
 
     Raises:
         StartupError: The templates of the operator cannot be read.
@@ -174,11 +232,12 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
-        async with open_gateway(settings, clock) as gateway:
+        async with AsyncExitStack() as after, open_gateway(settings, clock) as gateway:
             # What is wrong from the start has been told by `serve`. A worker that takes the place of another one
             # gets its keys later then, and does not end the whole gateway.
             with suppress(StoreUnavailable, StartupError):
                 await gateway.keyring.open()
+            _count_what_is_kept_elsewhere(gateway)
             followers = [
                 asyncio.create_task(work)
                 for work in (
@@ -188,6 +247,10 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
                     _report_counters(gateway),
                 )
             ]
+            if reports is not None:
+                reporter = Reporter(gateway.metrics, reports)
+                followers.append(asyncio.create_task(reporter.follow()))
+                after.push_async_callback(reporter.close)  # what the end of the parts counts is in its last report
             await gateway.revocations.wait_until_read(FIRST_READING_SECONDS)
             try:
                 yield {"gateway": gateway, "renderer": renderer, "quick_answers": QUICK_ANSWERS}
@@ -196,7 +259,10 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
 
     app = Starlette(
         routes=ROUTES if renderer else ROUTES_WITHOUT_PORTAL,
-        middleware=[Middleware(Envelope), Middleware(Cors, settings=settings, public_paths=PUBLIC_PATHS)],
+        middleware=[
+            Middleware(Envelope, endpoint_of=endpoint_of),
+            Middleware(Cors, settings=settings, public_paths=PUBLIC_PATHS),
+        ],
         exception_handlers={GatewayError: on_gateway_error, HTTPException: on_http_exception},
         lifespan=lifespan,
     )

@@ -26,6 +26,7 @@ class DerivedKeys:
     account_mac: bytes
     factor_sealing: bytes
     recovery_code_mac: bytes
+    request_id_sealing: bytes
 
     @classmethod
     def of(cls, secret: str) -> "DerivedKeys":
@@ -45,6 +46,7 @@ class DerivedKeys:
             account_mac=derive("account-mac"),
             factor_sealing=derive("factor-sealing"),
             recovery_code_mac=derive("recovery-code-mac"),
+            request_id_sealing=derive("request-id-sealing"),
         )
 
 

@@ -331,6 +331,12 @@ class RateLimited(GatewayError):
         self.state = state
 
 
+class InternalError(GatewayError):
+    """What should not have happened; the answer tells nothing of it, the log has the traceback."""
+
+    status, slug, title = 500, "internal-error", "Something went wrong here"
+
+
 class Unavailable(GatewayError):
     """It is our fault and it will pass: the caller should try again in `retry_after_seconds`."""
 

@@ -14,9 +14,12 @@ from gateway.limits import GuessingThrottle, RateLimiter
 from gateway.sessions import Presences, RefreshFamilies, Revocations
 from gateway.settings import Network, Settings
 from gateway.store import ServerLook, Store
-from gateway.telemetry import AuditTrail, OnceAMinute
+from gateway.telemetry import SESSIONS_ENDED, AuditTrail, Metrics, OnceAMinute, RequestIds
 from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring
 from gateway.verifier import VerifiedTokens
+
+UNFINISHED = "unfinished"
+"""Why sessions ended whose end was begun earlier, maybe by another gateway or a command, and not completed there."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Gateway:
     verified_tokens: VerifiedTokens
     identity_headers: IdentityHeaders
     audit: AuditTrail
+    request_ids: RequestIds
+    metrics: Metrics
     refresh_verdicts: Counter[str] = field(default_factory=Counter)
     once_a_minute: OnceAMinute = field(default_factory=OnceAMinute)
 
@@ -53,25 +58,43 @@ class Gateway:
         origin = self.settings.issuer_origin
         return ("token-gateway", "token gateway", origin, origin.partition("://")[2], self.settings.client_id)
 
-    async def end_families(self, user_id: str, family_ids: tuple[str, ...]) -> int:
+    async def end_families(
+        self,
+        user_id: str,
+        family_ids: tuple[str, ...],
+        reason: str = UNFINISHED,
+        tell: Callable[[], None] = lambda: None,
+    ) -> int:
         """
         End sessions for good, and give how many of them were there: mark them first, announce second, delete third.
 
         From the mark on they never work again. What a crash, or an error, leaves half done is completed by the next
         use of such a session, or the next ending.
 
+        Args:
+            reason: Why, for the metrics.
+            tell: Tells the event, as soon as they are marked; where none of them was there it is not called.
+
         Raises:
             StoreUnavailable: Not everybody knows; the caller should try again.
         """
-        return await self.finish_ending(user_id, await self.families.mark(user_id, family_ids)) if family_ids else 0
+        if not family_ids:
+            return 0
+        marked = await self.families.mark(user_id, family_ids)
+        if not set(family_ids).isdisjoint(marked):
+            tell()
+        return await self.finish_ending(user_id, marked, reason)
 
-    async def end_all_families(self, user_id: str) -> int:
+    async def end_all_families(
+        self, user_id: str, reason: str = UNFINISHED, tell: Callable[[], None] = lambda: None
+    ) -> int:
         """End all sessions of a user likewise, also those that Redis has lost; give how many lived until now."""
         living, revocations = await self.families.mark_all(user_id)
-        await self.finish_ending(user_id, revocations)
+        tell()
+        await self.finish_ending(user_id, revocations, reason)
         return living
 
-    async def finish_ending(self, user_id: str, revocations: tuple[str, ...]) -> int:
+    async def finish_ending(self, user_id: str, revocations: tuple[str, ...], reason: str = UNFINISHED) -> int:
         """
         Announce and delete what has been marked, and give how many sessions there were.
 
@@ -79,21 +102,33 @@ class Gateway:
             StoreUnavailable: As above. This process refuses them already.
         """
         await self.revocations.announce(revocations)
-        return await self.families.revoke(user_id, revocations)
+        ended = await self.families.revoke(user_id, revocations)
+        if ended:
+            self.metrics.count(SESSIONS_ENDED, reason, by=ended)
+        return ended
 
-    async def reset_factors(self, user_id: str) -> tuple[int, int]:
+    async def reset_factors(self, user_id: str, tell: Callable[[], None] = lambda: None) -> tuple[int, int]:
         """
         Take all second factors of a user away and end all sessions, and give how many there were of each.
 
         The factors go once more at the end: a session that was just ending may have added one.
+
+        Args:
+            tell: Tells the event, as soon as they are away.
         """
         factors = await self.factors.reset(user_id)
-        sessions = await self.end_all_families(user_id)
+        tell()
+        sessions = await self.end_all_families(user_id, "factors-reset")
         return factors + await self.factors.reset(user_id), sessions
 
-    async def accept_invitation(self, code: str, password_hash: str) -> User:
+    async def accept_invitation(
+        self, code: str, password_hash: str, tell: Callable[[User], None] = lambda _: None
+    ) -> User:
         """
         Set the password that an invitation or a reset is for, end all sessions of the user, and unlock the account.
+
+        Args:
+            tell: Tells the event, which is the caller's, who knows the request: as soon as the password is set.
 
         Returns:
             The user with the new password, for whom a session can be opened.
@@ -101,11 +136,10 @@ class Gateway:
         Raises:
             InvitationSpent: The code is not good any more; nothing was changed.
             StoreUnavailable: Not all of it is known to be done. The password may be set, and the code void then.
-
-        The audit line (`password_changed`) is the caller's, who knows the request.
         """
         user, revocations = await self.invitations.accept(code, password_hash)
-        await self.finish_ending(user.user_id, revocations)
+        tell(user)
+        await self.finish_ending(user.user_id, revocations, "password-changed")
         await self.guessing.unlock(user.email)
         return user
 

@@ -5,6 +5,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -37,6 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Heed TEST_REDIS: whatever is started from here on is of that kind."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background of a shell
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Hundreds of gateways are started; each would compile all of its modules anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # noqa: TID251 - what the interpreters of children read
+    sys.dont_write_bytecode = False
     # Where there is room in memory, what tests write goes there: servers that all wait for one disk to be synced answer
     # late, and no test is about that disk (those that are about one mount it).
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_BYTES:
@@ -157,9 +161,11 @@ def make_gateway(redis_server: RedisServer, tmp_path: Path) -> Iterator[Callable
         return process.start() if start else process
 
     yield make
-    for process in made:
-        if process.process is not None:
-            process.stop()
+    started = [process for process in made if process.process is not None]
+    for process in started:
+        process.tell_to_end()
+    for process in started:
+        process.stop()
 
 
 @pytest.fixture(scope="session")

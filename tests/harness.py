@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import http.client
 import itertools
 import json
 import os
 import secrets
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -28,6 +30,8 @@ from tests.certificates import Certificates
 PASSWORD = "correct horse battery staple"
 SECRET = "a secret for tests alone, 32 bytes and more"
 READY_SECONDS = 20.0
+# Made once, since making it takes longer than most tests; the gateways of tests speak plain HTTP.
+UNUSED_TLS = ssl.create_default_context()
 R = TypeVar("R")
 _PORTS = itertools.count()
 _PORT_START = os.getpid() * 37
@@ -282,13 +286,15 @@ class GatewayProcess:
         """Tell whether /readyz says 200."""
         assert self.process is not None
         assert self.process.poll() is None, f"the gateway ended:\n{self.log_text()}"
-        with contextlib.suppress(httpx2.TransportError):
-            return httpx2.get(f"{self.url}/readyz", timeout=2).status_code == 200
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
         return False
 
     def client(self, **options: Any) -> httpx2.Client:
         """Give an HTTP client with a cookie jar of its own; close it, or use it in a `with`."""
-        return httpx2.Client(base_url=self.url, timeout=10, **options)
+        return httpx2.Client(base_url=self.url, timeout=10, verify=UNUSED_TLS, **options)
 
     def add_user(self, **options: Any) -> TestUser:
         """Add a user with an address of its own."""
@@ -321,12 +327,17 @@ class GatewayProcess:
         self.process.kill()
         self.process.wait(timeout=10)
 
-    def stop(self) -> int:
-        """Ask it to end, and give its exit status."""
+    def tell_to_end(self) -> None:
+        """Ask it to end, and do not wait for that."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
+
+    def stop(self) -> int:
+        """Ask it to end, and give its exit status."""
+        assert self.process is not None
+        self.tell_to_end()
         try:
             return self.process.wait(timeout=30)
         except subprocess.TimeoutExpired:

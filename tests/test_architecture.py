@@ -83,6 +83,7 @@ PROBLEMS = {
     ("unsupported-media-type", 415),
     ("password-rejected", 422),
     ("rate-limited", 429),
+    ("internal-error", 500),
     ("overloaded", 503),
     ("store-unavailable", 503),
     ("not-ready", 503),

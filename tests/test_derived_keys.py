@@ -18,6 +18,7 @@ PURPOSES = (
     "browser_session_mac",
     "factor_sealing",
     "recovery_code_mac",
+    "request_id_sealing",
 )
 
 

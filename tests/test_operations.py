@@ -21,7 +21,7 @@ import redis
 from gateway.store.private import find_server
 from tests.cli.commands import assert_refused, here, in_process
 from tests.configured import PASSWORDS, ConfiguredServer, factory, knows_waitaof
-from tests.harness import PASSWORD, SECRET, GatewayProcess, TestUser, environment, wait_until
+from tests.harness import PASSWORD, SECRET, UNUSED_TLS, GatewayProcess, TestUser, environment, wait_until
 
 pytestmark = [pytest.mark.redis, pytest.mark.one_server]
 
@@ -61,7 +61,7 @@ def login(gateway: GatewayProcess, user: TestUser) -> dict[str, Any]:
 
 
 def kids(gateway: GatewayProcess) -> list[str]:
-    return [key["kid"] for key in httpx2.get(f"{gateway.url}/.well-known/jwks.json").json()["keys"]]
+    return [key["kid"] for key in httpx2.get(f"{gateway.url}/.well-known/jwks.json", verify=UNUSED_TLS).json()["keys"]]
 
 
 def redis_cli(*arguments: str) -> str:

@@ -56,12 +56,21 @@ class Passwords:
         cost: bcrypt's cost, the base-2 logarithm of its rounds.
         threads: How many hashes may run at once.
         monotonic: Seconds that never go back, to learn how long a hash takes.
+        note_hash: Is told how many seconds each hash took.
     """
 
-    def __init__(self, keychain: KeyChain, cost: int, threads: int, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        keychain: KeyChain,
+        cost: int,
+        threads: int,
+        monotonic: Callable[[], float],
+        note_hash: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
         self._keychain = keychain
         self._cost = cost
         self._monotonic = monotonic
+        self._note_hash = note_hash
         self._threads = PoliteThreads(threads, "password")
         self._turns = Turns(threads)
         self._seconds_per_hash = 0.2 * 2.0 ** (cost - 12)
@@ -99,6 +108,11 @@ class Passwords:
         """Raise `Overloaded` when one more from this address would wait for too long; before Redis is asked."""
         if self._turns.ahead_of(address_key) * self._seconds_per_hash / self._turns.slots > LONGEST_WAIT_SECONDS:
             raise Overloaded(_some_seconds())
+
+    @property
+    def waiting(self) -> int:
+        """Give how many wait for their turn."""
+        return self._turns.waiting
 
     def needs_renewal(self, stored: str) -> bool:
         """Tell whether scheme, pepper or cost of a stored hash are behind what `hash` makes now."""
@@ -153,6 +167,7 @@ class Passwords:
         running.add_done_callback(lambda _: self._turns.give_back())
         begun, result, ended = await asyncio.shield(running)
         self._seconds_per_hash += (ended - begun - self._seconds_per_hash) / 8
+        self._note_hash(ended - begun)
         return result
 
 
@@ -167,6 +182,11 @@ class Turns:
         self.slots = slots
         self._free = slots
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    @property
+    def waiting(self) -> int:
+        """Give how many wait."""
+        return sum(len(line) for line in self._waiting.values())
 
     def ahead_of(self, address_key: str) -> int:
         """Give how many of those who wait would come before one more from this address."""

@@ -74,7 +74,7 @@ def run_with_checked_gateway(
         KeyboardInterrupt: INT or TERM came first.
     """
     settings = settings_for(ctx).settings
-    telemetry.configure_for_commands(settings.log_format, tells_events=tells_events)
+    telemetry.configure_for_commands(settings.log_format, settings.log_level, tells_events=tells_events)
 
     async def run(ready: Settings) -> Any:
         async with checked_gateway(ready) as (gateway, warnings):

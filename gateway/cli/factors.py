@@ -8,6 +8,7 @@ from gateway.cli.connection import run_with_gateway
 from gateway.cli.output import json_option, print_json, print_table
 from gateway.clock import rfc3339
 from gateway.state import Gateway
+from gateway.telemetry import FACTOR_REMOVED
 
 
 @click.command(cls=Command)
@@ -28,11 +29,9 @@ def factors(ctx: click.Context, email: str, reset: bool, as_json: bool) -> None:
 
     async def take_away(gateway: Gateway) -> tuple[int, int]:
         user_id = await _user_id(gateway, email)
-        removed, ended = await gateway.reset_factors(user_id)
-        gateway.audit.tell("factor_removed", sub=user_id, reason="reset")
-        gateway.audit.tell("sessions_revoked", sub=user_id, reason="factors-reset")
+        done = await gateway.reset_factors(user_id, lambda: gateway.audit.tell(FACTOR_REMOVED, "reset", sub=user_id))
         await gateway.changes.note(user_id, "reset")
-        return removed, ended
+        return done
 
     if reset:
         removed, ended = run_with_gateway(ctx, take_away)

@@ -22,6 +22,7 @@ from gateway.cli.output import Progress, json_option, print_json
 from gateway.errors import CommandError, StoreUnavailable
 from gateway.ownership import not_ours
 from gateway.state import Gateway
+from gateway.telemetry import USER_ADDED
 from gateway.tokens import SizeBounds
 
 SHOWN_PROBLEMS = 20
@@ -132,9 +133,9 @@ async def _add(gateway: Gateway, lines: list[_Line], report: _Report) -> None:
                 line.email, line.name, line.roles, line.password_hash,
                 is_active=line.is_active, durable=number == len(new),
             )  # fmt: skip
-            await gateway.guessing.unlock(line.email, durable=False)  # nobody's failures are not the new user's
             report.imported += 1
-            gateway.audit.tell("user_added", sub=added.user_id, reason="imported")
+            gateway.audit.tell(USER_ADDED, "imported", sub=added.user_id)
+            await gateway.guessing.unlock(line.email, durable=False)  # nobody's failures are not the new user's
             imported.step()
         except EmailTaken:
             report.existing.append(line.email)

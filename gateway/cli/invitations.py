@@ -11,6 +11,7 @@ from gateway.errors import CommandError
 from gateway.settings import Settings
 from gateway.state import Gateway
 from gateway.store import serving_address
+from gateway.telemetry import USER_INVITED
 
 
 @click.command(cls=Command)
@@ -37,8 +38,8 @@ def invite(ctx: click.Context, email: str, name: str, roles: tuple[str, ...], as
             raise EmailTaken(
                 f"{address} is there already: `gateway users reset {address}` prints a link for this user"
             ) from error
+        gateway.audit.tell(USER_INVITED, sub=user.user_id)
         await gateway.guessing.unlock(address)  # nobody's failures are not the new user's
-        gateway.audit.tell("user_invited", sub=user.user_id)
         return user, *await _new_code(gateway, user)
 
     _print_link(issuer, *run_with_gateway(ctx, work), as_json=as_json)
@@ -66,7 +67,7 @@ def reset(ctx: click.Context, email: str, as_json: bool) -> None:
         if not user.is_active:
             raise CommandError(f"{user.email} is disabled, and no link would work: `gateway users enable {user.email}`")
         new = await _new_code(gateway, user)
-        gateway.audit.tell("user_invited", sub=user.user_id, reason="reset")
+        gateway.audit.tell(USER_INVITED, "reset", sub=user.user_id)
         return user, *new
 
     _print_link(issuer, *run_with_gateway(ctx, work), as_json=as_json)

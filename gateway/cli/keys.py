@@ -12,6 +12,7 @@ from gateway.clock import rfc3339
 from gateway.errors import CommandError
 from gateway.ownership import not_ours
 from gateway.state import Gateway
+from gateway.telemetry import KEY_IMPORTED, KEY_ROTATED
 from gateway.tokens import Keys, SigningKey, load_private_key
 
 
@@ -55,7 +56,7 @@ def rotate(ctx: click.Context, force: bool, compromised: bool) -> None:
     async def work(gateway: Gateway) -> Keys:
         rotated = await gateway.keyring.rotate(force=force, compromised=compromised)
         reason = "compromised" if compromised else "forced" if force else "by-command"
-        gateway.audit.tell("key_rotated", kid=rotated.current.kid, reason=reason)
+        gateway.audit.tell(KEY_ROTATED, reason, kid=rotated.current.kid)
         return rotated
 
     rotated = run_with_gateway(ctx, work)
@@ -85,7 +86,7 @@ def import_key(ctx: click.Context, file: pathlib.Path) -> None:
         keys = await gateway.keyring.add(private_key)
         added = [key for key in keys.keys if key.private_key.public_key() == private_key.public_key()]
         for key in added:
-            gateway.audit.tell("key_imported", kid=key.kid)
+            gateway.audit.tell(KEY_IMPORTED, kid=key.kid)
         return added
 
     for key in run_with_gateway(ctx, work):

@@ -48,32 +48,45 @@ def serve(ctx: click.Context, host: str | None, port: int | None, workers: int |
     settings = settings_for(ctx, host=host, port=port, workers=workers, config=config).settings
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
-    listener = _listen(settings)
-    telemetry.configure_for_commands(settings.log_format)  # until it serves, what is wrong is told in one line
+    listener = _listen(settings.host, settings.port, "--host or --port")
+    metrics_listener = _listen_for_metrics(settings)
+    telemetry.configure_for_commands(settings.log_format, settings.log_level)  # until it serves, errors are one line
     with with_redis(settings, for_serving=True) as (ready, private):
-        warnings, has_users = asyncio.run(_prepare(ready))
+        with telemetry.events_held_back() as events:
+            warnings, has_users = asyncio.run(_prepare(ready))
         ctx.obj.logs_json = telemetry.is_json(ready.log_format)
-        telemetry.configure(ready.log_format)
+        telemetry.configure(ready.log_format, ready.log_level)
         telemetry.log_what_python_tells()
-        facts = _facts(ready, listener, private, has_users)
-        (_log_start if ctx.obj.logs_json else _print_start)(facts, warnings)
-        _run(ready, listener)
+        facts = _facts(ready, listener, metrics_listener, private, has_users)
+        is_block = not ctx.obj.logs_json and logger.isEnabledFor(logging.INFO)
+        (_print_start if is_block else _log_start)(facts, warnings)
+        telemetry.log_held_back(events)
+        _run(ready, listener, _reports_to(metrics_listener))
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _listen(host: str, port: int, chosen_by: str) -> socket.socket:
     try:
-        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.port))
+        listener.bind((host, port))
         listener.listen(BACKLOG)
     except (OSError, UnicodeError) as error:  # no DNS name is spelt like that: UnicodeError
         cause = error.strerror if isinstance(error, OSError) else "no such host"
         raise StartupError(
-            f"cannot listen on {settings.host} port {settings.port} ({cause}): "
-            "stop what uses it, or take another --host or --port"
+            f"cannot listen on {host} port {port} ({cause}): stop what uses it, or take another {chosen_by}"
         ) from error
     return listener
+
+
+def _listen_for_metrics(settings: Settings) -> socket.socket | None:
+    address = settings.metrics_listener
+    return None if address is None else _listen(*address, "metrics_address")
+
+
+def _reports_to(listener: socket.socket | None) -> socket.socket | None:
+    """Serve the metrics, and give where the workers send theirs; None for nowhere."""
+    return None if listener is None else telemetry.serve_metrics(listener, __version__)
 
 
 async def _prepare(settings: Settings) -> tuple[list[str], bool]:
@@ -87,18 +100,23 @@ async def _prepare(settings: Settings) -> tuple[list[str], bool]:
 
 
 def _facts(
-    settings: Settings, listener: socket.socket, private: PrivateRedis | None, has_users: bool
+    settings: Settings,
+    listener: socket.socket,
+    metrics_listener: socket.socket | None,
+    private: PrivateRedis | None,
+    has_users: bool,
 ) -> dict[str, str | int]:
     """Give what is told at the start, by name, in its order."""
-    host, port = listener.getsockname()[:2]
     facts: dict[str, str | int] = {
-        "Listen": f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
+        "Listen": _url_of(listener),
         "Workers": settings.workers,
         "Redis": f"{private.engine}, private, from {private.origin}" if private else "as redis_url says",
     }
     if private:
         facts["Data"] = f"{settings.data_dir} (append-only file, on disk before an answer is given)"
     facts |= {"Issuer": settings.issuer, "JWKS": jwks_uri(settings)}
+    if metrics_listener is not None:
+        facts["Metrics"] = f"{_url_of(metrics_listener)}/metrics"
     if settings.portal == "on":
         facts["Pages"] = f"{settings.issuer_origin}/ (open it in a browser)"
     if not has_users:
@@ -106,6 +124,11 @@ def _facts(
     if private:
         facts["Scale"] = "for several gateways set GATEWAY_REDIS_URL and GATEWAY_SECRET"
     return facts
+
+
+def _url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _print_start(facts: dict[str, str | int], warnings: list[str]) -> None:
@@ -139,10 +162,10 @@ def server_config(app: ASGIApp | Callable[..., ASGIApp], *, keep_alive_seconds: 
     )
 
 
-def _run(settings: Settings, listener: socket.socket) -> None:
+def _run(settings: Settings, listener: socket.socket, reports: socket.socket | None) -> None:
     raise_file_limit()
     config = server_config(
-        functools.partial(_app_of_process, settings),
+        functools.partial(_app_of_process, settings, reports),
         keep_alive_seconds=settings.keep_alive_seconds,
         factory=True,
         workers=settings.workers,
@@ -159,9 +182,9 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         raise StartupError("the server did not start: the log says why")
 
 
-def _app_of_process(settings: Settings) -> ASGIApp:
+def _app_of_process(settings: Settings, reports: socket.socket | None) -> ASGIApp:
     """Build the application in the process that serves it; a worker ends with the process that started it."""
-    telemetry.configure(settings.log_format)
+    telemetry.configure(settings.log_format, settings.log_level)
     telemetry.log_what_python_tells()
     forbid_core_dumps()  # a worker is a program of its own, started anew
     parent = multiprocessing.parent_process()
@@ -169,7 +192,7 @@ def _app_of_process(settings: Settings) -> ASGIApp:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of us; the parent ends its workers by TERM
         if parent.pid is not None and (end_with_parent := ending_with(parent.pid)) is not None:
             end_with_parent()
-    return build_app(settings)
+    return build_app(settings, reports=reports)
 
 
 def _leave(signal_number: int, frame: FrameType | None) -> None:

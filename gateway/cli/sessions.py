@@ -10,6 +10,7 @@ from gateway.clock import rfc3339
 from gateway.errors import CommandError
 from gateway.sessions import Family
 from gateway.state import Gateway
+from gateway.telemetry import SESSIONS_REVOKED
 
 SESSION_ID_CHARACTERS = 22
 
@@ -65,14 +66,16 @@ def revoke(ctx: click.Context, email: str, session_id: str | None, revoke_all: b
     async def work(gateway: Gateway) -> int:
         user_id = await _user_id(gateway, email)
         if session_id is None:
-            ended = await gateway.end_all_families(user_id)
-            gateway.audit.tell("sessions_revoked", sub=user_id, reason="all-by-command")
-            return ended
+            return await gateway.end_all_families(
+                user_id, tell=lambda: gateway.audit.tell(SESSIONS_REVOKED, "all-by-command", sub=user_id)
+            )
         if not session_id.isascii() or not await gateway.families.exists(user_id, session_id):
             raise CommandError(f"{email} has no session {session_id}: see `gateway sessions list {email}`")
-        ended = await gateway.end_families(user_id, (session_id,))
-        gateway.audit.tell("sessions_revoked", sub=user_id, sid=session_id, reason="by-command")
-        return ended
+        return await gateway.end_families(
+            user_id,
+            (session_id,),
+            tell=lambda: gateway.audit.tell(SESSIONS_REVOKED, "by-command", sub=user_id, sid=session_id),
+        )
 
     click.echo(f"sessions ended: {run_with_gateway(ctx, work)}")
 

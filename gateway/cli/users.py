@@ -26,8 +26,9 @@ from gateway.cli.import_users import import_users
 from gateway.cli.invitations import invite, reset
 from gateway.cli.output import Progress, json_option, print_json, print_table
 from gateway.clock import rfc3339
-from gateway.errors import CommandError, PasswordRejected
+from gateway.errors import CommandError, PasswordRejected, StoreUnavailable
 from gateway.state import Gateway
+from gateway.telemetry import PASSWORD_CHANGED, USER_ADDED, USER_CHANGED, USER_REMOVED
 
 REASONS = {
     "too_short": "it is too short: {length} characters, password_min_length is {min_length}",
@@ -82,8 +83,8 @@ def add(
     async def work(gateway: Gateway) -> User:
         _check_password(password, address, gateway)
         user = await gateway.users.add(address, name, roles, await gateway.passwords.hash(password))
+        gateway.audit.tell(USER_ADDED, sub=user.user_id)
         await gateway.guessing.unlock(address)  # nobody's failures are not the new user's
-        gateway.audit.tell("user_added", sub=user.user_id)
         return user
 
     user = run_with_gateway(ctx, work)
@@ -132,9 +133,9 @@ def disable(ctx: click.Context, email: str) -> None:
 
     async def work(gateway: Gateway) -> int:
         user = await _find(gateway, email)
-        ended = await _end(gateway, user, await gateway.users.set_active(user.user_id, False))
-        gateway.audit.tell("user_changed", sub=user.user_id, reason="disabled")
-        return ended
+        marked = await gateway.users.set_active(user.user_id, False)
+        gateway.audit.tell(USER_CHANGED, "disabled", sub=user.user_id)
+        return await _end(gateway, user, marked)
 
     click.echo(f"disabled; sessions ended: {run_with_gateway(ctx, work)}")
 
@@ -148,7 +149,7 @@ def enable(ctx: click.Context, email: str) -> None:
     async def work(gateway: Gateway) -> None:
         user = await _find(gateway, email)
         await gateway.users.set_active(user.user_id, True)
-        gateway.audit.tell("user_changed", sub=user.user_id, reason="enabled")
+        gateway.audit.tell(USER_CHANGED, "enabled", sub=user.user_id)
 
     run_with_gateway(ctx, work)
     click.echo("enabled")
@@ -167,9 +168,9 @@ def set_password(ctx: click.Context, email: str, password_stdin: bool, generate:
         user = await _find(gateway, email)
         _check_password(password, user.email, gateway)
         ended = await gateway.users.set_password(user.user_id, await gateway.passwords.hash(password))
+        gateway.audit.tell(PASSWORD_CHANGED, "set-by-command", sub=user.user_id)
         await _end(gateway, user, ended)
         await gateway.guessing.unlock(user.email)
-        gateway.audit.tell("password_changed", sub=user.user_id, reason="set-by-command")
         await gateway.changes.note(user.user_id, "password")
         return user
 
@@ -187,7 +188,7 @@ def unlock(ctx: click.Context, email: str) -> None:
         user = await _find(gateway, email)
         unlocked = await gateway.guessing.unlock(user.email)
         if unlocked:
-            gateway.audit.tell("user_changed", sub=user.user_id, reason="unlocked")
+            gateway.audit.tell(USER_CHANGED, "unlocked", sub=user.user_id)
         return unlocked
 
     click.echo("unlocked" if run_with_gateway(ctx, work) else "there was nothing to unlock")
@@ -203,7 +204,7 @@ def roles(ctx: click.Context, email: str, new_roles: tuple[str, ...]) -> None:
     async def work(gateway: Gateway) -> None:
         user = await _find(gateway, email)
         await gateway.users.set_roles(user.user_id, new_roles)
-        gateway.audit.tell("user_changed", sub=user.user_id, reason="roles")
+        gateway.audit.tell(USER_CHANGED, "roles", sub=user.user_id)
 
     check_roles(new_roles)
     run_with_gateway(ctx, work)
@@ -224,10 +225,15 @@ def remove(ctx: click.Context, email: str) -> None:
 
 async def remove_user(gateway: Gateway, user: User, *, reason: str = "") -> int:
     """Remove a user, end all sessions, and give how many there were; *reason* is for the audit."""
-    ended = await _end(gateway, user, await gateway.users.set_active(user.user_id, False))
-    ended += await _end(gateway, user, await gateway.users.remove(user.user_id, user.email))
-    gateway.audit.tell("user_removed", sub=user.user_id, reason=reason)
-    return ended
+    marked = await gateway.users.set_active(user.user_id, False)
+    try:
+        ended = await _end(gateway, user, marked)
+        more = await gateway.users.remove(user.user_id, user.email)
+    except StoreUnavailable:
+        gateway.audit.tell(USER_CHANGED, "disabled", sub=user.user_id)  # so far it is done
+        raise
+    gateway.audit.tell(USER_REMOVED, reason, sub=user.user_id)
+    return ended + await _end(gateway, user, more)
 
 
 async def _find(gateway: Gateway, email: str) -> User:

@@ -60,13 +60,18 @@ class RefreshToken:
 
 @dataclass(frozen=True)
 class Opened:
-    """A new family. Times are Redis's, in whole seconds since the epoch; `unannounced` is as in `mark`."""
+    """
+    A new family. Times are Redis's, in whole seconds since the epoch.
+
+    `unannounced` is as in `mark`; the families of it that gave way to this one are in `gave_way`.
+    """
 
     refresh_token: str
     family_id: str
     auth_time: int
     max_age_seconds: int
     unannounced: tuple[str, ...]
+    gave_way: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -195,19 +200,21 @@ class RefreshFamilies:
             _pack_tail(address, device),
             pack_methods(amr, by_recovery_code=by_recovery_code),
             factor_id,
+            self._new_nonce(),
         )
         if reply[0] == b"ended":
             raise StoreUnavailable("ended")
         if reply[0] != b"opened":
-            raise InvalidCredentials
+            raise InvalidCredentials("user-changed")
         _check_echo(reply[1], family_id)
-        now_ms, created_ms, end_ms = reply[2:5]
+        now_ms, created_ms, end_ms, count = reply[2:6]
         return Opened(
             refresh_token=RefreshToken(user_id, family_id, 0).format(self._keychain.current),
             family_id=family_id,
             auth_time=created_ms // 1000,
             max_age_seconds=(end_ms - now_ms) // 1000,
-            unannounced=_texts(reply[5:]),
+            unannounced=_texts(reply[6:]),
+            gave_way=_texts(reply[6 : 6 + count]),
         )
 
     async def rotate(self, presented: RefreshToken, *, is_cookie: bool = False) -> Rotation:

@@ -11,7 +11,9 @@
 -- ARGV[6]  tail of the record              address and device label, packed
 -- ARGV[7]  methods of the login            a byte, see family_record
 -- ARGV[8]  second factor                   that was proved, by its id; or ""
--- RETURNS  {"opened", family id, now, created, end, what is to be announced...}   times in milliseconds
+-- ARGV[9]  nonce of this request           integer, 1 to 2^32 - 1; a command that is sent again keeps it
+-- RETURNS  {"opened", family id, now, created, end, number that gave way, what is to be announced...}; those come first
+--          that gave way; times in milliseconds
 --          {"refused"} the user is disabled, gone, or has another password, or not this factor, by now
 --          {"ended"} the family was opened by this very command, whose answer was lost, and has been ended since
 -- CLOCK    Redis TIME, milliseconds        COST  O(families of the user), three keys, one slot
@@ -23,14 +25,15 @@ if ARGV[8] ~= '' and redis.call('HEXISTS', KEYS[3], ARGV[8]) == 0 then return {'
 local opened_before = redis.call('HGET', KEYS[1], ARGV[1])
 if opened_before and unpack_family(opened_before).ended == 1 then return {'ended'} end
 
-local now, idle = now_milliseconds(), tonumber(ARGV[3])
-local fields, alive, unannounced = redis.call('HGETALL', KEYS[1]), {}, {}
+local now, idle, nonce = now_milliseconds(), tonumber(ARGV[3]), tonumber(ARGV[9])
+local fields, alive, gave_way, unannounced = redis.call('HGETALL', KEYS[1]), {}, {}, {}
 for i = 1, #fields, 2 do
   local id, family = fields[i], unpack_family(fields[i + 1])
   if now >= family_end(family, idle) then
     redis.call('HDEL', KEYS[1], id)
   elseif family.ended == 1 then
-    unannounced[#unannounced + 1] = id
+    local list = family.nonce == nonce and gave_way or unannounced
+    list[#list + 1] = id
   elseif id ~= ARGV[1] then
     alive[#alive + 1] = {id = id, family = family}
   end
@@ -39,8 +42,8 @@ end
 -- The least recently used give way.
 table.sort(alive, function(a, b) return a.family.rotated < b.family.rotated end)
 for i = 1, #alive - tonumber(ARGV[5]) + 1 do
-  mark_family(KEYS[1], alive[i].id, alive[i].family, now)
-  unannounced[#unannounced + 1] = alive[i].id
+  mark_family(KEYS[1], alive[i].id, alive[i].family, now, nonce)
+  gave_way[#gave_way + 1] = alive[i].id
 end
 
 local created = put_behind_cut_off(KEYS[2], now)
@@ -51,6 +54,8 @@ redis.call('HSET', KEYS[1], ARGV[1], pack_family(family))
 expire_families(KEYS[1], idle)
 
 if unannounced_cut_off(KEYS[2]) ~= '' then unannounced[#unannounced + 1] = unannounced_cut_off(KEYS[2]) end
-local reply = {'opened', ARGV[1], now, created, family_end(family, idle)}
-for i = 1, #unannounced do reply[#reply + 1] = unannounced[i] end
+local reply = {'opened', ARGV[1], now, created, family_end(family, idle), #gave_way}
+for _, list in ipairs({gave_way, unannounced}) do
+  for i = 1, #list do reply[#reply + 1] = list[i] end
+end
 return reply

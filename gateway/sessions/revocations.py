@@ -109,6 +109,11 @@ class Revocations:
         return cut_off is not None and auth_time <= cut_off.second and family_id != cut_off.kept
 
     @property
+    def known(self) -> int:
+        """Give how many are in the view."""
+        return len(self._entries) + len(self._cut_offs)
+
+    @property
     def was_read(self) -> bool:
         """Tell whether the whole stream has been read at least once."""
         return self._was_read.is_set()

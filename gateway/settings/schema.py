@@ -19,6 +19,7 @@ from gateway.settings.spellings import (
     ISSUER,
     KEY_PREFIX,
     LIMIT,
+    LISTENER,
     MASK,
     ORIGIN,
     PAGE_URL,
@@ -35,6 +36,7 @@ from gateway.settings.spellings import (
     canonical_origin,
     domain_matches,
     mask_password,
+    parse_listener,
     parse_network,
     parse_quota,
 )
@@ -250,10 +252,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "How long an idle connection stays open, in seconds; longer than the proxy in front keeps its own.", 5, 3600
         ),
     ] = 75
+    metrics_address: Annotated[
+        str | None,
+        _about(
+            "Where `/metrics` is served to Prometheus, on a listener of its own; who may connect there may read them.",
+            form=LISTENER,
+            if_none="none",
+            example="127.0.0.1:9464",
+        ),
+    ] = None
     log_format: Annotated[
         Literal["text", "json"] | None,
         _about("Form of the log.", if_none="text on a terminal, else json", example="json"),
     ] = None
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        _about(
+            "Least level of what is logged. debug: also each health probe, and each allowed subrequest that took a "
+            "look at Redis; warning: neither requests nor what succeeded. The audit stream has every event "
+            "whatever this is."
+        ),
+    ] = "info"
 
     def __post_init__(self) -> None:
         """Fill in the issuer from the address served on, and the audience from the issuer."""
@@ -311,6 +330,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def refresh_quota(self) -> Quota | None:
         """What `refresh_limit` says; None when it is off."""
         return parse_quota(self.refresh_limit)
+
+    @property
+    def metrics_listener(self) -> tuple[str, int] | None:
+        """Host and port of what `metrics_address` says; None where it is not set."""
+        return parse_listener(self.metrics_address) if self.metrics_address else None
 
     @property
     def trusted_networks(self) -> tuple[Network, ...]:

@@ -57,6 +57,17 @@ def _check_address(text: str) -> str:
     return text if ":" not in text else str(ipaddress.IPv6Address(text))
 
 
+def _check_listener(text: str) -> str:
+    host, port = parse_listener(text)
+    return f"[{ipaddress.IPv6Address(host)}]:{port}" if text.startswith("[") else text
+
+
+def parse_listener(text: str) -> tuple[str, int]:
+    """Give host and port, an IPv6 address without its brackets."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def _check_secret(text: str) -> str:
     secret = without_line_end(text)
     if len(secret.encode()) < MIN_SECRET_BYTES:
@@ -149,6 +160,7 @@ PAGE_URL = Form(
 )
 SHOWN = Form("1 to 100 characters that can be seen", r"(?=.*\S)[^\x00-\x1f\x7f]{1,100}")
 PRINTABLE = Form("1 to 255 printable ASCII characters", r"[ -~]{1,255}")
+LISTENER = Form("host:port, an IPv6 address in brackets", rf"{_HOST}{_PORT}", _check_listener)
 LIMIT = Form(
     "N/second, N/minute, N/hour or N/day with N from 1 to 999999, or off",
     r"[1-9][0-9]{0,5}/(second|minute|hour|day)|off",

@@ -109,6 +109,9 @@ class Store:
     Args:
         waits_for_confirmation: Whether durable writes wait; False answers them as all others.
         monotonic: Seconds that never go back, for deadlines and what is remembered of the server.
+        note_call: Is told of each call what it was and how many seconds it took, but of those that wait for entries of
+            a stream.
+        note_fault: Is told what went wrong with one, by the code of the fault.
 
     Attributes:
         stream_is_heard: Whether the last reading of a stream had an answer; one waits for entries all the time.
@@ -121,6 +124,8 @@ class Store:
         monotonic: Callable[[], float] = time.monotonic,
         *,
         waits_for_confirmation: bool = True,
+        note_call: Callable[[str, float], None] = lambda what, seconds: None,
+        note_fault: Callable[[str], None] = lambda code: None,
     ) -> None:
         self.prefix = prefix
         try:
@@ -130,6 +135,8 @@ class Store:
         self._under_way = {durable: asyncio.Semaphore(MAX_CALLS_UNDER_WAY) for durable in (False, True)}
         self._waits_for_confirmation = waits_for_confirmation
         self._monotonic = monotonic
+        self._note_call = note_call
+        self._note_fault = note_fault
         self._fault_log = FaultLog(monotonic)
         self._breakers: dict[str, Breaker] = {}
         self._probing: set[asyncio.Task[Any]] = set()
@@ -233,6 +240,11 @@ class Store:
         facts: dict[str, Any] = await self.execute("INFO")
         return facts
 
+    @property
+    def is_away(self) -> bool:
+        """Tell whether calls to a server are refused because it was not heard."""
+        return any(breaker.is_open for breaker in self._breakers.values())
+
     async def close(self) -> None:
         """Close every connection."""
         for breaker in self._breakers.values():
@@ -254,8 +266,13 @@ class Store:
                 async with self._under_way[durable]:
                     if breaker.is_open:
                         breaker.refused += 1
+                        self._note_fault(REFUSED_BY_BREAKER)
                         raise StoreUnavailable(REFUSED_BY_BREAKER)
-                    reply = await self._send_to_the_right_one(send)
+                    sent_at = self._monotonic()
+                    try:
+                        reply = await self._send_to_the_right_one(send)
+                    finally:
+                        self._note_call(what, self._monotonic() - sent_at)
         except REDIS_FAILURES as error:
             if fault_of(error).is_of_everybody:
                 breaker.unheard()
@@ -369,7 +386,9 @@ class Store:
 
     def _unavailable(self, what: str, error: Exception) -> StoreUnavailable:
         self._fault_log.tell(what, error)
-        return StoreUnavailable(fault_of(error).code)
+        code = fault_of(error).code
+        self._note_fault(code)
+        return StoreUnavailable(code)
 
 
 def _heed_cancellation() -> None:

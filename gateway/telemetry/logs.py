@@ -10,7 +10,9 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from logging.handlers import BufferingHandler
 from typing import Any
 
 import msgspec
@@ -19,8 +21,10 @@ from gateway.clock import rfc3339
 
 TOLD_AGAIN_SECONDS = 60
 MAX_KINDS_TOLD = 64
+MAX_HELD_BACK = 1_000
 AUDIT_LOGGER = "gateway.audit"
 _EMPTY: dict[str, Any] = {}
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 class JsonFormatter(logging.Formatter):
@@ -91,22 +95,50 @@ def json_line(message: str) -> str:
     return JsonFormatter().format(record)
 
 
-def configure(log_format: str | None) -> None:
-    """Send every line to stderr, in the form of `is_json`."""
+def configure(log_format: str | None, log_level: str = "info") -> None:
+    """
+    Send every line from *log_level* on to stderr, in the form of `is_json`.
+
+    Debug lines are ours alone: nobody has looked at what libraries write there.
+    """
     # No line says where in the code it was written, or by which thread: finding that out is a third of its cost.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.basicConfig(handlers=[_handler(log_format)], level=logging.INFO, force=True)
+    level = _LEVELS[log_level]
+    logging.basicConfig(handlers=[_handler(log_format)], level=max(level, logging.INFO), force=True)
+    logging.getLogger("gateway").setLevel(level)
+    logging.getLogger(AUDIT_LOGGER).setLevel(logging.NOTSET)
 
 
-def configure_for_commands(log_format: str | None, *, tells_events: bool = True) -> None:
+def configure_for_commands(log_format: str | None, log_level: str = "info", *, tells_events: bool = True) -> None:
     """
-    Keep quiet but for security events, in the form of `is_json`: a command tells what went wrong in its own one line.
+    Keep quiet but for security events from *log_level* on, in the form of `is_json`: a command tells what went wrong in
+    its own one line.
 
-    Without *tells_events* these are kept in Redis alone.
+    Without *tells_events* these are kept in Redis alone, and only what gets lost of them is told.
     """
     logging.basicConfig(handlers=[_handler(log_format)], level=logging.CRITICAL, force=True)
-    logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO if tells_events else logging.CRITICAL)
+    logging.getLogger("gateway").setLevel(logging.NOTSET)
+    logging.getLogger(AUDIT_LOGGER).setLevel(_LEVELS[log_level] if tells_events else logging.ERROR)
+
+
+@contextmanager
+def events_held_back() -> Iterator[list[logging.LogRecord]]:
+    """Give the security events that are told within the block, without a line: `log_held_back` writes it later."""
+    logger, held = logging.getLogger(AUDIT_LOGGER), BufferingHandler(MAX_HELD_BACK)
+    logger.addHandler(held)
+    logger.propagate = False
+    try:
+        yield held.buffer
+    finally:
+        logger.propagate = True
+        logger.removeHandler(held)
+
+
+def log_held_back(records: list[logging.LogRecord]) -> None:
+    """Write the lines of events that were held back."""
+    for record in records:
+        logging.getLogger(AUDIT_LOGGER).handle(record)
 
 
 def log_what_python_tells() -> None:

@@ -49,6 +49,7 @@ class Keyring:
         access_token_ttl_seconds: How long a token signed now can be good.
         rotation_days: Age at which the current key gives way; 0 for never by itself.
         monotonic: Seconds that never go back, to tell Redis's time between two readings.
+        tell: Hears that this process made another key sign by itself: why, `first` or `due`, and the key's `kid`.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class Keyring:
         access_token_ttl_seconds: int,
         rotation_days: int,
         monotonic: Callable[[], float] = time.monotonic,
+        tell: Callable[[str, str], None] = lambda reason, kid: None,
     ) -> None:
         self._store = store
+        self._tell = tell
         self._keychain, self._seals = keychain, Seals(keychain)
         self._algorithm = algorithm
         self._rsa_key_bits = rsa_key_bits
@@ -99,7 +102,7 @@ class Keyring:
         Raises:
             StoreUnavailable: This process has never seen the keyring.
         """
-        now = self._redis_time + int(self._monotonic() - self._redis_time_read_at)
+        now = self._now
         needed_until = now + self._access_token_ttl_seconds
         # The newest come first in the document.
         usable = [
@@ -109,6 +112,24 @@ class Keyring:
         ]
         known_everywhere = [key for key in usable if key.published_at + KNOWN_EVERYWHERE_SECONDS <= now]
         return known_everywhere[0] if known_everywhere else usable[-1]
+
+    @property
+    def signing_key_age_seconds(self) -> int | None:
+        """Give for how long the current key has been that; None where there is none yet."""
+        return self._now - self._keys.current.signs_since if self._keys else None
+
+    @property
+    def next_is_ready(self) -> bool | None:
+        """Tell whether the next key is public for as long as it has to be before it signs; None without keys."""
+        if self._keys is None:
+            return None
+        following = self._keys.next
+        return following is not None and self._now >= following.published_at + PUBLISHED_BEFORE_SIGNING_SECONDS
+
+    @property
+    def _now(self) -> int:
+        """Redis's time, as far as it was read."""
+        return self._redis_time + int(self._monotonic() - self._redis_time_read_at)
 
     @property
     def is_open(self) -> bool:
@@ -126,7 +147,9 @@ class Keyring:
         now = await self._refresh()
         while self._keys is None:
             current = await self._new_key(published_at=now, signs_since=now)
-            if not await self._replace(0, (current, await self._new_key(published_at=now))):
+            if await self._replace(0, (current, await self._new_key(published_at=now))):
+                self._tell("first", current.kid)
+            else:
                 now = await self._refresh()
         if self._keys.sealed_with != {self._keychain.current.key_id}:
             await self._replace(self._keys.version, self._keys.keys)
@@ -225,7 +248,7 @@ class Keyring:
             except CommandError as error:
                 logger.info("rotation left to another gateway", extra={"fields": {"cause": str(error)}})
             else:
-                logger.info("signing key rotated", extra={"fields": {"kid": self.keys.current.kid}})
+                self._tell("due", self.keys.current.kid)
         elif leaving:
             await self._replace(keys.version, tuple(key for key in keys.keys if key not in leaving))
 

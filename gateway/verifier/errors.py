@@ -38,9 +38,18 @@ class UnknownKey(UntrustedToken):
 
 
 class ExpiredToken(AccessTokenError):
-    """Signed by the issuer for this audience, but its time is over (`exp` is now or earlier): 401."""
+    """
+    Signed by the issuer for this audience, but its time is over (`exp` is now or earlier): 401.
+
+    Attributes:
+        sub: Whose it was.
+    """
 
     code = "expired_token"
+
+    def __init__(self, reason: str, sub: str = "") -> None:
+        super().__init__(reason)
+        self.sub = sub
 
 
 class ClaimsRejected(AccessTokenError):

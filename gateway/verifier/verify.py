@@ -77,7 +77,7 @@ def verify_access_token(
     if claims.aud != audience:
         raise ClaimsRejected("aud", "another audience", claims.aud)
     if claims.exp <= now:
-        raise ExpiredToken(f"expired {now - claims.exp} s ago")
+        raise ExpiredToken(f"expired {now - claims.exp} s ago", claims.sub)
     if claims.iat > now + CLOCK_LEEWAY_SECONDS:
         raise ClaimsRejected("iat", "lies in the future", claims.iat)
     if claims.nbf is not None and claims.nbf > now + CLOCK_LEEWAY_SECONDS:

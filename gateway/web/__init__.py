@@ -5,18 +5,21 @@ from gateway.web.html import Html
 from gateway.web.http import (
     Cors,
     Envelope,
+    allowed_subrequests,
     on_gateway_error,
     on_http_exception,
     safe_return_address,
     session_cookie_name,
 )
 from gateway.web.public import PUBLIC_PATHS, jwks_uri
-from gateway.web.routes import QUICK_ANSWERS, ROUTES, ROUTES_WITHOUT_PORTAL
+from gateway.web.routes import QUICK_ANSWERS, ROUTES, ROUTES_WITHOUT_PORTAL, endpoint_of
 
 __all__ = [
     "QUICK_ANSWERS",
     "ROUTES",
     "ROUTES_WITHOUT_PORTAL",
+    "endpoint_of",
+    "allowed_subrequests",
     "Html",
     "Cors",
     "Envelope",

@@ -19,7 +19,8 @@ One file, since it is one state machine: a connection and what it waits for.
 import asyncio
 import time
 import weakref
-from typing import Any, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -34,8 +35,10 @@ from gateway.errors import (
     TooManyConnections,
 )
 from gateway.state import QuickAnswer
+from gateway.telemetry import CONNECTIONS, Answers, Metrics
 from gateway.web.admission import Admission, Caps, file_limits
-from gateway.web.http import peer_key, problem_lines, refuse_quickly
+from gateway.web.http import count_answer, peer_key, problem_lines, refuse_quickly
+from gateway.web.routes import endpoint_of
 
 MAX_HEAD_BYTES = 32_768
 MAX_HEADERS = 100
@@ -64,7 +67,16 @@ class BoundedProtocol(HttpToolsProtocol):
             shared["admission"] = Admission(self.loop, caps, self.timeout_keep_alive)
         self.address_key = ""
         self._admission: Admission = shared["admission"]
-        self._quick_answers: dict[bytes, QuickAnswer] = self.app_state.get("quick_answers", {})
+        if "quick_answers" not in shared:
+            gateway = self.app_state.get("gateway")
+            shared["metrics"] = metrics = gateway.metrics if gateway is not None else Metrics()
+            metrics.gauges[CONNECTIONS] = partial(len, self.connections)
+            shared["quick_answers"] = {
+                request: _Quick(answer, metrics.answers[endpoint_of(request.decode().partition(" ")[2])])
+                for request, answer in self.app_state.get("quick_answers", {}).items()
+            }
+        self._metrics: Metrics = shared["metrics"]
+        self._quick_answers: dict[bytes, _Quick] = shared["quick_answers"]
         self._in_head = False
         self._in_body = False
         self._is_answered = False
@@ -75,6 +87,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._begins_with = b""
         self._tail = b""
         self._unfed = b""
+        self._dated: list[tuple[bytes, bytes]] = []
+        self._date_lines = b""
 
     # ------------------------------------------------------------------------------------------------------ connection
 
@@ -87,7 +101,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.address_key = peer_key(self.client[0], gateway.trusted_networks)
         if not self._admission.admit(self, len(self.connections)):
             self._is_ended = True
-            status, rest = problem_lines(TooManyConnections())
+            status, rest = problem_lines({"path": "", "state": self.app_state}, TooManyConnections())
             self.transport.write(STATUS_LINE[status] + self._date() + b"connection: close\r\n" + rest)
             self.transport.close()
 
@@ -250,10 +264,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse_head(names)
         path, _, query = self.url.partition(b"?")
         method = self.parser.get_method()
-        quick_answer = self._quick_answers.get(method + b" " + path)
-        if quick_answer is not None and self._is_plain(names):
+        quick = self._quick_answers.get(method + b" " + path)
+        if quick is not None and self._is_plain(names):
             self.scope |= {"method": method.decode(), "path": path.decode(), "query_string": query}
-            self._is_answered = self._answer_quickly(quick_answer)
+            self._is_answered = self._answer_quickly(quick)
         if not self._is_answered:
             # uvicorn hands on nothing of a fragment.
             cast(dict[str, Any], self.scope)["gateway.has_fragment"] = b"#" in self.url
@@ -319,16 +333,18 @@ class BoundedProtocol(HttpToolsProtocol):
             and _NOT_PLAIN.isdisjoint(names)
         )
 
-    def _answer_quickly(self, quick_answer: QuickAnswer) -> bool:
+    def _answer_quickly(self, quick: "_Quick") -> bool:
         """Answer from memory and tell whether that was possible; no task and no response cycle are made for it."""
+        begun = time.monotonic()
         try:
-            answer = quick_answer(cast(dict[str, Any], self.scope))
+            answer = quick.answer(cast(dict[str, Any], self.scope))
         except Exception:
             return False  # the ordinary way meets the error again, and answers and logs it
         if answer is None:
             return False
         status, rest = answer
         self.transport.write(STATUS_LINE[status] + self._date() + rest)
+        quick.answers[status].observe(time.monotonic() - begun)
         return True
 
     def on_response_complete(self) -> None:
@@ -363,11 +379,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.message_event.set()
         if self._is_subrequest and isinstance(error, MalformedRequest):
             error = AccessTokenInvalid("malformed-request", reason=error.cause or error.detail)
+        path = self._target.partition(b"?")[0].decode("latin-1")
         scope = {
-            **{"type": "http", "method": "", "path": self._target.partition(b"?")[0].decode("latin-1")},
+            **{"type": "http", "method": "", "path": path},
             **{"headers": self.headers or [], "client": self.client, "state": self.app_state},
         }
         status, rest = refuse_quickly(scope, error)
+        count_answer(self._metrics, endpoint_of(path), status, 0.0, error)
         refusal = STATUS_LINE[status] + self._date() + b"connection: close\r\n" + rest
         self._end_with(refusal)
 
@@ -380,7 +398,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def _date(self) -> bytes:
-        return b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
+        headers = self.server_state.default_headers  # a new list each second
+        if headers is not self._dated:
+            self._dated, self._date_lines = headers, b"".join(b"%s: %s\r\n" % header for header in headers)
+        return self._date_lines
 
 
 def _refusal_in(error: httptools.HttpParserError) -> GatewayError:
@@ -389,6 +410,13 @@ def _refusal_in(error: httptools.HttpParserError) -> GatewayError:
     if isinstance(refusal, GatewayError):
         return refusal.with_traceback(None)
     return MalformedRequest(_NOT_HTTP, str(error))
+
+
+class _Quick(NamedTuple):
+    """What answers a request from memory, and where its answers are counted."""
+
+    answer: QuickAnswer
+    answers: Answers
 
 
 class _Flow(FlowControl):

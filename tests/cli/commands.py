@@ -37,6 +37,7 @@ COMMANDS_ON_REDIS = [
     ("keys", "list"),
     ("keys", "rotate"),
     ("keys", "export"),
+    ("audit",),
     ("doctor", "http://127.0.0.1:1/"),
     ("check",),
 ]

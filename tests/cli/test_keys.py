@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from gateway.state import Gateway
 from tests.cli.commands import assert_refused, here, in_process
-from tests.harness import GatewayProcess, in_gateway, wait_until
+from tests.harness import UNUSED_TLS, GatewayProcess, in_gateway, wait_until
 
 KNOWN_WITHIN_SECONDS = 5.0
 
@@ -47,7 +47,7 @@ def kid_of(env: dict[str, str], state: str) -> str:
 
 
 def published(gateway: GatewayProcess) -> list[str]:
-    return [key["kid"] for key in httpx2.get(f"{gateway.url}/.well-known/jwks.json").json()["keys"]]
+    return [key["kid"] for key in httpx2.get(f"{gateway.url}/.well-known/jwks.json", verify=UNUSED_TLS).json()["keys"]]
 
 
 def kid_of_token(token: str) -> str:
@@ -56,7 +56,7 @@ def kid_of_token(token: str) -> str:
 
 def is_allowed(gateway: GatewayProcess, token: str) -> bool:
     headers = {"Authorization": f"Bearer {token}"}
-    return httpx2.get(f"{gateway.url}/api/authz/auth-request", headers=headers).status_code == 200
+    return httpx2.get(f"{gateway.url}/api/authz/auth-request", headers=headers, verify=UNUSED_TLS).status_code == 200
 
 
 def test_the_list_shows_a_key_that_signs_and_one_that_will(gateway_env: dict[str, str]) -> None:
@@ -257,7 +257,7 @@ def test_a_key_must_be_of_the_kind_that_signing_algorithm_says(
 def test_export_gives_public_keys_alone(gateway: GatewayProcess, tmp_path: Path) -> None:
     jwks = in_process("keys", "export", env=gateway.env)
     assert (jwks.status, jwks.err) == (0, "")
-    assert jwks.document == httpx2.get(f"{gateway.url}/.well-known/jwks.json").json()
+    assert jwks.document == httpx2.get(f"{gateway.url}/.well-known/jwks.json", verify=UNUSED_TLS).json()
     for key in jwks.document["keys"]:
         assert set(key) == {"kty", "use", "alg", "kid", "n", "e"}
     pem = here("keys", "export", "--pem", env=gateway.env).out

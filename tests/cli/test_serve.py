@@ -30,6 +30,7 @@ from tests.cli.processes import (
 from tests.harness import (
     PASSWORD,
     SECRET,
+    UNUSED_TLS,
     GatewayProcess,
     RedisServer,
     environment,
@@ -76,7 +77,7 @@ def pid_of(gateway: GatewayProcess) -> int:
 
 def answers(gateway: GatewayProcess) -> bool:
     with contextlib.suppress(httpx2.TransportError):
-        return httpx2.get(f"{gateway.url}/livez", timeout=5).status_code == 200
+        return httpx2.get(f"{gateway.url}/livez", timeout=5, verify=UNUSED_TLS).status_code == 200
     return False
 
 
@@ -419,7 +420,7 @@ def ask_for_everything(gateway: GatewayProcess, email: str, password: str) -> li
         access, refresh = login.json()["access_token"], client.cookies["refresh_token"]
         device = client.cookies.get("known_device", path="/auth/login") or ""
         credentials = {"username": email, "password": password, "delivery": "body"}
-        body_login = httpx2.post(f"{gateway.url}/auth/login", json=credentials)
+        body_login = httpx2.post(f"{gateway.url}/auth/login", json=credentials, verify=UNUSED_TLS)
         found += [access, refresh, device, body_login.json()["refresh_token"], body_login.json()["access_token"]]
         for token in (access, f"{access}x", f"{CANARY}.{CANARY}.{CANARY}", refresh):
             headers = {"Authorization": f"Bearer {token}"}
@@ -430,7 +431,7 @@ def ask_for_everything(gateway: GatewayProcess, email: str, password: str) -> li
                 client.get(path, headers=headers)
                 client.get(path, params={"access_token": token, "refresh_token": token})
         for token in (body_login.json()["refresh_token"], f"{refresh}x", CANARY):
-            httpx2.post(f"{gateway.url}/auth/refresh", json={"refresh_token": token})
+            httpx2.post(f"{gateway.url}/auth/refresh", json={"refresh_token": token}, verify=UNUSED_TLS)
             client.post(f"/auth/refresh?refresh_token={token}", headers={"X-Forwarded-For": token, "User-Agent": token})
             client.post("/auth/logout", data={"refresh_token": f"{token}x"})
         refreshed = client.post("/auth/refresh")
@@ -443,7 +444,7 @@ def ask_for_everything(gateway: GatewayProcess, email: str, password: str) -> li
         ):
             client.post("/auth/change-password", json=body, headers=bearer)
         assert login_status(gateway, email, new) == 200
-        httpx2.post(f"{gateway.url}/auth/refresh", json={"refresh_token": refresh})
+        httpx2.post(f"{gateway.url}/auth/refresh", json={"refresh_token": refresh}, verify=UNUSED_TLS)
         client.post("/auth/logout")
         client.post("/auth/logout-all", headers=bearer)
     return [text for text in found if text]
@@ -537,6 +538,8 @@ def test_a_log_of_text_begins_with_a_block_that_names_the_address(private_gatewa
     assert block[0] == f"token gateway {__version__}"
     assert f"  Listen   {gateway.url}" in block
     assert "  Workers  1" in block
+    [first_key] = [line for line in block if "event=key_rotated" in line]
+    assert first_key.endswith("reason=first")
 
 
 def test_a_start_that_fails_is_told_as_json_where_that_is_chosen(tmp_path: Path) -> None:

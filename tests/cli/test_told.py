@@ -1,5 +1,6 @@
 """What commands tell beside what they print: security events, how far they have come, and whose a file is."""
 
+import contextlib
 import json
 import os
 import pty
@@ -9,14 +10,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from gateway.errors import InvalidCredentials
+from gateway.state import Gateway
 from tests.cli.commands import EMAIL, here, in_process
-from tests.harness import GatewayProcess, RedisServer, environment
+from tests.harness import RedisServer, environment, in_gateway
 
 BCRYPT = "$2b$04$w6t1no6GWXZPtigiAAliMe/R4lvRVWIWLgBcfVbBLX/eUPKhTM4ii"
-MANY = 20_000
+SID = "x" * 22
+MANY = 12_000
+ENOUGH = 2000
 NOBODY = 65_534
 # All is read before, since the interpreter may lie where nobody else may look.
 AS_NOBODY = f"""
@@ -43,54 +51,98 @@ def count_users(env: dict[str, str]) -> int:
     return len(here("users", "list", "--json", env=env).document["users"])
 
 
-def test_every_change_by_a_command_is_told_in_the_form_of_the_log_and_kept(gateway: GatewayProcess) -> None:
-    env = gateway.env
+def test_every_change_by_a_command_is_told_in_the_form_of_the_log_and_kept(
+    gateway_env: dict[str, str], tmp_path: Path
+) -> None:
+    """One line and one entry each, with the same members, and nothing that is secret."""
+    env, secret, others = gateway_env, "a canary of a pass phrase", "bob@example.com"
+    in_gateway(env, lambda parts: parts.keyring.open())
+    file = tmp_path / "users.jsonl"
+    file.write_text(json.dumps({"email": "carl@example.com", "password_hash": BCRYPT}))
+    key = tmp_path / "key.pem"
+    made = rsa.generate_private_key(65537, 2048)
+    key.write_bytes(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     steps = [
-        (("users", "add", EMAIL, "--generate"), "user_added", None),
+        (("users", "add", EMAIL, "--password-stdin"), "user_added", None),
+        (("users", "import", str(file)), "user_added", "imported"),
+        (("users", "invite", others), "user_invited", None),
         (("users", "reset", EMAIL), "user_invited", "reset"),
         (("users", "roles", EMAIL, "staff"), "user_changed", "roles"),
+        (("users", "unlock", EMAIL), "user_changed", "unlocked"),
         (("users", "disable", EMAIL), "user_changed", "disabled"),
         (("users", "enable", EMAIL), "user_changed", "enabled"),
         (("users", "set-password", EMAIL, "--generate"), "password_changed", "set-by-command"),
+        (("sessions", "revoke", EMAIL, SID), "sessions_revoked", "by-command"),
         (("sessions", "revoke", EMAIL, "--all"), "sessions_revoked", "all-by-command"),
+        (("keys", "import", str(key)), "key_imported", None),
         (("keys", "rotate", "--force"), "key_rotated", "forced"),
+        (("keys", "rotate", "--compromised"), "key_rotated", "compromised"),
         (("users", "remove", EMAIL), "user_removed", None),
     ]
-    subjects = set()
+    lines = []
     for command, event, reason in steps:
-        outcome = in_process(*command, env=env)
-        assert (outcome.status, outcome.err) == (0, ""), outcome
+        if command[1:2] in (("unlock",), ("revoke",)):
+            in_gateway(env | {"GATEWAY_ACCOUNT_THROTTLE": "on"}, _fail_and_open)
+        outcome = in_process(*command, env=env, stdin=secret)
+        assert (outcome.status, bool(outcome.err)) == (0, "--compromised" in command), outcome
         [told] = outcome.events
         assert (told["event"], told["outcome"], told.get("reason")) == (event, "success", reason)
-        assert EMAIL not in json.dumps(told)
-        subjects.add(told.get("sub", told.get("kid")))
-    assert len(subjects) == 2
-    for command in (("users", "list"), ("users", "show", EMAIL), ("keys", "list"), ("keys", "rotate"), ("check",)):
+        assert ("sub" in told) != ("kid" in told)
+        assert ("sid" in told) == (SID in command)
+        lines.append({name: text for name, text in told.items() if name not in ("level", "logger", "message")})
+        printed = re.findall(r"(?:password: |code=)(\S+)", outcome.out)
+        assert [word for word in (EMAIL, others, secret, *printed) if word in json.dumps(told)] == [], outcome.out
+    first, *entries = _entries(env)
+    assert (first["event"], first["reason"]) == ("key_rotated", "first")
+    assert entries == lines
+    for command in (("users", "list"), ("users", "unlock", others), ("keys", "rotate")):
         assert in_process(*command, env=env).events == ()
     text = in_process("users", "add", EMAIL, "--generate", env=env | {"GATEWAY_LOG_FORMAT": "text"})
     assert re.fullmatch(r"\S+ info {4}audit event=user_added sub=usr_\S{22} outcome=success\n", text.err)
-    assert in_process("users", "remove", EMAIL, env=env).status == 0
+    quiet = in_process("users", "remove", EMAIL, env=env | {"GATEWAY_LOG_LEVEL": "warning"})
+    assert (quiet.status, quiet.err, quiet.events) == (0, "", ())
+    assert [entry["event"] for entry in _entries(env)[1 + len(lines) :]] == ["user_added", "user_removed"]
+
+
+async def _fail_and_open(parts: Gateway) -> None:
+    """Let somebody guess wrong, and log in under a session id that the test knows."""
+    with contextlib.suppress(InvalidCredentials):
+        async with parts.guessing.login(EMAIL, None):
+            raise InvalidCredentials
+    user = await parts.users.find(EMAIL)
+    assert user
+    await parts.families.open(user.user_id, user.password_version, SID, "", "")
+
+
+def _entries(env: dict[str, str]) -> list[dict[str, str]]:
+    async def work(parts: Gateway) -> list[Any]:
+        found: list[Any] = await parts.store.execute("XREVRANGE", parts.store.key("audit"), "+", "-")
+        return found
+
+    return [
+        {name.decode(): text.decode() for name, text in fields.items()} for _, fields in reversed(in_gateway(env, work))
+    ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_import_tells_what_it_has_done_and_is_taken_up_again(
     gateway_env: dict[str, str], tmp_path: Path, number: signal.Signals
 ) -> None:
-    file = write_users(tmp_path / "users.jsonl", 3000)
+    file = write_users(tmp_path / "users.jsonl", ENOUGH)
     process = start(gateway_env, "users", "import", str(file))
     assert process.stderr
     assert "user_added" in process.stderr.readline()
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     last = err.splitlines()[-1]
-    told = re.fullmatch(r"gateway: interrupted: (\d+) of 3000 users were imported; .*", last)
+    told = re.fullmatch(r"gateway: interrupted: (\d+) of 2000 users were imported; .*", last)
     assert told, err[-500:]
     assert (process.returncode, out) == (1, f"imported: {told[1]}\n")
     assert int(told[1]) <= count_users(gateway_env) <= int(told[1]) + 1
-    assert 0 < int(told[1]) < 3000
+    assert 0 < int(told[1]) < ENOUGH
     again = in_process("users", "import", str(file), env=gateway_env)
     assert "were left as they are" in again.err
-    assert count_users(gateway_env) == 3000
+    assert count_users(gateway_env) == ENOUGH
 
 
 def test_an_import_whose_redis_goes_away_tells_what_it_has_done(
@@ -99,7 +151,7 @@ def test_an_import_whose_redis_goes_away_tells_what_it_has_done(
     server = own_redis()
     process = start(
         gateway_env | {"GATEWAY_REDIS_URL": server.url}, "users", "import",
-        str(write_users(tmp_path / "users.jsonl", MANY)),
+        str(write_users(tmp_path / "users.jsonl", ENOUGH)),
     )  # fmt: skip
     assert process.stderr
     assert "user_added" in process.stderr.readline()
@@ -107,7 +159,7 @@ def test_an_import_whose_redis_goes_away_tells_what_it_has_done(
     _, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert re.fullmatch(
-        r"gateway: Redis does not serve \(.*\): \d+ of 20000 users were imported; .*", err.split("\n")[-2]
+        r"gateway: Redis does not serve \(.*\): \d+ of 2000 users were imported; .*", err.split("\n")[-2]
     )
 
 
@@ -117,7 +169,7 @@ def test_a_long_command_tells_on_a_terminal_how_far_it_has_come(gateway_env: dic
     process = start(gateway_env, "users", "import", str(file), stderr=theirs)
     os.close(theirs)
     seen = b""
-    while not re.search(rb"gateway: looked for \d+ of 20000 users[^$]*gateway: imported \d+ of 20000 users", seen):
+    while not re.search(rb"gateway: looked for \d+ of 12000 users[^$]*gateway: imported \d+ of 12000 users", seen):
         seen = seen[-2000:] if b"looked for" not in seen else seen[seen.rindex(b"gateway: looked for") :]
         seen += os.read(ours, 65536)
     process.send_signal(signal.SIGINT)

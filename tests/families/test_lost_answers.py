@@ -54,7 +54,7 @@ async def test_a_client_that_hangs_up_at_any_moment_gets_its_token_by_asking_aga
         tally.expect(generation_of(journal.refresh_token) == generation_of(presented) + 1, "more than one rotation")
 
     # Each client in turn, so that what it has left behind is over when it uses its successor.
-    for _ in range(size(1000, 10_000) // CLIENTS):
+    for _ in range(size(500, 10_000) // CLIENTS):
         await at_most_at_once(AT_ONCE, lose_one, journals)
     tally.add(answers_503=sum(journal.answers_503 for journal in journals))
     tally.close()
@@ -70,7 +70,7 @@ async def test_a_gateway_killed_in_the_middle_of_a_refresh_costs_nobody_the_sess
 ) -> None:
     victim, other = await asyncio.to_thread(two_gateways)
     journals = await asyncio.to_thread(open_journals, victim, CLIENTS_PER_KILL)
-    for _ in range(size(25, 1000)):
+    for _ in range(size(12, 1000)):
         presented = [journal.refresh_token for journal in journals]
         connections = [await Connection.open(victim.port) for _ in journals]
         asking = [

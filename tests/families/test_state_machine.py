@@ -615,7 +615,7 @@ def test_every_life_goes_as_the_model_says(
     Life.world.open()
     try:
         for batch in itertools.count():
-            if tally.counts["steps"] >= size(1050, 50_000):
+            if tally.counts["steps"] >= size(700, 50_000):
                 break
             run_state_machine_as_test(
                 hypothesis.seed(tally.seed + 2 * batch + bool(window))(Life),

@@ -30,7 +30,7 @@ WITHIN_A_BURST_SECONDS = (7, 14)
 LONGEST_BURST_SECONDS = 14  # from then on nothing is sent until all answers have come
 BETWEEN_BURSTS_SECONDS = (7, 14, 28, 35, 49, 56, 63, 91, 602, 3605)
 CHANCE_TO_STEAL, CHANCE_TO_USE = 0.1, 0.2
-LIVES, LIVES_OF_A_SOAK = 150, 3000
+LIVES, LIVES_OF_A_SOAK = 100, 3000
 
 
 @dataclass

@@ -25,6 +25,8 @@ from gateway.sessions.presence import Presences
 from gateway.sessions.revocations import Revocations
 from gateway.settings import Quota
 from gateway.store.store import Script, Store
+from gateway.telemetry.audit_trail import AuditTrail
+from gateway.telemetry.events import USER_ADDED
 from gateway.tokens.keyring import Keyring
 from tests.harness import SECRET, RedisServer, free_port, wait_until
 from tests.scripts import PLACES, load_script
@@ -34,7 +36,7 @@ INCLUDED = ("family_record", "guess_lane", "factor_record")
 FIELDS = ("RETURNS", "CLOCK", "COST", "CALLER")
 COMMANDS_OF_REDIS_6_2 = {
     *("DEL", "EXISTS", "EXPIRE", "GET", "HDEL", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HMGET", "HSET", "HVALS"),
-    *("PEXPIREAT", "PTTL", "SET", "TIME", "TTL", "XADD", "XTRIM"),
+    *("PEXPIREAT", "PTTL", "SET", "TIME", "TTL", "XADD", "XREVRANGE", "XTRIM"),
 }
 
 
@@ -234,5 +236,9 @@ async def test_every_script_keeps_to_one_slot_of_a_cluster(cluster_store: Store)
     throttle = GuessingThrottle(cluster_store, keychain, lambda: 0, is_on=True)
     async with throttle.login("ann@example.com", None):
         pass
+    trail = AuditTrail(cluster_store, keychain)
+    trail.tell(USER_ADDED, sub=user.user_id)
+    await trail.close()
+    assert trail.lost == 0
     assert seen == set(SCRIPTS)
     assert (await cluster_store.server_facts())["cluster_enabled"] == 1

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
-from tests.harness import GatewayProcess, Login, environment, free_port, wait_until
+from tests.harness import UNUSED_TLS, GatewayProcess, Login, environment, free_port, wait_until
 from tests.proxies.conftest import Signer, installed
 from tests.proxies.fronts import CONFIG, ISSUER, KINDS, Front
 
@@ -43,7 +43,7 @@ def example(asked: GatewayProcess, directory: Path, *options: str) -> Iterator[i
     def answers() -> bool:
         assert process.poll() is None, (directory / "example.log").read_text()
         try:
-            return httpx2.get(f"http://127.0.0.1:{port}/").status_code == 200
+            return httpx2.get(f"http://127.0.0.1:{port}/", verify=UNUSED_TLS).status_code == 200
         except httpx2.TransportError:
             return False
 
@@ -87,14 +87,14 @@ def test_the_token_that_the_proxy_gives_goes_before_the_application_s_own_creden
     example_port: int, login: Login
 ) -> None:
     given = {"Remote-Access-Token": login.access_token, "Authorization": "Basic dXNlcjpwYXNzd29yZA=="}
-    shown = httpx2.get(f"http://127.0.0.1:{example_port}/", headers=given).json()
+    shown = httpx2.get(f"http://127.0.0.1:{example_port}/", headers=given, verify=UNUSED_TLS).json()
     assert shown["token"] == {"sub": login.user.user_id, "roles": ["demo", "staff"]}
 
 
 def test_around_the_proxy_a_forged_token_is_refused(example_port: int, signer: Signer) -> None:
     for token in (signer.sign(aud="https://api.example.com"), signer.sign(exp=1), "garbage"):
         headers = {"Authorization": f"Bearer {token}", "Remote-User": "admin@example.com"}
-        answer = httpx2.get(f"http://127.0.0.1:{example_port}/", headers=headers)
+        answer = httpx2.get(f"http://127.0.0.1:{example_port}/", headers=headers, verify=UNUSED_TLS)
         assert answer.status_code == 401
         assert answer.json()["token"]["refused"]
 

@@ -526,7 +526,7 @@ class TestOpening:
             await age(store, token, rotated=seconds)
         await families.rotate(first)
         opened = await families.open(user_id, 1, new_family_id(), "", "")
-        assert opened.unannounced == (second.family_id,)
+        assert opened.unannounced == opened.gave_way == (second.family_id,)
         assert {family.family_id for family in await families.list(user_id)} == {
             first.family_id,
             third.family_id,
@@ -545,6 +545,17 @@ class TestOpening:
         alive = {family.family_id for family in await make_families(store).list(user_id)}
         assert alive == {tokens[0].family_id, opened.family_id}
 
+    async def test_who_gave_way_is_named_again_to_a_command_that_is_sent_again_and_to_no_other(
+        self, store: Store
+    ) -> None:
+        families = make_families(store, max_per_user=1, new_nonce=lambda: 7)
+        user_id, family_id = await add_user(store), new_family_id()
+        first = await open_family(families, user_id)
+        opened = [await families.open(user_id, 1, family_id, "", "") for _ in range(2)]
+        assert [one.gave_way for one in opened] == [(first.family_id,)] * 2
+        later = await make_families(store, max_per_user=2).open(user_id, 1, new_family_id(), "", "")
+        assert (later.unannounced, later.gave_way) == ((first.family_id,), ())
+
     async def test_a_mark_is_named_until_it_is_revoked(self, store: Store) -> None:
         """Whoever was to announce it has crashed: the next login makes it good."""
         families = make_families(store, replay_window_seconds=0)
@@ -554,7 +565,7 @@ class TestOpening:
         await refused_as(RefreshTokenReused, families.rotate(token))
         for _ in range(2):
             opened = await families.open(user_id, 1, new_family_id(), "", "")
-            assert opened.unannounced == (token.family_id,)
+            assert (opened.unannounced, opened.gave_way) == ((token.family_id,), ())
         assert await families.exists(user_id, token.family_id)
         assert await families.revoke(user_id, opened.unannounced) == 1
         assert (await families.open(user_id, 1, new_family_id(), "", "")).unannounced == ()

@@ -100,7 +100,9 @@ def test_nothing_given_gives_the_defaults_of_the_contract() -> None:
         "cookie_samesite": "strict",
         "identity_headers": "remote",
         "keep_alive_seconds": 75,
+        "metrics_address": None,
         "log_format": None,
+        "log_level": "info",
     }
 
 
@@ -564,6 +566,7 @@ GOOD = [
     *[("return_hosts", text) for text in ("app.example.com", "*.example.com,localhost,[::1]")],
     *[("login_url", f"https://{rest}") for rest in ("a", "a:8443/", "www.example.com/sign-in")],
     *[("portal_name", text) for text in ("x", "Exämple & Söhne", "x" * 100)],
+    *[("metrics_address", text) for text in ("127.0.0.1:9464", "[::1]:1", "metrics.internal:65535", "0.0.0.0:80")],
 ]
 
 
@@ -617,6 +620,8 @@ BAD = [
     *[("login_url", text) for text in ("https://u@a/", "https://a b", "https://ä/", f"https://a/{'x' * 512}")],
     *[("portal_name", text) for text in ("", " ", "a\nb", "x" * 101)],
     *[("cookie_domain", text) for text in ("", "com", ".example.com", "example.com:80", "10.0.0.1", "[::1]", "a_b.c")],
+    *[("metrics_address", text) for text in ("", "9464", ":9464", "127.0.0.1", "127.0.0.1:0", "::1:9464", "[::1]")],
+    *[("metrics_address", text) for text in ("[::1::]:1", "[a]:1", "a:65536", "a:1/metrics", "http://a:1", "a b:1")],
     ("templates_dir", "~bob/x"),
     ("client_id", "\udcff"),
 ]
@@ -909,7 +914,7 @@ def test_the_example_file_sets_nothing_and_shows_every_setting_with_its_default(
     shown = tomllib.loads("\n".join(re.findall(r"^#(\w+ = .*)$", example_toml(), re.MULTILINE)))
     assert list(shown) == NAMES
     without_default = {"redis_url", "secret", "issuer", "audience", "data_dir", "log_format"}
-    without_default |= {"portal_name", "templates_dir", "login_url", "cookie_domain", "return_hosts"}
+    without_default |= {"portal_name", "templates_dir", "login_url", "cookie_domain", "return_hosts", "metrics_address"}
     defaults = public_values(Settings())
     assert {name: shown[name] for name in NAMES if name not in without_default} == {
         name: defaults[name] for name in NAMES if name not in without_default

@@ -267,14 +267,25 @@ async def test_a_cancelled_call_leaves_no_answer_behind_for_another(store: Store
     async def ask(number: int) -> None:
         assert await store.run(script("return ARGV[1]"), [store.key("a")], number) == str(number).encode()
 
-    for _ in range(20):
+    answered = 0
+    begun = time.monotonic()
+    while answered < 600:
+        assert time.monotonic() - begun < 20, f"{answered} answers"
         tasks = [asyncio.create_task(ask(number)) for number in range(50)]
         await asyncio.sleep(0.001)
         for task in tasks[::3]:
             task.cancel()
-        answers = await asyncio.gather(*tasks, return_exceptions=True)
-        assert {type(answer) for answer in answers} <= {type(None), asyncio.CancelledError}
-    await works(store)
+        answers = [type(answer) for answer in await asyncio.gather(*tasks, return_exceptions=True)]
+        # Without a core for long enough nobody connects in time, and is told so; nobody gets the answer of another.
+        assert set(answers) <= {type(None), asyncio.CancelledError, StoreUnavailable}
+        answered += answers.count(type(None))
+        if StoreUnavailable in answers:
+            await asyncio.sleep(0.1)
+    while True:
+        with suppress(StoreUnavailable):
+            await works(store)
+            return
+        assert time.monotonic() - begun < 20
 
 
 async def test_a_server_that_became_a_replica_is_left_and_taken_again(

@@ -28,12 +28,14 @@ HOSTILE = [
 
 @pytest.fixture
 def root() -> Iterator[logging.Logger]:
-    """Give the root logger without handlers; afterwards it is as it was."""
-    logger = logging.getLogger()
-    handlers, level = logger.handlers[:], logger.level
+    """Give the root logger without handlers; afterwards it, and ours, are as they were."""
+    logger, ours = logging.getLogger(), [logging.getLogger("gateway"), logging.getLogger(logs.AUDIT_LOGGER)]
+    handlers, levels = logger.handlers[:], [one.level for one in (logger, *ours)]
     logger.handlers = []
     yield logger
-    logger.handlers, logger.level = handlers, level
+    logger.handlers = handlers
+    for one, level in zip((logger, *ours), levels, strict=True):
+        one.setLevel(level)
 
 
 def record(message: str = "something happened", **fields: object) -> logging.LogRecord:

@@ -369,7 +369,8 @@ class TestRotation:
         assert keyring.signing_key.kid == after.current.kid
 
     async def test_the_key_rotates_by_itself_at_its_age(self, store: Store) -> None:
-        keyring = keyring_of(store)
+        told: list[tuple[str, str]] = []
+        keyring = keyring_of(store, tell=lambda reason, kid: told.append((reason, kid)))
         young = await age(keyring, current=30 * DAY - 60, next=30 * DAY - 60)
         async with following(keyring):
             await asyncio.sleep(0.1)
@@ -379,6 +380,13 @@ class TestRotation:
         async with following(keyring):
             await until(lambda: keyring.keys.version > due.version)
         assert keyring.keys.current.kid == due.next.kid
+        assert told == [("first", young.current.kid), ("due", due.next.kid)]
+
+    async def test_of_several_that_find_the_keyring_empty_one_tells_of_the_first_key(self, store: Store) -> None:
+        told: list[str] = []
+        keyrings = [keyring_of(store, tell=lambda reason, kid: told.append(f"{reason} {kid}")) for _ in range(4)]
+        opened = await asyncio.gather(*(keyring.open() for keyring in keyrings))
+        assert told == [f"first {opened[0].current.kid}"]
 
     async def test_an_aged_key_waits_for_a_next_one_that_is_public_for_a_day(self, store: Store) -> None:
         keyring = keyring_of(store)

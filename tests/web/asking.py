@@ -3,7 +3,6 @@
 import re
 import select
 import socket
-import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -21,8 +20,6 @@ CHALLENGE = 'Bearer realm="token-gateway"'
 INVALID_TOKEN = CHALLENGE + ', error="invalid_token"'
 RFC_3339_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 MAX_BODY_BYTES = 16_384
-# Made once, since making it takes longer than most tests here; the gateways of tests speak plain HTTP.
-UNUSED_TLS = ssl.create_default_context()
 
 AUTHZ_PATHS = ("/api/authz/auth-request", "/api/authz/forward-auth", "/api/authz/ext-authz/some/path")
 METADATA_PATHS = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
@@ -78,7 +75,7 @@ class Session(Login):
 
 def client_of(gateway: GatewayProcess) -> httpx2.Client:
     """Give an HTTP client that keeps no cookie: a test sends those that it means to send."""
-    return gateway.client(verify=UNUSED_TLS, cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])))
+    return gateway.client(cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])))
 
 
 def log_in(gateway: GatewayProcess, client: httpx2.Client, user: TestUser | None = None, **headers: str) -> Session:

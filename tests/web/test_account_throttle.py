@@ -17,8 +17,8 @@ ANOTHER_PASSWORD = "quite another sentence"
 
 
 @pytest.fixture
-def throttled(make_gateway: Callable[..., GatewayProcess]) -> GatewayProcess:
-    return make_gateway(account_throttle="on", password_min_length=8)
+def throttled(gateway_with: Callable[..., GatewayProcess]) -> GatewayProcess:
+    return gateway_with(account_throttle="on", password_min_length=8)
 
 
 def attempt(client: httpx2.Client, email: str, password: str = "not the password") -> httpx2.Response:
@@ -57,9 +57,9 @@ def test_the_owner_logs_in_from_a_known_device_while_strangers_fail(throttled: G
 
 
 def test_the_device_cookie_goes_to_login_alone_and_to_cookie_delivery_alone(
-    make_gateway: Callable[..., GatewayProcess],
+    gateway_with: Callable[..., GatewayProcess],
 ) -> None:
-    gateway = make_gateway(account_throttle="on", issuer="https://auth.example.test")
+    gateway = gateway_with(account_throttle="on", issuer="https://auth.example.test")
     user = gateway.add_user()
     with gateway.client() as client:
         answer = attempt(client, user.email, user.password)
@@ -337,7 +337,10 @@ def test_callers_who_hang_up_with_the_right_password_do_not_count(make_gateway: 
         for _ in range(12):
             with gateway.client() as leaving, pytest.raises(httpx2.TimeoutException):
                 leaving.post("/auth/login", json={"username": user.email, "password": user.password}, timeout=0.02)
-        assert attempt(client, user.email, user.password).status_code == 200
+        statuses = [attempt(client, user.email, user.password).status_code]
+        while statuses[-1] == 503 and len(statuses) < 10:  # what they left behind is still being hashed
+            statuses.append(attempt(client, user.email, user.password).status_code)
+        assert statuses[-1] == 200, statuses
 
 
 # -------------------------------------------------------------------------------------------------------------- memory

@@ -106,6 +106,16 @@ DEEDS = (
     *(revoke, revoke_all, disable_and_enable),
 )
 Deed = Callable[[Session, Session], int]
+# What the gateway tells of each as soon as the sessions are marked; commands tell it on their own stderr.
+TOLD = {
+    log_out: ("logout", ""),
+    delete: ("sessions_revoked", ""),
+    log_out_everywhere: ("sessions_revoked", "logout-all"),
+    change_password: ("password_changed", ""),
+    reuse: ("refresh_token_reused", ""),
+    log_in_over_it: ("sessions_revoked", "replaced"),
+    log_in_until_it_gives_way: ("sessions_revoked", "too-many"),
+}
 
 
 @pytest.mark.parametrize("side", ["request", "reply"])
@@ -118,10 +128,12 @@ def test_an_ending_that_failed_half_way_is_no_life(
     with client_of(behind) as client:
         doomed = log_in(behind, client)
         other = log_in(behind, client, doomed.user)
-        user_id = doomed.user.user_id
+        user_id, since = doomed.user.user_id, behind.log_size()
         proxy.arm(load_script(script).sha1.encode(), Fault("request" if side == "request" else "reply"), ATTEMPTS)
         assert deed(doomed, other) == 503
         proxy.disarm()
+        told = [(line["event"], line.get("reason", "")) for line in behind.log_lines(since) if "event" in line]
+        assert [one for one in told if one[0] != "login_succeeded"] == ([TOLD[deed]] if deed in TOLD else [])
 
         found = records.of(user_id).get(doomed.sid)
         assert (found is None) is (script == "family_revoke" and side == "reply")
@@ -202,3 +214,42 @@ def test_an_ending_that_failed_before_it_began_has_ended_nothing(
         assert deed(doomed, other) in (0, 200, 204)
         assert doomed.sid not in records.of(doomed.user.user_id)
         problem_of(doomed.refresh(), 401, "refresh-token-invalid")
+
+
+def test_a_removal_that_got_stuck_is_told_as_far_as_it_came(
+    behind: GatewayProcess, proxy: Proxy, records: Records
+) -> None:
+    user = behind.add_user()
+
+    def told() -> list[tuple[bytes, bytes | None]]:
+        entries = records.client.xrange(f"{PREFIX}audit")
+        own = [fields for _, fields in entries if fields.get(b"sub") == user.user_id.encode()]
+        return [(fields[b"event"], fields.get(b"reason")) for fields in own]
+
+    proxy.arm(load_script("user_remove").sha1.encode(), Fault("request"), ATTEMPTS)
+    assert here("users", "remove", user.email, env=behind.env).status == 1
+    proxy.disarm()
+    assert told() == [(b"user_changed", b"disabled")]
+    assert here("users", "remove", user.email, env=behind.env).status == 0
+    assert told() == [(b"user_changed", b"disabled"), (b"user_removed", None)]
+
+
+def test_a_password_that_an_invitation_has_set_is_told_though_the_sessions_are_not_all_ended(
+    behind: GatewayProcess, proxy: Proxy
+) -> None:
+    user = behind.add_user()
+
+    async def invite(parts: Gateway) -> str:
+        found = await parts.users.find(user.email)
+        assert found
+        return await parts.invitations.make(found)
+
+    code, since = in_gateway(behind.env, invite), behind.log_size()
+    proxy.arm(load_script("revocation_announce").sha1.encode(), Fault("request"), ATTEMPTS)
+    with client_of(behind) as client:
+        form = {"code": code, "password": NEW_PASSWORD}
+        answer = client.post("/auth/welcome", data=form, headers={"Accept": "text/html"})
+    proxy.disarm()
+    assert answer.status_code == 503
+    told = [(line["event"], line["reason"], line["sub"]) for line in behind.log_lines(since) if "event" in line]
+    assert told == [("password_changed", "invitation", user.user_id)]

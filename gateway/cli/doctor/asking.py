@@ -5,6 +5,7 @@ A client library would mend what is to be tried: odd names, a header twice, `Con
 """
 
 import asyncio
+import functools
 import http.client
 import re
 import socket
@@ -124,10 +125,16 @@ class Asker:
     """
 
     def __init__(self, *, insecure: bool = False) -> None:
-        self._tls = ssl.create_default_context()
-        if insecure:
-            self._tls.check_hostname = False
-            self._tls.verify_mode = ssl.CERT_NONE
+        self._insecure = insecure
+
+    @functools.cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """What is trusted: read when it is asked for, since reading the authorities of a system takes a while."""
+        context = ssl.create_default_context()
+        if self._insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
 
     async def ask(
         self, place: Place, headers: Headers, *, method: str = "GET", body: bytes | None = None, host: str | None = None

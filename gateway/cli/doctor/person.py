@@ -11,6 +11,7 @@ from gateway.accounts import generate_password
 from gateway.cli.users import remove_user
 from gateway.errors import CommandError, GatewayError
 from gateway.state import Gateway
+from gateway.telemetry import USER_ADDED
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ async def temporary_person(gateway: Gateway, roles: tuple[str, ...]) -> AsyncIte
     password_hash = await gateway.passwords.hash(password)
     try:
         user = await _to_its_end(gateway.users.add(email, "gateway doctor", roles, password_hash))
-        gateway.audit.tell("user_added", sub=user.user_id, reason="doctor")
+        gateway.audit.tell(USER_ADDED, "doctor", sub=user.user_id)
         yield Person(user.user_id, email, mark, password, user.password_version)
     finally:
         try:

@@ -1,9 +1,12 @@
 """POST /auth/logout and /auth/logout-all: sessions end, here at once and everywhere within a second."""
 
+from functools import partial
+
 from starlette.responses import Response
 
 from gateway.errors import RefreshTokenInvalid, RefreshTokenMissing
 from gateway.state import GatewayRequest
+from gateway.telemetry import SESSIONS_REVOKED
 from gateway.web.api.presented import presented_refresh_token
 from gateway.web.api.wire import RevokedBody
 from gateway.web.http import (
@@ -48,8 +51,8 @@ async def log_out_everywhere(request: GatewayRequest) -> Response:
     """End every session of the caller, his own counted, and refuse every access token that he was given before."""
     gateway = request.state["gateway"]
     claims = await require_caller(request)
-    count = await gateway.end_all_families(claims.sub)
-    tell("sessions_revoked", request, reason="logout-all", sid=claims.sid)
+    told = partial(tell, SESSIONS_REVOKED, request, "logout-all", sid=claims.sid)
+    count = await gateway.end_all_families(claims.sub, "logout-all", told)
     response = json_response(RevokedBody(count))
     clear_refresh_cookie(response, gateway.settings)
     if read_cookie(request.scope["headers"], session_cookie_name(gateway.settings)) is not None:

@@ -4,6 +4,7 @@ from starlette.responses import Response
 
 from gateway.errors import RefreshTokenInvalid, RefreshTokenReused
 from gateway.state import GatewayRequest
+from gateway.telemetry import REFRESH_TOKEN_REUSED
 from gateway.web.api.delivery import token_response
 from gateway.web.api.presented import Presented, presented_refresh_token
 from gateway.web.http import address_of, clear_refresh_cookie, problem_response, rate_keys, tell
@@ -26,6 +27,7 @@ async def refresh_tokens(request: GatewayRequest) -> Response:
 async def _rotate(request: GatewayRequest, presented: Presented) -> Response:
     gateway = request.state["gateway"]
     token = gateway.families.parse(presented.text)
+    request.scope["gateway.sub"] = token.user_id
     rate = await gateway.rate_limiter.take("refresh", *rate_keys(address_of(request, gateway.trusted_networks)))
     if token.family_id in gateway.revocations:
         # Redis has lost the revocation if it was put back to an older copy: here it is still known.
@@ -34,9 +36,10 @@ async def _rotate(request: GatewayRequest, presented: Presented) -> Response:
         raise RefreshTokenInvalid("revoked")
     try:
         rotation = await gateway.families.rotate(token, is_cookie=presented.is_cookie)
-    except RefreshTokenReused:
-        tell("refresh_token_reused", request, failed=True, sub=token.user_id, sid=token.family_id)
-        await gateway.end_families(token.user_id, (token.family_id,))
+    except RefreshTokenReused as error:
+        request.scope["gateway.error"] = error
+        tell(REFRESH_TOKEN_REUSED, request, sub=token.user_id, sid=token.family_id)
+        await gateway.end_families(token.user_id, (token.family_id,), "reused")
         raise
     except RefreshTokenInvalid as error:
         if error.cause == "unknown":

@@ -1,10 +1,13 @@
 """GET /auth/sessions and DELETE /auth/sessions/{id}: a user sees where he is logged in, and ends it there."""
 
+from functools import partial
+
 from starlette.responses import Response
 
 from gateway.clock import rfc3339
 from gateway.errors import NotFound
 from gateway.state import GatewayRequest
+from gateway.telemetry import SESSIONS_REVOKED
 from gateway.web.api.wire import SessionBody, SessionsBody
 from gateway.web.http import json_response, require_caller, tell
 
@@ -36,6 +39,6 @@ async def end_session(request: GatewayRequest) -> Response:
     family_id = request.path_params["id"]
     if not await gateway.families.exists(claims.sub, family_id):
         raise NotFound("You have no such session")
-    await gateway.end_families(claims.sub, (family_id,))
-    tell("sessions_revoked", request, sid=family_id)
+    told = partial(tell, SESSIONS_REVOKED, request, sid=family_id)
+    await gateway.end_families(claims.sub, (family_id,), "revoked", told)
     return Response(status_code=204)

@@ -29,6 +29,7 @@ from gateway.web.http.cookies import (
     set_refresh_cookie,
     set_session_cookie,
 )
+from gateway.web.http.counting import allowed_subrequests, count_answer
 from gateway.web.http.cross_site import refuse_cross_site
 from gateway.web.http.device import device_label
 from gateway.web.http.ending import end_own_session
@@ -44,18 +45,10 @@ from gateway.web.http.factor_changes import (
 from gateway.web.http.middleware import SECURITY_HEADERS, Cors, Envelope, problem_lines, refuse_quickly
 from gateway.web.http.new_password import change_password_of
 from gateway.web.http.noting import note_change
-from gateway.web.http.opening import (
-    Credentials,
-    LoggedIn,
-    Wanted,
-    ask_for_more,
-    earlier_sessions,
-    finish_opening,
-    heard_address,
-    open_family,
-    open_session,
-)
+from gateway.web.http.opened import LoggedIn, Wanted, earlier_sessions, finish_opening, open_family
+from gateway.web.http.opening import Credentials, ask_for_more, heard_address, open_session
 from gateway.web.http.problems import on_gateway_error, on_http_exception, problem_response
+from gateway.web.http.request_id import request_id_of
 from gateway.web.http.return_address import safe_return_address
 from gateway.web.http.second_step import (
     SecondStep,
@@ -98,6 +91,8 @@ __all__ = [
     "set_refresh_cookie",
     "set_session_cookie",
     "refuse_cross_site",
+    "allowed_subrequests",
+    "count_answer",
     "Address",
     "address_of",
     "is_from_proxy",
@@ -136,4 +131,5 @@ __all__ = [
     "on_gateway_error",
     "on_http_exception",
     "problem_response",
+    "request_id_of",
 ]

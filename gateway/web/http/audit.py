@@ -1,14 +1,14 @@
 """Security events of requests: with who is asking, from where, and the request id of the answer."""
 
 from gateway.state import GatewayRequest
+from gateway.telemetry import Event, trace_of
 from gateway.web.http.client_address import address_of
+from gateway.web.http.request_id import request_id_of
 
 
-def tell(
-    event: str, request: GatewayRequest, *, failed: bool = False, reason: str = "", sub: str = "", sid: str = ""
-) -> None:
+def tell(event: Event, request: GatewayRequest, reason: str = "", *, sub: str = "", sid: str = "") -> None:
     """
-    Tell a security event (`gateway.telemetry.AuditTrail`).
+    Tell a security event with one of its reasons (`gateway.telemetry.AuditTrail.tell`).
 
     Args:
         sub: The user. Without it the one whom this request is known to be of, else the account that it names.
@@ -16,11 +16,11 @@ def tell(
     gateway, scope = request.state["gateway"], request.scope
     gateway.audit.tell(
         event,
-        failed=failed,
-        reason=reason,
+        reason,
         sub=sub or scope.get("gateway.sub", ""),
         email=scope.get("gateway.email", ""),
         sid=sid,
         address=str(address_of(request, gateway.trusted_networks)),
-        request_id=scope["gateway.request_id"],
+        request_id=request_id_of(scope),
+        **trace_of(scope["headers"]),
     )

@@ -15,7 +15,7 @@ from gateway.sessions import Presence, SessionCookie
 from gateway.settings import Settings
 from gateway.state import Gateway, GatewayRequest
 from gateway.tokens import RawHeaders
-from gateway.verifier import AccessClaims, AccessTokenError, ClaimsRejected, presented
+from gateway.verifier import AccessClaims, AccessTokenError, ClaimsRejected, ExpiredToken, presented
 from gateway.web.http.cookies import read_cookie, session_cookie_name
 from gateway.web.http.cross_site import refuse_cross_site
 
@@ -57,7 +57,7 @@ def verify(token: str, gateway: Gateway, now: int) -> AccessClaims:
         raise AccessTokenInvalid(_cause(error), **_facts(error, gateway.settings)) from error
     revocations = gateway.revocations
     if revocations.has_ended(claims.sub, claims.sid, claims.auth_time) or claims.jti in revocations:
-        raise AccessTokenInvalid("revoked")
+        raise AccessTokenInvalid("revoked", sub=claims.sub)
     return claims
 
 
@@ -68,6 +68,8 @@ def _cause(error: AccessTokenError) -> str:
 def _facts(error: AccessTokenError, settings: Settings) -> dict[str, str]:
     """What the log tells of a token that was refused: why, and what a claim says that ought to say something else."""
     facts = {"reason": str(error)}
+    if isinstance(error, ExpiredToken):
+        facts["sub"] = error.sub
     if isinstance(error, ClaimsRejected) and error.value:
         facts["value"] = str(error.value)
         if setting := {"iss": "issuer", "aud": "audience"}.get(error.claim):
@@ -141,6 +143,7 @@ async def find_presence(session: SessionCookie, gateway: Gateway) -> Presence:
     try:
         return await gateway.presences.find(session)
     except BrowserSessionEnded as error:
+        error.facts["sub"] = session.user_id
         with suppress(StoreUnavailable):
             await gateway.end_families(session.user_id, error.unannounced)
         raise

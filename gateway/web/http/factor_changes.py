@@ -8,6 +8,7 @@ finds a browser open, or has a password alone, changes nothing.
 from gateway.accounts import Factor, NewCredential, NewTotp, User
 from gateway.errors import AccessTokenInvalid, AuthenticationTooWeak, MalformedRequest, NotFound
 from gateway.state import GatewayRequest
+from gateway.telemetry import FACTOR_ADDED, FACTOR_REMOVED
 from gateway.web.http.audit import tell
 from gateway.web.http.bearer import Caller
 from gateway.web.http.client_address import address_of, rate_keys
@@ -63,7 +64,7 @@ async def confirm_own_totp(request: GatewayRequest, caller: Caller, factor_id: s
     user, factors = await user_who_may_change(request, caller), request.state["gateway"].factors
     with failures_told(request):
         factor = await factors.confirm_totp(user.user_id, factor_id, code, name, only_first=_is_weak(caller))
-    tell("factor_added", request, reason=factor.kind, sid=caller.sid)
+    tell(FACTOR_ADDED, request, factor.kind, sid=caller.sid)
     await note_change(request, caller.sub, factor.kind, caller.sid)
     return factor
 
@@ -85,7 +86,7 @@ async def add_own_passkey(request: GatewayRequest, caller: Caller, answer: NewCr
     user, factors = await user_who_may_change(request, caller), request.state["gateway"].factors
     with failures_told(request):
         factor = await factors.add_passkey(user.user_id, answer, name, only_first=_is_weak(caller))
-    tell("factor_added", request, reason=factor.kind, sid=caller.sid)
+    tell(FACTOR_ADDED, request, factor.kind, sid=caller.sid)
     await note_change(request, caller.sub, factor.kind, caller.sid)
     return factor
 
@@ -101,7 +102,7 @@ async def make_own_recovery_codes(request: GatewayRequest, caller: Caller) -> tu
     if _is_weak(caller):
         raise MalformedRequest("Recovery codes are for who has another second factor: set that up first")
     codes = await request.state["gateway"].factors.make_recovery_codes(user.user_id)
-    tell("factor_added", request, reason="recovery", sid=caller.sid)
+    tell(FACTOR_ADDED, request, "recovery", sid=caller.sid)
     await note_change(request, caller.sub, "recovery", caller.sid)
     return codes
 
@@ -116,7 +117,7 @@ async def remove_own_factor(request: GatewayRequest, caller: Caller, factor_id: 
     user = await user_who_may_change(request, caller)
     if not await request.state["gateway"].factors.remove(user.user_id, factor_id):
         raise NotFound("You have no such factor")
-    tell("factor_removed", request, sid=caller.sid)
+    tell(FACTOR_REMOVED, request, sid=caller.sid)
     await note_change(request, caller.sub, "removed", caller.sid)
 
 

@@ -2,21 +2,23 @@
 
 import logging
 import re
-import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, InternalError
 from gateway.settings import Settings
 from gateway.state import GatewayRequest
 from gateway.store import request_budget
+from gateway.telemetry import trace_of
 from gateway.web.http.client_address import address_of
-from gateway.web.http.problems import internal_error_response, problem_response
+from gateway.web.http.counting import count_answer
+from gateway.web.http.problems import problem_response
+from gateway.web.http.request_id import request_id_of
 
 PREFLIGHT_MAX_AGE_SECONDS = 600
 MAX_TOLD_CHARACTERS = 512
@@ -34,10 +36,16 @@ logger = logging.getLogger("gateway.access")
 
 
 class Envelope:
-    """Gives every answer its request id, `Cache-Control: no-store` and security headers, and logs one line for it."""
+    """
+    Gives every answer its request id, `Cache-Control: no-store` and security headers, counts it and logs a line for it.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        endpoint_of: Gives the template of a path's route, as a label of metrics.
+    """
+
+    def __init__(self, app: ASGIApp, endpoint_of: Callable[[str], str]) -> None:
         self.app = app
+        self.endpoint_of = endpoint_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; an error that nobody answered becomes a 500 that tells nothing."""
@@ -45,24 +53,31 @@ class Envelope:
             await self.app(scope, receive, send)
             return
         begun, status = time.monotonic(), 0
-        scope["gateway.request_id"] = request_id = secrets.token_hex(8)
 
         async def send_enveloped(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = _enveloped(message["headers"], request_id)
+                message["headers"] = _enveloped(message["headers"], request_id_of(scope))
             await send(message)
 
         try:
             with request_budget():
                 await self.app(scope, receive, send_enveloped)
         except Exception:
-            logger.exception("a request failed", extra={"fields": {"request_id": request_id}})
+            error = InternalError("It has been logged.")
             if status == 0:
-                await internal_error_response()(scope, receive, send_enveloped)
-        if scope["path"] not in QUIET_PATHS and not (status == 200 and scope["path"].startswith("/api/authz/")):
-            _log(scope, status, time.monotonic() - begun)
+                scope["gateway.error"] = error
+            logger.exception("a request failed", extra={"fields": {"request_id": request_id_of(scope)}})
+            if status == 0:
+                await problem_response(error)(scope, receive, send_enveloped)
+        seconds = time.monotonic() - begun
+        metrics = scope["state"]["gateway"].metrics
+        count_answer(metrics, self.endpoint_of(scope["path"]), status, seconds, scope.get("gateway.error"))
+        is_quiet = scope["path"] in QUIET_PATHS or (status == 200 and scope["path"].startswith("/api/authz/"))
+        level = logging.DEBUG if is_quiet else logging.INFO
+        if logger.isEnabledFor(level):
+            _log(scope, status, seconds, level)
 
 
 class Cors:
@@ -127,15 +142,16 @@ def _preflight(headers: Headers, methods: str, origin: str) -> Response:
 def refuse_quickly(scope: Scope, error: GatewayError) -> tuple[int, bytes]:
     """Give an error as a quick answer (`gateway.state.QuickAnswer`), in its envelope and with its line in the log."""
     scope["gateway.error"] = error
-    scope["gateway.request_id"] = request_id = secrets.token_hex(8)
-    _log(scope, error.status, 0.0)
-    return problem_lines(error, request_id)
+    if logger.isEnabledFor(logging.INFO):
+        _log(scope, error.status, 0.0)
+    return problem_lines(scope, error)
 
 
-def problem_lines(error: GatewayError, request_id: str | None = None) -> tuple[int, bytes]:
+def problem_lines(scope: Scope, error: GatewayError) -> tuple[int, bytes]:
     """Give an error as a quick answer in its envelope, without a line in the log."""
+    scope["gateway.error"] = error
     response = problem_response(error)
-    headers = _enveloped([*response.raw_headers, (b"vary", b"Origin")], request_id or secrets.token_hex(8))
+    headers = _enveloped([*response.raw_headers, (b"vary", b"Origin")], request_id_of(scope))
     return response.status_code, b"".join(b"%s: %s\r\n" % header for header in headers) + b"\r\n" + response.body
 
 
@@ -146,7 +162,7 @@ def _enveloped(headers: Iterable[Header], request_id: str) -> list[Header]:
     return [*headers, *(header for header in added if header[0] not in own)]
 
 
-def _log(scope: Scope, status: int, seconds: float) -> None:
+def _log(scope: Scope, status: int, seconds: float, level: int = logging.INFO) -> None:
     error = scope.get("gateway.error")
     request: GatewayRequest = Request(scope)
     gateway = scope["state"].get("gateway")  # a server that is not ours has none
@@ -157,7 +173,8 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         "milliseconds": round(seconds * 1000, 1),
         "address": str(address_of(request, gateway.trusted_networks)) if gateway else "",
         "peer": scope["client"][0] if scope.get("client") else "",
-        "request_id": scope["gateway.request_id"],
+        "request_id": request_id_of(scope),
+        **trace_of(scope["headers"]),
     }
     if sub := scope.get("gateway.sub"):
         fields["sub"] = sub
@@ -167,4 +184,4 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         fields["cause"] = cause
     if error is not None:
         fields |= {name: value[:MAX_TOLD_CHARACTERS] for name, value in error.facts.items()}
-    logger.info("request", extra={"fields": fields})
+    logger.log(level, "request", extra={"fields": fields})

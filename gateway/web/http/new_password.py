@@ -3,6 +3,7 @@
 from gateway.accounts import UnknownUser, UserChanged, check_new_password
 from gateway.errors import AccessTokenInvalid, InvalidCredentials, WrongCurrentPassword
 from gateway.state import GatewayRequest
+from gateway.telemetry import PASSWORD_CHANGED
 from gateway.web.http.audit import tell
 from gateway.web.http.bearer import Caller
 from gateway.web.http.client_address import address_of, rate_key, rate_keys
@@ -29,7 +30,8 @@ async def change_password_of(request: GatewayRequest, caller: Caller, current: s
         async with gateway.guessing.change_of_password(user.email):
             await gateway.passwords.verify(current, user.password_hash, rate_key(address))
     except InvalidCredentials as error:
-        tell("password_changed", request, failed=True, reason="wrong-password", sid=caller.sid)
+        request.scope["gateway.error"] = WrongCurrentPassword()
+        tell(PASSWORD_CHANGED, request, "wrong-password", sid=caller.sid)
         raise WrongCurrentPassword from error
     check_new_password(
         new,
@@ -46,7 +48,8 @@ async def change_password_of(request: GatewayRequest, caller: Caller, current: s
             keep_family=caller.sid,
         )
     except (UserChanged, UnknownUser) as error:
+        tell(PASSWORD_CHANGED, request, "user-changed", sid=caller.sid)
         raise WrongCurrentPassword from error
-    await gateway.finish_ending(user.user_id, ended)
-    tell("password_changed", request, sid=caller.sid)
+    tell(PASSWORD_CHANGED, request, sid=caller.sid)
+    await gateway.finish_ending(user.user_id, ended, "password-changed")
     await note_change(request, user.user_id, "password", caller.sid)

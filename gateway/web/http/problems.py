@@ -19,6 +19,7 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.state import GatewayRequest
+from gateway.telemetry import RATE_LIMITED
 from gateway.web.http.audit import tell
 
 PROBLEM_TYPE_PREFIX = "urn:token-gateway:problem:"
@@ -66,28 +67,24 @@ def _step_up(error: AuthenticationTooWeak) -> str:
     return ", ".join(lacks)
 
 
-def internal_error_response() -> Response:
-    """Give the answer for what should not have happened; it tells nothing of it."""
-    return _problem("internal-error", "Something went wrong here", 500, "It has been logged.", {}, {})
-
-
 async def on_gateway_error(request: Request, error: Exception) -> Response:
     """Answer an error of ours, and leave it where the access log finds it."""
     assert isinstance(error, GatewayError)  # noqa: S101 - registered for this type alone
     request.scope["gateway.error"] = error
     if isinstance(error, RateLimited):
         ours: GatewayRequest = Request(request.scope)
-        tell("rate_limited", ours, failed=True, reason=error.limit)
+        tell(RATE_LIMITED, ours, error.limit)
     return problem_response(error)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """Answer what Starlette's router refuses: an unknown path, or a method that the path does not have."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type alone
-    if error.status_code == 404:
-        return problem_response(NotFound())
-    if error.status_code == 405:
-        return problem_response(MethodNotAllowed((error.headers or {}).get("Allow", "")))
+    if error.status_code in (404, 405):
+        allow = (error.headers or {}).get("Allow", "")
+        ours = NotFound() if error.status_code == 404 else MethodNotAllowed(allow)
+        request.scope["gateway.error"] = ours
+        return problem_response(ours)
     return _problem("malformed-request", http.HTTPStatus(error.status_code).phrase, error.status_code, "", {}, {})
 
 

@@ -14,10 +14,19 @@ from gateway.errors import InvalidCredentials, NotFound, SecondFactorInvalid
 from gateway.limits import RateState
 from gateway.sessions import Opened
 from gateway.state import GatewayRequest
+from gateway.telemetry import FACTOR_ADDED, SECOND_FACTOR_FAILED
 from gateway.web.http.audit import tell
 from gateway.web.http.client_address import Address, rate_keys
 from gateway.web.http.noting import note_change
-from gateway.web.http.opening import LoggedIn, Wanted, earlier_sessions, finish_opening, known_device, open_family
+from gateway.web.http.opened import (
+    LoggedIn,
+    Wanted,
+    earlier_sessions,
+    finish_opening,
+    given_device_token,
+    open_family,
+    refusals_counted,
+)
 
 WRONG_GUESS = "wrong-code"
 
@@ -72,7 +81,9 @@ async def complete_login(request: GatewayRequest, step: SecondStep, address: Add
             return await logins.prove_totp(pending, step.totp)
         return await logins.prove_recovery(pending, step.recovery or "")
 
-    return await _complete(request, pending, prove, address, step.wanted, is_guess=step.passkey is None)
+    kind = "passkey" if step.passkey is not None else "totp" if step.totp is not None else "recovery"
+    with refusals_counted(request.state["gateway"], kind):
+        return await _complete(request, pending, prove, address, step.wanted, is_guess=step.passkey is None)
 
 
 async def complete_by_first_totp(
@@ -83,7 +94,8 @@ async def complete_by_first_totp(
     this: there is nothing to guess.
     """
     logins = _logins(request)
-    return await _complete(request, pending, lambda: logins.enrol_totp(pending, factor_id, code, name), address)
+    with refusals_counted(request.state["gateway"], "totp"):
+        return await _complete(request, pending, lambda: logins.enrol_totp(pending, factor_id, code, name), address)
 
 
 async def complete_by_first_passkey(
@@ -91,7 +103,8 @@ async def complete_by_first_passkey(
 ) -> LoggedIn:
     """Let a first passkey complete it."""
     logins = _logins(request)
-    return await _complete(request, pending, lambda: logins.enrol_passkey(pending, answer, name), address)
+    with refusals_counted(request.state["gateway"], "passkey"):
+        return await _complete(request, pending, lambda: logins.enrol_passkey(pending, answer, name), address)
 
 
 async def user_to_enrol(request: GatewayRequest, pending: str, address: Address) -> User:
@@ -116,7 +129,8 @@ def failures_told(request: GatewayRequest) -> Iterator[None]:
     try:
         yield
     except SecondFactorInvalid as error:
-        tell("second_factor_failed", request, failed=True, reason=error.cause)
+        request.scope["gateway.error"] = error
+        tell(SECOND_FACTOR_FAILED, request, error.cause)
         raise
 
 
@@ -130,7 +144,7 @@ async def _complete(
     is_guess: bool = False,
 ) -> LoggedIn:
     gateway = request.state["gateway"]
-    earlier = earlier_sessions(request)
+    earlier, known_by = earlier_sessions(request), given_device_token(request, wanted)
     rate = await gateway.rate_limiter.take("second-factor", *rate_keys(address))
     with failures_told(request):
         login, user = await _look(request, pending)
@@ -144,7 +158,9 @@ async def _complete(
     if proved.pending.purpose == "enrolment":
         await note_change(request, user.user_id, proved.kind, opened.family_id)
     await finish_opening(request, user, opened, earlier, proved.kind)
-    device_id = known_device(request, user, wanted) if login.purpose == "passkey" else login.device_id
+    device_id = login.device_id
+    if login.purpose == "passkey":
+        device_id = gateway.guessing.device_of(user.user_id, user.password_version, known_by)
     device_token = gateway.guessing.remember_device(user.user_id, user.password_version, device_id)
     return LoggedIn(user, opened, wanted, device_token, rate, proved)
 
@@ -175,9 +191,9 @@ async def _look(request: GatewayRequest, pending: str) -> tuple[PendingLogin, Us
 def _tell_of(request: GatewayRequest, proved: Proved) -> None:
     request.scope["gateway.sub"] = proved.user.user_id
     if proved.pending.purpose == "enrolment":
-        tell("factor_added", request, reason=proved.kind)
+        tell(FACTOR_ADDED, request, proved.kind)
     if proved.counter_went_back:
-        tell("second_factor_failed", request, failed=True, reason="counter-went-back")
+        tell(SECOND_FACTOR_FAILED, request, "counter-went-back")
 
 
 async def _open(request: GatewayRequest, proved: Proved, address: Address, wanted: Wanted) -> Opened:

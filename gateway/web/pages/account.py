@@ -1,6 +1,7 @@
 """/auth/account: who I am, where I am signed in, and my password."""
 
 import re
+from functools import partial
 from typing import Any
 
 from starlette.responses import Response
@@ -10,6 +11,7 @@ from gateway.clock import rfc3339
 from gateway.errors import AccessTokenInvalid, PasswordRejected, RateLimited, WrongCurrentPassword
 from gateway.sessions import Family, Presence
 from gateway.state import GatewayRequest
+from gateway.telemetry import SESSIONS_REVOKED
 from gateway.web.html import failure_page, page_response, see_other
 from gateway.web.http import (
     SecretBody,
@@ -65,8 +67,8 @@ async def end_chosen_session(request: GatewayRequest) -> Response:
         return lead_to_login(request)
     family_id = request.path_params["id"]
     if await gateway.families.exists(visitor.sub, family_id):
-        await gateway.end_families(visitor.sub, (family_id,))
-        tell("sessions_revoked", request, sid=family_id)
+        told = partial(tell, SESSIONS_REVOKED, request, sid=family_id)
+        await gateway.end_families(visitor.sub, (family_id,), "revoked", told)
     return _done(request, "session-ended")
 
 
@@ -78,8 +80,8 @@ async def end_other_sessions(request: GatewayRequest) -> Response:
         return lead_to_login(request)
     families = await gateway.families.list(visitor.sub)
     others = tuple(family.family_id for family in families if family.family_id != visitor.sid)
-    await gateway.end_families(visitor.sub, others)
-    tell("sessions_revoked", request, reason="others", sid=visitor.sid)
+    told = partial(tell, SESSIONS_REVOKED, request, "others", sid=visitor.sid)
+    await gateway.end_families(visitor.sub, others, "revoked", told)
     return _done(request, "others-ended")
 
 

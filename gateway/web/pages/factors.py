@@ -24,6 +24,7 @@ from gateway.errors import (
 )
 from gateway.sessions import Presence
 from gateway.state import GatewayRequest
+from gateway.telemetry import FACTOR_ADDED
 from gateway.web.html import failure_page, page_response, see_other
 from gateway.web.http import (
     SecretBody,
@@ -280,7 +281,7 @@ async def _added(request: GatewayRequest, visitor: Presence, done: str) -> Respo
     if MULTIPLE in visitor.amr:
         return see_other(request, f"{FACTORS_PATH}/recovery", done=done)
     codes = await factors.make_recovery_codes(visitor.sub)
-    tell("factor_added", request, reason=RECOVERY, sid=visitor.sid)
+    tell(FACTOR_ADDED, request, RECOVERY, sid=visitor.sid)
     await note_change(request, visitor.sub, RECOVERY, visitor.sid)
     return _codes(request, visitor, codes, "")
 

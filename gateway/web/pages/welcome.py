@@ -2,9 +2,10 @@
 
 from starlette.responses import Response
 
-from gateway.accounts import check_new_password
-from gateway.errors import PasswordRejected, RateLimited, Unavailable
+from gateway.accounts import User, check_new_password
+from gateway.errors import InvitationSpent, PasswordRejected, RateLimited, Unavailable
 from gateway.state import GatewayRequest
+from gateway.telemetry import PASSWORD_CHANGED
 from gateway.web.html import failure_page, page_response, see_other
 from gateway.web.http import (
     SecretBody,
@@ -37,7 +38,7 @@ async def show_welcome(request: GatewayRequest) -> Response:
     code = request.query_params.get("code", "")
     user = await request.state["gateway"].invitations.look(code)
     if user is None:
-        return page_response(request, "problem", 404, reason="problem_invitation_spent", wait="")
+        return _spent(request)
     return page_response(request, "welcome", email=user.email, code=code, reason="", reasons=(), wait="")
 
 
@@ -50,9 +51,13 @@ async def accept_invitation(request: GatewayRequest) -> Response:
     form = await read_body(request, WelcomeForm)
     user = await gateway.invitations.look(form.code)
     if user is None:
-        return page_response(request, "problem", 404, reason="problem_invitation_spent", wait="")
+        return _spent(request)
     request.scope["gateway.sub"] = user.user_id
     values = {"email": user.email, "code": form.code}
+
+    def told(changed: User) -> None:
+        tell(PASSWORD_CHANGED, request, "invitation", sub=changed.user_id)
+
     try:
         await gateway.rate_limiter.take("login", *rate_keys(address))
         check_new_password(
@@ -62,12 +67,11 @@ async def accept_invitation(request: GatewayRequest) -> Response:
             service_names=gateway.service_names,
         )
         password_hash = await gateway.passwords.hash(form.password, rate_key(address))
-        user = await gateway.accept_invitation(form.code, password_hash)
+        user = await gateway.accept_invitation(form.code, password_hash, told)
     except PasswordRejected as error:
         return await failure_page(request, error, "welcome", reasons=error.reasons, **values)
     except (RateLimited, Unavailable) as error:
         return await failure_page(request, error, "welcome", reasons=(), **values)
-    tell("password_changed", request, reason="invitation", sub=user.user_id)
 
     wanted = Wanted("session")
     lacking = await ask_for_more(request, user, wanted)
@@ -78,3 +82,8 @@ async def accept_invitation(request: GatewayRequest) -> Response:
     response = see_other(request, ACCOUNT_PATH)
     set_session_cookie(response, gateway.settings, gateway.presences.cookie_of(user.user_id, opened), None)
     return response
+
+
+def _spent(request: GatewayRequest) -> Response:
+    request.scope["gateway.error"] = InvitationSpent()
+    return page_response(request, "problem", 404, reason="problem_invitation_spent", wait="")

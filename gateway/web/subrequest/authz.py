@@ -30,6 +30,7 @@ from gateway.web.http import (
     find_access_token,
     find_presence,
     read_cookie,
+    request_id_of,
     session_cookie_name,
     verify,
 )
@@ -75,8 +76,11 @@ class Authz:
             is_ours = isinstance(error, StoreUnavailable)
             denial = AccessTokenInvalid(error.cause or error.slug, reason=error.detail)
         except Exception:
-            logger.exception("a subrequest failed; it is denied")
             is_ours, denial = True, AccessTokenInvalid("internal-error")
+            scope["gateway.error"] = denial
+            logger.exception(
+                "a subrequest failed; it is denied", extra={"fields": {"request_id": request_id_of(scope)}}
+            )
         else:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
@@ -117,7 +121,11 @@ class Authz:
         gateway: Gateway = scope["state"]["gateway"]
         asked, now = self._asked(scope, gateway), gateway.clock()
         found = self._find(scope, gateway, now)
-        caller = await _present(found, gateway) if isinstance(found, SessionCookie) else found
+        if isinstance(found, SessionCookie):
+            scope["gateway.sub"] = found.user_id
+            caller: Caller = await _present(found, gateway)
+        else:
+            caller = found
         self._check(scope, gateway, caller, asked, now)
         token = await _token_for(caller, asked.audience, gateway, now) if asked and asked.audience is not None else None
         headers = gateway.identity_headers.of(_key_of(caller), caller, token)

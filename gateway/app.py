@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from gateway.accounts import Invitations, Passwords, RelyingParty, SecondFactors, Users
+from gateway.accounts import Changes, Invitations, Passwords, RelyingParty, SecondFactors, Users
 from gateway.clock import Clock, system_clock
 from gateway.cores import usable_cores
 from gateway.derived_keys import KeyChain
@@ -122,6 +122,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
             server_look=ServerLook(store),
             keyring=keyring,
             users=users,
+            changes=Changes(store, clock),
             invitations=Invitations(store, users),
             passwords=passwords,
             factors=SecondFactors(

@@ -8,7 +8,7 @@ from typing import Protocol, TypedDict
 from starlette.requests import Request
 from starlette.types import Scope
 
-from gateway.accounts import Invitations, Passwords, SecondFactors, User, Users
+from gateway.accounts import Changes, Invitations, Passwords, SecondFactors, User, Users
 from gateway.clock import Clock
 from gateway.limits import GuessingThrottle, RateLimiter
 from gateway.sessions import Presences, RefreshFamilies, Revocations
@@ -33,6 +33,7 @@ class Gateway:
     server_look: ServerLook
     keyring: Keyring
     users: Users
+    changes: Changes
     invitations: Invitations
     passwords: Passwords
     factors: SecondFactors

@@ -1,5 +1,6 @@
 """Accounts: users by e-mail address, their passwords, links that set one, second factors, hashes from elsewhere."""
 
+from gateway.accounts.changes import Change, Changes
 from gateway.accounts.factors import (
     ENROLMENT_SECONDS,
     PENDING_SECONDS,
@@ -46,6 +47,8 @@ __all__ = [
     "check_name",
     "check_roles",
     "normalise_email",
+    "Changes",
+    "Change",
     "Passwords",
     "generate_password",
     "check_new_password",

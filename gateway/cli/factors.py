@@ -29,9 +29,11 @@ def factors(ctx: click.Context, email: str, reset: bool, as_json: bool) -> None:
 
     async def take_away(gateway: Gateway) -> tuple[int, int]:
         user_id = await _user_id(gateway, email)
-        return await gateway.reset_factors(
+        done = await gateway.reset_factors(
             user_id, tell=lambda: gateway.audit.tell(FACTOR_REMOVED, "reset", sub=user_id)
         )
+        await gateway.changes.note(user_id, "reset")
+        return done
 
     if reset:
         removed, ended = run_with_gateway(ctx, take_away)

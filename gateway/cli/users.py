@@ -171,6 +171,7 @@ def set_password(ctx: click.Context, email: str, password_stdin: bool, generate:
         gateway.audit.tell(PASSWORD_CHANGED, "set-by-command", sub=user.user_id)
         await _end(gateway, user, ended)
         await gateway.guessing.unlock(user.email)
+        await gateway.changes.note(user.user_id, "password")
         return user
 
     user = run_with_gateway(ctx, work)

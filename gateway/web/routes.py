@@ -32,16 +32,26 @@ from gateway.web.html import STATIC_PATH, asks_for_page, give_static_file
 from gateway.web.http import BodyCap
 from gateway.web.pages import (
     accept_invitation,
+    add_app,
+    add_passkey_by_form,
     end_chosen_session,
     end_other_sessions,
     lead_to_account,
     lead_to_change_of_password,
     log_in_by_form,
     log_out_by_form,
+    make_codes,
+    name_factor,
+    remove_factor_by_form,
+    save_codes,
     set_own_password,
     show_account,
+    show_factor,
     show_login,
     show_logout,
+    show_new_app,
+    show_new_passkey,
+    show_recovery,
     show_welcome,
 )
 from gateway.web.public import JWKS_PATH, METADATA_PATHS, jwks, jwks_quickly, livez, metadata, readyz
@@ -88,6 +98,11 @@ CAPPED = [Middleware(BodyCap)]
 Handler = Callable[[GatewayRequest], Awaitable[Response]]
 
 
+def get_or_post(show: Handler, by_form: Handler) -> Handler:
+    """Give a handler of a page whose form is sent to the same path."""
+    return page_or_api(show, by_form, by_form)
+
+
 def page_or_api(show: Handler, by_form: Handler, api: Handler) -> Handler:
     """Give a handler of a path that people and programs share: a GET is a person's, and so is a form for a page."""
 
@@ -102,6 +117,12 @@ def page_or_api(show: Handler, by_form: Handler, api: Handler) -> Handler:
 _SHARED: dict[str, tuple[Handler, Handler, Handler]] = {
     "/auth/login": (show_login, log_in_by_form, log_in),
     "/auth/logout": (show_logout, log_out_by_form, log_out),
+}
+
+_FACTORS: dict[str, tuple[Handler, Handler]] = {
+    "app": (show_new_app, add_app),
+    "passkey": (show_new_passkey, add_passkey_by_form),
+    "recovery": (show_recovery, make_codes),
 }
 
 _OTHERS: list[BaseRoute] = [
@@ -141,9 +162,17 @@ ROUTES: list[BaseRoute] = [
     Route("/auth/account/sessions/end-others", end_other_sessions, methods=["POST"], middleware=CAPPED),
     Route("/auth/account/sessions/{id}/end", end_chosen_session, methods=["POST"], middleware=CAPPED),
     Route("/auth/account/password", set_own_password, methods=["POST"], middleware=CAPPED),
+    *(
+        Route(f"/auth/account/factors/{name}", get_or_post(*handlers), methods=["GET", "POST"], middleware=CAPPED)
+        for name, handlers in _FACTORS.items()
+    ),
+    Route("/auth/account/factors/recovery/file", save_codes, methods=["POST"], middleware=CAPPED),
+    Route("/auth/account/factors/{id:factor}", show_factor, methods=["GET"], middleware=CAPPED),
+    Route("/auth/account/factors/{id:factor}/name", name_factor, methods=["POST"], middleware=CAPPED),
+    Route("/auth/account/factors/{id:factor}/remove", remove_factor_by_form, methods=["POST"], middleware=CAPPED),
     Route(
         "/auth/welcome",
-        page_or_api(show_welcome, accept_invitation, accept_invitation),
+        get_or_post(show_welcome, accept_invitation),
         methods=["GET", "POST"],
         middleware=CAPPED,
     ),

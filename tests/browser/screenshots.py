@@ -48,7 +48,7 @@ def take_pictures(gateway: GatewayProcess) -> None:
         window.driver.execute_script("document.activeElement.blur()")
         take(window, "login.png")
         window.sign_in(user)
-        window.show_as(width=800, height=1190)
+        window.show_as(width=800, height=window.driver.execute_script("return document.documentElement.scrollHeight"))
         take(window, "account.png")
 
 

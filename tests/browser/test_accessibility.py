@@ -11,7 +11,9 @@ from gateway.settings import Settings
 from gateway.web.html.languages import LANGUAGES
 from gateway.web.html.rendering import Html
 from tests.browser.driving import AXE, Window
-from tests.harness import GatewayProcess, TestUser, run_command
+from tests.harness import GatewayProcess, TestUser, run_command, wait_until
+from tests.web.browsing import browser_of
+from tests.web.factor_pages import Person, enrol
 
 pytestmark = [
     pytest.mark.redis,
@@ -86,6 +88,70 @@ def welcome(window: Window, language: str, user: TestUser) -> None:
     assert window.find(".alert").is_displayed()
 
 
+# What a page of second factors is reached with, and what it then is: in front of a gateway that asks for one.
+
+
+def enrolment(window: Window, language: str, user: TestUser) -> None:
+    window.sign_in(window.gateway.add_user(), f"/auth/login?lang={language}")
+    window.find("summary").click()
+    assert window.find("form.passkey").is_displayed()
+
+
+def second_step(window: Window, language: str, user: TestUser) -> None:
+    window.sign_in(user, f"/auth/login?lang={language}")
+    window.find("summary").click()
+
+
+def wrong_code(window: Window, language: str, user: TestUser) -> None:
+    second_step(window, language, user)
+    window.fill_in(recovery="AAAAA-AAAAA")
+    window.press("details button")
+    assert window.find(".alert").is_displayed()
+    assert window.find("#recovery").is_displayed()
+
+
+def step_over(window: Window, language: str, user: TestUser) -> None:
+    second_step(window, language, user)
+    window.driver.execute_script("document.querySelector('[name=pending]').value = 'x'")
+    window.fill_in(totp="000000")
+    window.press("main button.main")
+    assert window.find("a.main").is_displayed()
+
+
+def account_with_factors(window: Window, language: str, user: TestUser) -> None:
+    window.go(f"/auth/account?lang={language}&done=app-added")
+    assert window.find("#factors li").is_displayed()
+
+
+def new_app(window: Window, language: str, user: TestUser) -> None:
+    window.go(f"/auth/account/factors/app?lang={language}")
+    window.fill_in(code="000000")
+    window.press("main button.main")
+    assert window.find(".alert").is_displayed()
+
+
+def new_passkey(window: Window, language: str, user: TestUser) -> None:
+    window.go(f"/auth/account/factors/passkey?lang={language}")
+    window.driver.set_user_verified(False)
+    window.find("form.passkey button").click()
+    wait_until(window.find(".passkey .alert").is_displayed)
+
+
+def recovery_codes(window: Window, language: str, user: TestUser) -> None:
+    window.go(f"/auth/account/factors/recovery?lang={language}")
+    assert window.violations() == []
+    window.press("main button.main")
+    assert len(window.find_all(".codes li")) == 10
+
+
+def one_factor(window: Window, language: str, user: TestUser) -> None:
+    window.go(f"/auth/account?lang={language}")
+    window.press("#factors li a")
+    assert window.find("#warning").is_displayed()
+
+
+BETWEEN = (enrolment, wrong_code, step_over)
+WITH_FACTORS = (account_with_factors, new_app, new_passkey, recovery_codes, one_factor)
 BEFORE = (login, wrong_password, problem, welcome)
 
 
@@ -98,6 +164,29 @@ def test_a_page_is_for_everybody(window: Window, show: Show, user: TestUser) -> 
         show(window, language, user)
         assert window.find("html").get_attribute("lang") == language
         check(window, in_the_dark=language == LANGUAGES[0])
+
+
+@pytest.fixture(scope="module")
+def person(strict_gateway: GatewayProcess) -> Person:
+    """Give somebody with an app and recovery codes."""
+    browser = browser_of(strict_gateway)
+    user = strict_gateway.add_user()
+    app, codes = enrol(browser, user)
+    return Person(user, browser, app, codes)
+
+
+@pytest.mark.usefixtures("authenticator")
+@pytest.mark.parametrize("show", [*BETWEEN, *WITH_FACTORS])
+def test_so_is_a_page_of_second_factors(strict: Window, show: Show, person: Person) -> None:
+    if show in WITH_FACTORS:
+        value = person.browser.cookies["gateway_session"]
+        strict.go("/livez")
+        strict.driver.add_cookie({"name": "gateway_session", "value": value, "path": "/"})
+    for language in LANGUAGES:
+        strict.show_as()
+        show(strict, language, person.user)
+        assert strict.find("html").get_attribute("lang") == language
+        check(strict, in_the_dark=language == LANGUAGES[0])
 
 
 @pytest.mark.parametrize("template", ["forbidden", "sign_in_elsewhere"])

@@ -51,6 +51,7 @@ def test_a_page_lets_the_browser_do_nothing_but_what_it_needs(path: str, visit: 
         "default-src": ["'none'"],
         "style-src": ["'self'"],
         "script-src": ["'self'"],
+        "connect-src": ["'self'"],
         "img-src": ["'self'", "data:"],
         "form-action": ["'self'", "https://127.0.0.1:*", "http://127.0.0.1:*"],
         "base-uri": ["'none'"],
@@ -114,7 +115,18 @@ def test_every_language_has_all_texts_with_the_same_placeholders(language: str) 
 def test_every_text_is_used() -> None:
     sources = "".join(path.read_text() for path in (OURS / "templates").glob("*.html"))
     sources += "".join(path.read_text() for path in (OURS.parent / "pages").glob("*.py"))
-    built = ("problem_", "reason_", "done_", "ago_", "loop_", "login_too_", "language", "direction")
+    built = (
+        "problem_",
+        "reason_",
+        "done_",
+        "ago_",
+        "loop_",
+        "login_too_",
+        "kind_",
+        "changed_",
+        "language",
+        "direction",
+    )
     unused = [key for key in TEXTS["en"] if f"'{key}'" not in sources and f'"{key}"' not in sources]
     assert not [key for key in unused if not key.startswith(built)]
 
@@ -184,7 +196,7 @@ def test_the_files_are_kept_for_good_and_change_their_name_with_themselves(gatew
     files = [str(attributes.get("href") or attributes.get("src")) for tag, attributes in page.tags if tag != "a"]
     files = [path for path in files if path.startswith("/auth/static/")]
     kinds = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
-    assert len(files) == 3
+    assert len(files) == 4
     for path in files:
         answer = browser.get(path)
         stem, digest, kind = path.rpartition("/")[2].split(".")
@@ -210,7 +222,7 @@ def test_templates_and_files_of_the_operator_take_the_place_of_ours(make_gateway
     page = page_of(browser.get("/auth/login"))
     assert "Welcome to Ann & Sons" in page.text
     assert page.title == "Sign in · Ann & Sons"
-    [style] = [attributes["href"] for _, attributes in page.tags if attributes.get("rel") == "stylesheet"]
+    style, _ = [attributes["href"] for _, attributes in page.tags if attributes.get("rel") == "stylesheet"]
     assert browser.get(str(style)).text == "body { color: rebeccapurple }"
     assert Html(Settings(templates_dir=str(tmp_path))).file(f"logo.{hash_of(tmp_path / 'logo.svg')}.svg")
 

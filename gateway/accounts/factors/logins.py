@@ -92,6 +92,18 @@ class FactorLogins:
             raise SecondFactorInvalid("pending-over")
         return found
 
+    async def ask_again(self, pending: str) -> Asked:
+        """
+        Give once more what `ask` has given to who is to show a `factor`, and use nothing up.
+
+        Raises:
+            SecondFactorInvalid: As `look`.
+        """
+        login, user = await self.look(pending)
+        if user is None or not login.challenge:
+            return Asked(pending, None)
+        return Asked(pending, await self._passkeys.options_for(user.user_id, login.challenge))
+
     async def prove_totp(self, pending: str, code: str) -> Proved:
         """
         Let a code of an app complete a pending login; see `prove_passkey`.

@@ -121,6 +121,10 @@ class SecondFactors:
         """Give a secret for an authenticator app; see `Totp.begin`."""
         return await self._totp.begin(user.user_id, user.email)
 
+    async def look_totp(self, user: User, factor_id: str) -> NewTotp:
+        """Give the same once more while it is not confirmed; see `Totp.look`."""
+        return await self._totp.look(user.user_id, user.email, factor_id)
+
     async def confirm_totp(
         self, user_id: str, factor_id: str, code: str, name: str = "", *, only_first: bool = False
     ) -> Factor:

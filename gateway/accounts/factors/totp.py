@@ -127,6 +127,20 @@ class Totp:
         await self._once.put(ENROLMENT, factor_id, enrolment, ENROLMENT_SECONDS)
         return NewTotp(factor_id, spell_secret(secret), otpauth_uri(secret, self._issuer_name, email))
 
+    async def look(self, user_id: str, email: str, factor_id: str) -> NewTotp:
+        """
+        Give once more what `begin` has given, for who has typed a wrong code.
+
+        Raises:
+            SecondFactorInvalid: There is nothing to confirm, or not for this user.
+        """
+        found = await self._once.look(ENROLMENT, factor_id)
+        enrolment = msgspec.msgpack.decode(found, type=_Enrolment) if found else None
+        if enrolment is None or enrolment.user_id != user_id:
+            raise SecondFactorInvalid("enrolment-over")
+        secret = enrolment.secret
+        return NewTotp(factor_id, spell_secret(secret), otpauth_uri(secret, self._issuer_name, email))
+
     async def confirm(self, user_id: str, factor_id: str, code: str, name: str, *, only_first: bool) -> Kept:
         """
         Add the factor, now that its owner has shown that his app has the secret. This code does not log in any more.

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from gateway.errors import StartupError
 from gateway.settings import Settings
 from gateway.web.html.languages import Texts, read_texts
+from gateway.web.html.qr_code import qr_svg
 
 OURS = Path(str(files(__package__)))
 STATIC_PATH = "/auth/static"
@@ -74,6 +75,7 @@ class Html:
             "static": self._paths.__getitem__,
             "stylesheet": Markup(style.decode(errors="replace")),  # noqa: S704 - it is ours or the operator's
         }
+        self._environment.filters["qr_code"] = lambda text: Markup(qr_svg(text))  # noqa: S704 - numbers, and our words
         # Ours are known to be good, and compiled when they are wanted.
         for name in sorted(path.relative_to(own).as_posix() for path in own.rglob("*.html")) if own else []:
             try:
@@ -123,7 +125,7 @@ def content_policy(settings: Settings) -> str:
     led_to = [f"{scheme}://{host}:*" for host in hosts for scheme in schemes]
     own = ["'self'"]
     return (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
         f"form-action {' '.join(own + led_to)}; "
         "base-uri 'none'; frame-ancestors 'none'"
     )

@@ -44,6 +44,7 @@ from gateway.web.http.factor_changes import (
 )
 from gateway.web.http.middleware import SECURITY_HEADERS, Cors, Envelope, problem_lines, refuse_quickly
 from gateway.web.http.new_password import change_password_of
+from gateway.web.http.noting import note_change
 from gateway.web.http.opened import LoggedIn, Wanted, earlier_sessions, finish_opening, open_family
 from gateway.web.http.opening import Credentials, ask_for_more, heard_address, open_session
 from gateway.web.http.problems import on_gateway_error, on_http_exception, problem_response
@@ -125,6 +126,7 @@ __all__ = [
     "end_own_session",
     "change_password_of",
     "tell",
+    "note_change",
     "json_response",
     "on_gateway_error",
     "on_http_exception",

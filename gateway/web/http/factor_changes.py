@@ -12,6 +12,7 @@ from gateway.telemetry import FACTOR_ADDED, FACTOR_REMOVED
 from gateway.web.http.audit import tell
 from gateway.web.http.bearer import Caller
 from gateway.web.http.client_address import address_of, rate_keys
+from gateway.web.http.noting import note_change
 from gateway.web.http.second_step import failures_told
 
 YOUNG_SECONDS = 600
@@ -64,6 +65,7 @@ async def confirm_own_totp(request: GatewayRequest, caller: Caller, factor_id: s
     with failures_told(request):
         factor = await factors.confirm_totp(user.user_id, factor_id, code, name, only_first=_is_weak(caller))
     tell(FACTOR_ADDED, request, factor.kind, sid=caller.sid)
+    await note_change(request, caller.sub, factor.kind, caller.sid)
     return factor
 
 
@@ -85,6 +87,7 @@ async def add_own_passkey(request: GatewayRequest, caller: Caller, answer: NewCr
     with failures_told(request):
         factor = await factors.add_passkey(user.user_id, answer, name, only_first=_is_weak(caller))
     tell(FACTOR_ADDED, request, factor.kind, sid=caller.sid)
+    await note_change(request, caller.sub, factor.kind, caller.sid)
     return factor
 
 
@@ -100,6 +103,7 @@ async def make_own_recovery_codes(request: GatewayRequest, caller: Caller) -> tu
         raise MalformedRequest("Recovery codes are for who has another second factor: set that up first")
     codes = await request.state["gateway"].factors.make_recovery_codes(user.user_id)
     tell(FACTOR_ADDED, request, "recovery", sid=caller.sid)
+    await note_change(request, caller.sub, "recovery", caller.sid)
     return codes
 
 
@@ -114,6 +118,7 @@ async def remove_own_factor(request: GatewayRequest, caller: Caller, factor_id: 
     if not await request.state["gateway"].factors.remove(user.user_id, factor_id):
         raise NotFound("You have no such factor")
     tell(FACTOR_REMOVED, request, sid=caller.sid)
+    await note_change(request, caller.sub, "removed", caller.sid)
 
 
 def _is_weak(caller: Caller) -> bool:

@@ -7,6 +7,7 @@ from gateway.telemetry import PASSWORD_CHANGED
 from gateway.web.http.audit import tell
 from gateway.web.http.bearer import Caller
 from gateway.web.http.client_address import address_of, rate_key, rate_keys
+from gateway.web.http.noting import note_change
 
 
 async def change_password_of(request: GatewayRequest, caller: Caller, current: str, new: str) -> None:
@@ -52,3 +53,4 @@ async def change_password_of(request: GatewayRequest, caller: Caller, current: s
         raise WrongCurrentPassword from error
     tell(PASSWORD_CHANGED, request, sid=caller.sid)
     await gateway.finish_ending(user.user_id, ended, "password-changed")
+    await note_change(request, user.user_id, "password", caller.sid)

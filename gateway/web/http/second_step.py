@@ -17,6 +17,7 @@ from gateway.state import GatewayRequest
 from gateway.telemetry import FACTOR_ADDED, SECOND_FACTOR_FAILED
 from gateway.web.http.audit import tell
 from gateway.web.http.client_address import Address, rate_keys
+from gateway.web.http.noting import note_change
 from gateway.web.http.opened import (
     LoggedIn,
     Wanted,
@@ -154,6 +155,8 @@ async def _complete(
             _tell_of(request, proved)
             opened = await _open(request, proved, address, wanted)
     user = proved.user
+    if proved.pending.purpose == "enrolment":
+        await note_change(request, user.user_id, proved.kind, opened.family_id)
     await finish_opening(request, user, opened, earlier, proved.kind)
     device_id = login.device_id
     if login.purpose == "passkey":

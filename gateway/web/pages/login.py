@@ -6,42 +6,33 @@ from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
-from gateway.errors import CookieSentTwice, CrossSiteRequest, GatewayError
+from gateway.errors import (
+    CookieSentTwice,
+    CrossSiteRequest,
+    GatewayError,
+    SecondFactorInvalid,
+    SecondFactorRequired,
+)
 from gateway.sessions import Presence
-from gateway.settings import Settings
 from gateway.state import GatewayRequest
 from gateway.web.html import failure_page, page_response, see_other
 from gateway.web.http import (
     Credentials,
-    SecretBody,
     Wanted,
     heard_address,
     open_session,
     read_body,
     safe_return_address,
-    set_device_cookie,
-    set_session_cookie,
 )
+from gateway.web.pages.factor_rows import can_have_passkeys
 from gateway.web.pages.hops import hops_to
+from gateway.web.pages.login_form import LoginForm
+from gateway.web.pages.second_step import ask_for_factor, enter, take_second_step
 from gateway.web.pages.visitor import ACCOUNT_PATH, find_visitor, for_people
 
 CLOCK_TOLERANCE_SECONDS = 60
 MAX_SHOWN_CHARACTERS = 254
 _SECONDS = re.compile(r"[0-9]{1,10}")
-
-
-class LoginForm(SecretBody, frozen=True):
-    """Fields of the form; `rd` is where to go afterwards, `remember` is `on` or not there. Others are ignored."""
-
-    username: str = ""
-    password: str = ""
-    remember: str = ""
-    rd: str = ""
-
-    @property
-    def is_remembered(self) -> bool:
-        """Whether the session outlives the browser."""
-        return self.remember == "on"
 
 
 @for_people
@@ -52,9 +43,9 @@ async def show_login(request: GatewayRequest) -> Response:
     rd = safe_return_address(asked, settings)
     visitor = await find_visitor(request)
     if visitor is None:
-        return _form(request, 200, _filled_in(LoginForm(rd=asked), settings))
+        return _form(request, 200, _filled_in(request, LoginForm(rd=asked)))
     if why := _why_again(request, visitor):
-        return _form(request, 200, _filled_in(LoginForm(username=visitor.email, rd=asked), settings), why=why)
+        return _form(request, 200, _filled_in(request, LoginForm(username=visitor.email, rd=asked)), why=why)
     hops = hops_to(request, rd or ACCOUNT_PATH)
     if hops.is_loop:
         return _loop(request, visitor, rd or "")
@@ -65,34 +56,30 @@ async def show_login(request: GatewayRequest) -> Response:
 
 @for_people
 async def log_in_by_form(request: GatewayRequest) -> Response:
-    """Open a browser session and lead on, or show the form again with the reason."""
-    gateway, form = request.state["gateway"], LoginForm()
-    settings = gateway.settings
+    """Open a browser session and lead on, or ask for a second factor, or show the form again with the reason."""
+    form = LoginForm()
     try:
         form = await read_body(request, LoginForm)
         address = heard_address(request)
+        if form.pending:
+            return await take_second_step(request, form, address)
         if not form.username.strip() or not form.password:
-            return _form(request, 422, _filled_in(form, settings), reason="problem_empty")
+            return _form(request, 422, _filled_in(request, form), reason="problem_empty")
         wanted = Wanted("session", remember=form.is_remembered)
         login = await open_session(request, Credentials(form.username, form.password, wanted), address)
+    except SecondFactorRequired as lacking:
+        return await ask_for_factor(request, lacking, form.rd, address)
     except CookieSentTwice:
         raise
     except CrossSiteRequest as error:
         # What another site has filled in is not shown.
-        return await failure_page(request, error, "login", why="", **_filled_in(LoginForm(), settings))
+        return await failure_page(request, error, "login", why="", **_filled_in(request, LoginForm()))
     except GatewayError as error:
-        return await failure_page(request, error, "login", why="", **_filled_in(form, settings))
-
-    response = see_other(request, safe_return_address(form.rd, settings) or ACCOUNT_PATH)
-    cookie = gateway.presences.cookie_of(login.user.user_id, login.opened)
-    set_session_cookie(
-        response, settings, cookie, settings.refresh_absolute_ttl_seconds if form.is_remembered else None
-    )
-    if login.device_token is not None:
-        set_device_cookie(response, settings, login.device_token)
-    if login.rate:
-        response.headers["RateLimit-Policy"], response.headers["RateLimit"] = login.rate.policy, login.rate.state
-    return response
+        values = _filled_in(request, form)
+        if isinstance(error, SecondFactorInvalid):  # of a passkey alone: the second step says it itself
+            values["reason"] = "wrong_passkey"
+        return await failure_page(request, error, "login", why="", **values)
+    return enter(request, login, safe_return_address(form.rd, request.state["gateway"].settings) or ACCOUNT_PATH)
 
 
 def _form(
@@ -102,15 +89,16 @@ def _form(
     return page_response(request, "login", status, why=why, reason=reason, wait="", **filled_in)
 
 
-def _filled_in(form: LoginForm, settings: Settings) -> dict[str, Any]:
+def _filled_in(request: GatewayRequest, form: LoginForm) -> dict[str, Any]:
     """Give what the form shows: where it leads, and who has been here; never a password."""
-    rd = safe_return_address(form.rd, settings) or ""
+    rd = safe_return_address(form.rd, request.state["gateway"].settings) or ""
     parts = urlsplit(rd)
     return {
         "rd": rd,
         "host": parts.netloc if parts.path != ACCOUNT_PATH else "",
         "email": form.username[:MAX_SHOWN_CHARACTERS],
         "remember": form.is_remembered,
+        "can_have_passkeys": can_have_passkeys(request),
     }
 
 

@@ -21,7 +21,8 @@ from gateway.web.http import (
     set_session_cookie,
     tell,
 )
-from gateway.web.pages.visitor import ACCOUNT_PATH, LOGIN_PATH, for_people
+from gateway.web.pages.second_step import ask_for_factor
+from gateway.web.pages.visitor import ACCOUNT_PATH, for_people
 
 
 class WelcomeForm(SecretBody, frozen=True):
@@ -73,10 +74,10 @@ async def accept_invitation(request: GatewayRequest) -> Response:
         return await failure_page(request, error, "welcome", reasons=(), **values)
 
     wanted = Wanted("session")
-    if await ask_for_more(request, user, wanted) is not None:
-        return see_other(request, LOGIN_PATH)
-    most_seconds = wanted.most_seconds(gateway.settings)
-    opened = await open_family(request, user, address, most_seconds=most_seconds)
+    lacking = await ask_for_more(request, user, wanted)
+    if lacking is not None:
+        return await ask_for_factor(request, lacking, "", address)
+    opened = await open_family(request, user, address, most_seconds=wanted.most_seconds(gateway.settings))
     await finish_opening(request, user, opened, [], "invitation")
     response = see_other(request, ACCOUNT_PATH)
     set_session_cookie(response, gateway.settings, gateway.presences.cookie_of(user.user_id, opened), None)

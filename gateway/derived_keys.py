@@ -24,9 +24,9 @@ class DerivedKeys:
     browser_session_mac: bytes
     known_device_mac: bytes
     account_mac: bytes
+    request_id_sealing: bytes
     factor_sealing: bytes
     recovery_code_mac: bytes
-    request_id_sealing: bytes
 
     @classmethod
     def of(cls, secret: str) -> "DerivedKeys":
@@ -44,9 +44,9 @@ class DerivedKeys:
             browser_session_mac=derive("browser-session-mac"),
             known_device_mac=derive("known-device-mac"),
             account_mac=derive("account-mac"),
+            request_id_sealing=derive("request-id-sealing"),
             factor_sealing=derive("factor-sealing"),
             recovery_code_mac=derive("recovery-code-mac"),
-            request_id_sealing=derive("request-id-sealing"),
         )
 
 

@@ -114,11 +114,13 @@ class Gateway:
         The factors go once more at the end: a session that was just ending may have added one.
 
         Args:
-            tell: Tells the event, as soon as they are away.
+            tell: Tells the event, as soon as the factors are gone and the sessions marked.
+
+        Raises:
+            StoreUnavailable: Not all of it is known to be done; the caller should try again.
         """
         factors = await self.factors.reset(user_id)
-        tell()
-        sessions = await self.end_all_families(user_id, "factors-reset")
+        sessions = await self.end_all_families(user_id, "factors-reset", tell)
         return factors + await self.factors.reset(user_id), sessions
 
     async def accept_invitation(

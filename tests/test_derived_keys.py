@@ -16,9 +16,9 @@ PURPOSES = (
     "known_device_mac",
     "account_mac",
     "browser_session_mac",
+    "request_id_sealing",
     "factor_sealing",
     "recovery_code_mac",
-    "request_id_sealing",
 )
 
 

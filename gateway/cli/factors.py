@@ -29,7 +29,9 @@ def factors(ctx: click.Context, email: str, reset: bool, as_json: bool) -> None:
 
     async def take_away(gateway: Gateway) -> tuple[int, int]:
         user_id = await _user_id(gateway, email)
-        done = await gateway.reset_factors(user_id, lambda: gateway.audit.tell(FACTOR_REMOVED, "reset", sub=user_id))
+        done = await gateway.reset_factors(
+            user_id, tell=lambda: gateway.audit.tell(FACTOR_REMOVED, "reset", sub=user_id)
+        )
         await gateway.changes.note(user_id, "reset")
         return done
 

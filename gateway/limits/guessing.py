@@ -136,8 +136,8 @@ class GuessingThrottle:
     def second_factor(self, email: str) -> AbstractAsyncContextManager[Attempt]:
         """
         Let an attempt to show a code be heard, in a lane of its own, as `login` does; `SecondFactorInvalid` is a
-        failure. It is counted before the code is looked at: who has the password guesses one of 3 codes in a million,
-        at most 100 times.
+        failure. It is counted before the code is looked at: who has the password guesses at most 100 times, and an app
+        has three codes of a million that are good.
         """
         return self._heard(email, CODES)
 

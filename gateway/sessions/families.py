@@ -198,9 +198,9 @@ class RefreshFamilies:
             min(self._absolute_ttl_seconds, most_seconds or self._absolute_ttl_seconds),
             self._max_per_user,
             _pack_tail(address, device),
+            self._new_nonce(),
             pack_methods(amr, by_recovery_code=by_recovery_code),
             factor_id,
-            self._new_nonce(),
         )
         if reply[0] == b"ended":
             raise StoreUnavailable("ended")

@@ -9,9 +9,9 @@
 -- ARGV[4]  absolute lifetime               seconds, > 0
 -- ARGV[5]  most families of one user       >= 1
 -- ARGV[6]  tail of the record              address and device label, packed
--- ARGV[7]  methods of the login            a byte, see family_record
--- ARGV[8]  second factor                   that was proved, by its id; or ""
--- ARGV[9]  nonce of this request           integer, 1 to 2^32 - 1; a command that is sent again keeps it
+-- ARGV[7]  nonce of this request           integer, 1 to 2^32 - 1; a command that is sent again keeps it
+-- ARGV[8]  methods of the login            a byte, see family_record
+-- ARGV[9]  second factor                   that was proved, by its id; or ""
 -- RETURNS  {"opened", family id, now, created, end, number that gave way, what is to be announced...}; those come first
 --          that gave way; times in milliseconds
 --          {"refused"} the user is disabled, gone, or has another password, or not this factor, by now
@@ -20,12 +20,12 @@
 -- CALLER   gateway/sessions/families.py: RefreshFamilies.open
 local user = redis.call('HMGET', KEYS[2], 'is_active', 'password_version')
 if user[1] ~= '1' or user[2] ~= ARGV[2] then return {'refused'} end
-if ARGV[8] ~= '' and redis.call('HEXISTS', KEYS[3], ARGV[8]) == 0 then return {'refused'} end
+if ARGV[9] ~= '' and redis.call('HEXISTS', KEYS[3], ARGV[9]) == 0 then return {'refused'} end
 
 local opened_before = redis.call('HGET', KEYS[1], ARGV[1])
 if opened_before and unpack_family(opened_before).ended == 1 then return {'ended'} end
 
-local now, idle, nonce = now_milliseconds(), tonumber(ARGV[3]), tonumber(ARGV[9])
+local now, idle, nonce = now_milliseconds(), tonumber(ARGV[3]), tonumber(ARGV[7])
 local fields, alive, gave_way, unannounced = redis.call('HGETALL', KEYS[1]), {}, {}, {}
 for i = 1, #fields, 2 do
   local id, family = fields[i], unpack_family(fields[i + 1])
@@ -48,7 +48,7 @@ end
 
 local created = put_behind_cut_off(KEYS[2], now)
 local lifetime = math.max(0, tonumber(ARGV[4]) - math.floor((created - now) / 1000))
-local family = {ended = 0, methods = tonumber(ARGV[7]), created = created, rotated = now, lifetime = lifetime,
+local family = {ended = 0, methods = tonumber(ARGV[8]), created = created, rotated = now, lifetime = lifetime,
   generation = 0, nonce = 0, tail = ARGV[6]}
 redis.call('HSET', KEYS[1], ARGV[1], pack_family(family))
 expire_families(KEYS[1], idle)

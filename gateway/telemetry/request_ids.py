@@ -51,6 +51,14 @@ ENDPOINTS = (
     "/.well-known/oauth-authorization-server",
     "/livez",
     "/readyz",
+    "/auth/login/passkey",
+    "/auth/factors",
+    "/auth/factors/totp",
+    "/auth/factors/totp/confirm",
+    "/auth/factors/passkeys/options",
+    "/auth/factors/passkeys",
+    "/auth/factors/recovery",
+    "/auth/factors/{id}",
 )
 
 _FIELDS = struct.Struct(f">IBB{RANDOM_BYTES}s16s")

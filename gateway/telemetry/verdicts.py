@@ -501,6 +501,13 @@ VERDICTS = (
         "A refresh token was used again that had been exchanged before, so the session was ended.",
         "log in again; if it was no thief, the client must keep the token of each answer and refresh once at a time",
     ),
+    Verdict(
+        111,
+        "rate-limited",
+        "change-password",
+        "There were too many changes of passwords from this address, or from the network around it.",
+        f"wait as long as Retry-After says, or raise login_limit; {_ONE_PROXY}",
+    ),
     # -------------------------------------------------------------------------------------------------- second factors
     Verdict(
         112,

@@ -48,7 +48,8 @@ def test_a_reset_takes_them_away_and_ends_all_sessions(gateway_env: dict[str, st
     set_up(gateway_env, user)
     outcome = in_process("users", "factors", user.email, "--reset", env=gateway_env)
     assert outcome.out == "factors removed: 2; sessions ended: 1\n"
-    assert [(event["event"], event["reason"]) for event in outcome.events] == [("factor_removed", "reset")]
+    [told] = outcome.events
+    assert (told["event"], told["reason"], told["sub"]) == ("factor_removed", "reset", user.user_id)
     assert here("users", "factors", user.email, "--json", env=gateway_env).document == {"factors": []}
     assert here("sessions", "list", user.email, "--json", env=gateway_env).document == {"sessions": []}
 

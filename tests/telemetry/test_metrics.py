@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from gateway.telemetry.events import EVENTS
-from gateway.telemetry.metrics import LOGIN_OUTCOMES, METRICS, REFRESH_VERDICTS, SESSION_ENDS, Kind
+from gateway.telemetry.metrics import LOGIN_FACTORS, LOGIN_OUTCOMES, METRICS, REFRESH_VERDICTS, SESSION_ENDS, Kind
 from gateway.telemetry.verdicts import VERDICTS
 from gateway.web.routes import ROUTES
 from tests.cli.processes import kill, workers
@@ -166,6 +166,15 @@ def test_every_counter_says_exactly_what_happened(counted: GatewayProcess) -> No
     }
     assert grown("gateway_rate_limited_total") == {("refresh",): 2}
     assert grown("gateway_sessions_ended_total") == {("reused",): 1, ("logout",): 1, ("logout-all",): 2}
+    assert grown("gateway_audit_events_total") == {
+        ("login_succeeded",): 4,
+        ("login_failed",): 3,
+        ("refresh_token_reused",): 1,
+        ("rate_limited",): 2,
+        ("logout",): 1,
+        ("sessions_revoked",): 1,
+    }
+    assert after.get("gateway_audit_lost_total") == 0
     calls = grown("gateway_redis_seconds_count")
     assert calls["family_open",] == 4
     assert calls["family_rotate",] == 5
@@ -215,8 +224,8 @@ def test_no_label_tells_what_a_client_sent(counted: GatewayProcess) -> None:
         "verdict": {"allowed", "denied", "unavailable", *REFRESH_VERDICTS},
         "cause": {"", "method-not-allowed", *(verdict.label for verdict in VERDICTS)},
         "outcome": set(LOGIN_OUTCOMES),
-        "factor": {"pwd"},
-        "limit": {"login", "refresh", "change-password", "account"},
+        "factor": set(LOGIN_FACTORS),
+        "limit": {"login", "refresh", "change-password", "second-factor", "passkey", "factors", "account"},
         "reason": set(SESSION_ENDS),
         "call": scripts | {"GET", "HGET", "HGETALL", "HEXISTS", "EXISTS", "INFO", "TIME", "XADD", "XRANGE"},
         "kind": {"TIMEOUT", "CONNECTION", "AWAY"},

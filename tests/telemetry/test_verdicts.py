@@ -72,7 +72,10 @@ def causes_by_name() -> Iterator[tuple[str, str]]:
     unheard = ("revocations-stale", "revocations-unread", "keyring-unread", "token-sent-twice", "cookie-sent-twice")
     yield from (("access-token-invalid", cause) for cause in (*unheard, "store-unavailable", "malformed-request"))
     yield from (("password-rejected", rule) for rule in ("too_short", "too_long", "common", "contains_email"))
-    yield from (("rate-limited", limit) for limit in ("login", "refresh", "account"))
+    yield from (
+        ("rate-limited", limit)
+        for limit in ("login", "refresh", "change-password", "second-factor", "passkey", "factors", "account")
+    )
     yield from (("not-ready", part) for part in ("redis", "keyring", "revocations"))
     yield from (("second-factor-invalid", outcome) for outcome in ("spent", "gone"))
     yield ("invalid-credentials", "unknown-user")

@@ -23,7 +23,7 @@ WRONG, NEW = "a wrong pass phrase, a canary", "quite another pass phrase"
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 # Told by commands, by the schedule, or only where two requests meet.
 NOT_BY_ONE_REQUEST = {
-    *("user_added", "user_changed", "user_removed", "user_invited", "key_rotated", "key_imported"),
+    *("user_added", "user_changed", "user_removed", "user_invited", "factor_removed", "key_rotated", "key_imported"),
     *(("login_failed", "user-changed"), ("password_changed", "user-changed"), ("password_changed", "set-by-command")),
     *(("sessions_revoked", "by-command"), ("sessions_revoked", "all-by-command")),
 }

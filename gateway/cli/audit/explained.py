@@ -25,9 +25,10 @@ from gateway.errors import (
 from gateway.settings import Settings
 from gateway.state import Gateway
 from gateway.store import private_secret
-from gateway.telemetry import Refusal, RequestIds, is_request_id
+from gateway.telemetry import EVENTS, Refusal, RequestIds, is_request_id
 
 CLOCKS_APART_SECONDS = 900
+_EVENTS = {event.name: event for event in EVENTS}
 SUBREQUESTS = "/api/authz/"
 _AROUND_AN_ID = re.compile(r"""[\s"'`<>,;:=]+""")
 
@@ -121,6 +122,8 @@ class _Known:
         yield "user", self._who()
         for event in self._events or ():
             yield "event", " ".join(map(printable, _facts(event)))
+            if meaning := _meaning(event):
+                yield "", meaning
 
     @property
     def _user_id(self) -> str | None:
@@ -192,6 +195,15 @@ def _facts(event: Entry) -> Iterator[str]:
     yield from (members.get(name, "") for name in ("time", "event", "outcome"))
     rest = ("reason", "sub", "account", "address", "sid", "kid")
     yield from (f"{name}={members[name]}" for name in rest if name in members)
+
+
+def _meaning(entry: Entry) -> str:
+    """Give what the catalogue says of an event and its reason; empty for one that this version does not know."""
+    event, reason = _EVENTS.get(entry.members.get("event", "")), entry.members.get("reason", "")
+    if event is None:
+        return ""
+    why = {**event.successes, **event.failures}.get(reason, "")
+    return f"{event.meaning} {why[:1].upper()}{why[1:]}." if why and reason else event.meaning
 
 
 def _one_line(error: StartupError | StoreUnavailable) -> str:

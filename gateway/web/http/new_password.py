@@ -48,6 +48,7 @@ async def change_password_of(request: GatewayRequest, caller: Caller, current: s
             keep_family=caller.sid,
         )
     except (UserChanged, UnknownUser) as error:
+        request.scope["gateway.error"] = WrongCurrentPassword()
         tell(PASSWORD_CHANGED, request, "user-changed", sid=caller.sid)
         raise WrongCurrentPassword from error
     tell(PASSWORD_CHANGED, request, sid=caller.sid)

@@ -199,3 +199,16 @@ def fits(window: Window, width: int) -> None:
         if element.is_displayed():
             assert element.size["height"] >= 44, element.get_attribute("outerHTML")
             assert element.size["width"] >= 44
+
+
+def test_recovery_codes_are_printed_and_nothing_else(strict: Window, user: TestUser) -> None:
+    enrol_app(strict, user)
+    strict.press("main button.main")
+    assert strict.find("a.main").is_displayed()
+    strict.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert len([code for code in strict.find_all(".codes code") if code.is_displayed()]) == 10
+        assert user.email in strict.text
+        assert not [one for one in strict.find_all("button, a, footer, .note") if one.is_displayed()]
+    finally:
+        strict.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -14,6 +14,7 @@ from gateway.settings import Settings
 from gateway.state import GatewayRequest
 from gateway.web.html.answering import small_page
 from gateway.web.html.languages import LANGUAGES, preferred_language, read_texts
+from gateway.web.html.qr_code import qr_svg
 from gateway.web.html.rendering import OURS, Html, content_policy
 from tests.harness import GatewayProcess, run_command
 from tests.web.asking import HTTPS_ISSUER, problem_of, send_raw
@@ -254,6 +255,13 @@ def test_a_directory_of_templates_that_is_not_there_stops_the_start(
     assert answer.returncode == 3
     assert "templates_dir" in answer.stderr.splitlines()[-1]
     assert "Traceback" not in answer.stderr
+
+
+def test_a_qr_code_is_a_path_and_nothing_of_its_text() -> None:
+    svg = qr_svg("otpauth://totp/" + HOSTILE * 10)
+    assert re.fullmatch(
+        r'<svg aria-hidden="true" viewBox="[0-9 ]+" class="qr"><path stroke="#000" d="[MmHh0-9. -]+"/></svg>', svg
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- small pages

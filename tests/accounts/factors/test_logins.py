@@ -253,3 +253,15 @@ async def test_secrets_do_not_show_themselves(desk: Desk) -> None:
     assert new.secret not in shown
     assert asked.pending not in shown
     assert str((asked.public_key or {})["challenge"]) not in shown
+
+
+async def test_what_a_login_asks_for_can_be_looked_at_again_and_is_the_same(desk: Desk) -> None:
+    user = await desk.user()
+    device, _ = await desk.with_passkey(user)
+    pending = await desk.pending(user)
+    first, again = [await desk.logins.ask_again(pending) for _ in range(2)]
+    assert first.pending == again.pending == pending
+    assert first.public_key == again.public_key is not None
+    assert (await desk.logins.prove_passkey(pending, assertion(device.get(dict(again.public_key))))).user == user
+    with pytest.raises(SecondFactorInvalid):
+        await desk.logins.ask_again(pending)

@@ -123,6 +123,18 @@ async def test_a_secret_is_confirmed_once_by_its_own_user_and_within_fifteen_min
     assert all(0 < left <= ENROLMENT_SECONDS * 1000 for left in lifetimes)
 
 
+async def test_until_then_its_own_user_can_look_at_it_again(desk: Desk) -> None:
+    user, other = await desk.user(), await desk.user("bob@example.com")
+    new = await desk.factors.begin_totp(user)
+    again = await desk.factors.look_totp(user, new.factor_id)
+    assert (again.factor_id, again.secret, again.otpauth_uri) == (new.factor_id, new.secret, new.otpauth_uri)
+    with pytest.raises(SecondFactorInvalid):
+        await desk.factors.look_totp(other, new.factor_id)
+    await desk.factors.confirm_totp(user.user_id, new.factor_id, desk.code(secret_of(new)))
+    with pytest.raises(SecondFactorInvalid):
+        await desk.factors.look_totp(user, new.factor_id)
+
+
 async def test_the_code_that_confirmed_does_not_log_in(desk: Desk) -> None:
     user = await desk.user()
     new = await desk.factors.begin_totp(user)

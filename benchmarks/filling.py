@@ -88,17 +88,20 @@ class Filler:
         settings = self._settings
         lifetimes = settings.refresh_idle_ttl_seconds, settings.refresh_absolute_ttl_seconds
         rest = b"".join(_bulk(b"%d" % n) for n in (1, *lifetimes, settings.max_sessions_per_user)) + _bulk(TAIL)
-        opening = _evalsha(self._scripts["family_open"].sha1, 2)
+        after = _bulk(b"1") + _bulk(b"0") + _bulk(b"")  # nonce, methods, second factor
+        opening = _evalsha(self._scripts["family_open"].sha1, 3)
 
         def words(number: int) -> bytes:
             key = families_key(number)
             if not self._is_here(key):
                 return b""
-            keys = _bulk(key.encode()) + _bulk(user_key(number).encode())
-            return b"*11" + opening + keys + _bulk(family_id_of(number).encode()) + rest
+            keys = b"".join(_bulk(one.encode()) for one in (key, user_key(number), factors_key(number)))
+            return b"*15" + opening + keys + _bulk(family_id_of(number).encode()) + rest + after
 
         milliseconds = len(":1790000000000\r\n")
-        answer = len("*5\r\n") + len(_bulk(b"opened")) + len(_bulk(family_id_of(0).encode())) + 3 * milliseconds
+        gave_way = len(":0\r\n")
+        answer = len("*6\r\n") + len(_bulk(b"opened")) + len(_bulk(family_id_of(0).encode()))
+        answer += 3 * milliseconds + gave_way
         self._pipe(range(self.sessions, upto), words, answer, b"$6\r\nopened\r\n")
         self.sessions = max(self.sessions, upto)
 
@@ -206,6 +209,11 @@ def user_key(number: int) -> str:
 def families_key(number: int) -> str:
     """Give the key of a user's sessions."""
     return f"{PREFIX}families:{{{user_id_of(number)}}}"
+
+
+def factors_key(number: int) -> str:
+    """Give the key of a user's second factors."""
+    return f"{PREFIX}factors:{{{user_id_of(number)}}}"
 
 
 def family_id_of(number: int) -> str:

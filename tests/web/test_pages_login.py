@@ -215,7 +215,7 @@ def test_logins_by_the_page_are_told_in_the_audit(make_gateway: Make) -> None:
     browser.sign_in(user)
     browser.post("/auth/logout")
     told = [line["event"] for line in gateway.log_lines() if "event" in line]
-    assert told == ["login_failed", "login_succeeded", "logout"]
+    assert told == ["key_rotated", "login_failed", "login_succeeded", "logout"]
 
 
 def test_a_form_that_asks_for_no_page_gets_the_json_of_the_api(browser: Browser) -> None:

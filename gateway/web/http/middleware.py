@@ -184,4 +184,5 @@ def _log(scope: Scope, status: int, seconds: float, level: int = logging.INFO) -
         fields["cause"] = cause
     if error is not None:
         fields |= {name: value[:MAX_TOLD_CHARACTERS] for name, value in error.facts.items()}
-    logger.log(level, "request", extra={"fields": fields})
+    record = logger.debug if level == logging.DEBUG else logger.info
+    record("request", extra={"fields": fields})

@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from collections.abc import Callable
 
-from benchmarks.filling import PREFIX, TAIL, Filler, email_of, families_key, family_id_of, user_key
+from benchmarks.filling import PREFIX, TAIL, Filler, email_of, factors_key, families_key, family_id_of, user_key
 from gateway.limits.guessing import CLOSED_MEMORY_SECONDS, CLOSING_FAILURES, MEMORY_SECONDS_PER_FAILURE
 from gateway.settings import Settings
 from gateway.store.store import Script
@@ -26,10 +26,10 @@ def script_microseconds(filler: Filler, numbers: list[int]) -> dict[str, float]:
     def guess(number: int) -> list[str]:
         return [f"{PREFIX}guess:{{{hashlib.sha256(email_of(number).encode()).hexdigest()}}}"]
 
-    opening: list[str | int | bytes] = [1, idle, absolute, settings.max_sessions_per_user, TAIL]
+    opening: list[str | int | bytes] = [1, idle, absolute, settings.max_sessions_per_user, TAIL, 1, 0, ""]
     calls: dict[str, Callable[[int], Call]] = {
         "family_rotate": lambda n: ([families_key(n), user_key(n)], [family_id_of(n), 0, idle, 60, 1, 30]),
-        "family_open": lambda n: ([families_key(n), user_key(n)], [second[n], *opening]),
+        "family_open": lambda n: ([families_key(n), user_key(n), factors_key(n)], [second[n], *opening]),
         "family_list": lambda n: ([families_key(n)], [idle]),
         "family_mark": lambda n: ([families_key(n), user_key(n)], ["", idle, 1, second[n]]),
         "family_revoke": lambda n: ([families_key(n), user_key(n)], [idle, second[n]]),

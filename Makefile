@@ -50,8 +50,8 @@ fuzz: export FUZZ_SEED := $(or $(FUZZ_SEED),$(shell date +%s))
 fuzz: install-test ## Send 100,000 random subrequests to a real gateway, and as many requests in odd pieces (FUZZ_REQUESTS=... FUZZ_SEED=...)
 	$(BIN)/pytest -s tests/proxies/test_fuzz.py tests/connections/test_cuts.py tests/connections/test_differential.py $(PYTEST_ARGS)
 
-soak: install-test ## Torment refresh families for about 30 minutes (docs/soak.md)
-	$(BIN)/pytest -q -n 2 --dist worksteal --soak --timeout=3600 tests/families $(PYTEST_ARGS)
+soak: install-test ## Torment refresh families, and accounts with second factors, for about 30 minutes (docs/soak.md)
+	$(BIN)/pytest -q -n 2 --dist worksteal --soak --timeout=3600 tests/families tests/web/test_factor_machine.py $(PYTEST_ARGS)
 
 faults: install-test ## Break all that a gateway stands on, for about half an hour (docs/faults.md)
 	$(BIN)/pytest -q --faults --timeout=3600 tests/faults $(PYTEST_ARGS)

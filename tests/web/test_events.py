@@ -7,14 +7,29 @@ from typing import Any
 
 import httpx2
 import pytest
+from fido2 import cbor
 
 from gateway.accounts import User
+from gateway.accounts.factors.totp import spell_secret
 from gateway.errors import InvalidCredentials
+from gateway.sessions import BY_PASSKEY_IN_HARDWARE, BY_PASSWORD_AND_CODE
 from gateway.state import Gateway
 from gateway.telemetry import EVENTS
+from tests.authenticators import BE, BS, UP, UV, new_key
 from tests.harness import PASSWORD, GatewayProcess, TestUser, in_gateway
 from tests.web.asking import Session, client_of, log_in, sid_of
 from tests.web.browsing import Browser, browser_of
+from tests.web.second_steps import (
+    bearer_of_login,
+    first_step,
+    log_in_with,
+    passkey_of,
+    recovery_codes,
+    second_step,
+    session_of,
+    with_passkey,
+    with_totp,
+)
 from tests.web.test_audit import access_line, events, stream
 from tests.web.test_pages_welcome import link_for, set_password
 
@@ -23,7 +38,13 @@ WRONG, NEW = "a wrong pass phrase, a canary", "quite another pass phrase"
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 # Told by commands, by the schedule, or only where two requests meet.
 NOT_BY_ONE_REQUEST = {
-    *("user_added", "user_changed", "user_removed", "user_invited", "factor_removed", "key_rotated", "key_imported"),
+    *("user_added", "user_changed", "user_removed", "user_invited", "key_rotated", "key_imported"),
+    *(("factor_removed", "reset"), ("second_factor_failed", "off"), ("second_factor_failed", "user-disabled")),
+    *(
+        ("second_factor_failed", "gone"),
+        ("second_factor_failed", "user-changed"),
+        ("second_factor_failed", "not-first"),
+    ),
     *(("login_failed", "user-changed"), ("password_changed", "user-changed"), ("password_changed", "set-by-command")),
     *(("sessions_revoked", "by-command"), ("sessions_revoked", "all-by-command")),
 }
@@ -40,12 +61,17 @@ class Deeds:
 
     def told(self, *expected: Told, sub: str = "", sid: str = "") -> list[dict[str, Any]]:
         """Give the events since the last time. Fails unless they are these, of *sub*, the first of them of *sid*."""
-        lines = events(self.gateway)[len(self.seen) :]
-        self.seen += lines
-        assert [(line["event"], line.get("reason", "")) for line in lines] == list(expected)
+        lines = self.told_of_nobody(*expected)
         assert {line["sub"] for line in lines if "sub" in line} <= {sub}
         assert all("sub" in line or "account" in line for line in lines)
         assert not sid or lines[0]["sid"] == sid
+        return lines
+
+    def told_of_nobody(self, *expected: Told) -> list[dict[str, Any]]:
+        """Give them likewise, whoever they are of."""
+        lines = events(self.gateway)[len(self.seen) :]
+        self.seen += lines
+        assert [(line["event"], line.get("reason", "")) for line in lines] == list(expected)
         return lines
 
     def user(self) -> TestUser:
@@ -82,6 +108,9 @@ def test_every_event_is_one_line_and_one_entry(deeds: Deeds) -> None:
     logins(deeds)
     endings(deeds)
     passwords(deeds)
+    second_factors(deeds)
+    new_passkeys(deeds)
+    passkeys(deeds)
     by_pages(deeds)
     deeds.gateway.stop()
     entries = [entry for entry in stream(deeds.gateway) if entry["event"] != "user_invited"]  # by a command
@@ -182,6 +211,100 @@ def passwords(deeds: Deeds) -> None:
     deeds.told(("password_changed", "invitation"), ("login_succeeded", "invitation"), sub=session.user.user_id)
     assert set_password(deeds.client, link, "a third pass phrase").status_code == 404
     deeds.told()
+
+
+def second_factors(deeds: Deeds) -> None:
+    session = deeds.session()
+    user, sub = session.user, session.user.user_id
+    app = with_totp(session)
+    deeds.secrets |= {spell_secret(app.secret)}
+    deeds.told(("login_succeeded", ""), ("factor_added", "totp"), sub=sub, sid=session.sid)
+    assert deeds.seen[-1]["sid"] == session.sid
+    late = {"id": "fac_unknown", "code": "123456"}
+    strong = bearer_of_login(session, seconds_ago=0, amr=BY_PASSWORD_AND_CODE)
+    assert deeds.client.post("/auth/factors/totp/confirm", json=late, headers=strong).status_code == 401
+    deeds.told(("second_factor_failed", "enrolment-over"), sub=sub)
+
+    pending = first_step(deeds.client, user)["pending"]
+    deeds.secrets.add(pending)
+    deeds.told()  # a session was neither opened nor refused
+    deeds.post("/auth/login", status=401, pending=pending, totp=app.wrong_code())
+    deeds.post("/auth/login", status=401, pending=pending, totp=app.last_code())
+    deeds.told(("second_factor_failed", "wrong-code"), ("second_factor_failed", "spent"), sub=sub)
+    session = session_of(deeds.gateway, deeds.client, user, second_step(deeds.client, pending, totp=app.code()))
+    deeds.told(("login_succeeded", "totp"), sub=sub, sid=session.sid)
+    deeds.post("/auth/login", status=401, pending=pending, totp=app.last_code())
+    [line] = deeds.told_of_nobody(("second_factor_failed", "pending-over"))
+    assert "sub" not in line, "nobody knows whose it was"
+
+    codes = recovery_codes(session)
+    deeds.secrets |= set(codes)
+    deeds.told(("factor_added", "recovery"), sub=sub, sid=session.sid)
+    session = log_in_with(deeds.gateway, deeds.client, user, recovery=codes[0])
+    deeds.told(("sessions_revoked", "too-many"), ("login_succeeded", "recovery"), sub=sub)
+    [row] = [one for one in list_factors(session) if one["kind"] == "totp"]
+    assert deeds.client.delete(f"/auth/factors/{row['id']}", headers=session.bearer).status_code == 204
+    deeds.told(("factor_removed", ""), sub=sub, sid=session.sid)
+
+
+def new_passkeys(deeds: Deeds) -> None:
+    session = deeds.session()
+    deeds.told(("login_succeeded", ""), sub=session.user.user_id)
+    for reason, bent in (
+        ("credential-id", {"id": "AAAA"}),
+        ("algorithm", {"public_key": cbor.encode({1: 2, 3: -999})}),
+    ):
+        options = deeds.post("/auth/factors/passkeys/options", session, 200).json()["publicKey"]
+        credential = passkey_of(deeds.gateway).create(options, **bent)
+        credential |= {name: value for name, value in bent.items() if name == "id"}
+        deeds.post("/auth/factors/passkeys", session, 401, credential=credential)
+        deeds.told(("second_factor_failed", reason), sub=session.user.user_id)
+
+
+def passkeys(deeds: Deeds) -> None:
+    session = deeds.session()
+    user, sub = session.user, session.user.user_id
+    device = with_passkey(session)
+    deeds.told(("login_succeeded", ""), ("factor_added", "passkey"), sub=sub, sid=session.sid)
+    strong = bearer_of_login(session, seconds_ago=0, amr=BY_PASSKEY_IN_HARDWARE)
+    options = deeds.client.post("/auth/factors/passkeys/options", headers=strong).json()["publicKey"]
+    again = {"credential": device.create(options)}
+    assert deeds.client.post("/auth/factors/passkeys", json=again, headers=strong).status_code == 401
+    deeds.told(("second_factor_failed", "known-already"), sub=sub)
+
+    asked = first_step(deeds.client, user)
+    shown = device.get(asked["publicKey"])
+    for reason, answer in {
+        "origin": device.get(asked["publicKey"], origin="https://evil.example"),
+        "cross-origin": device.get(asked["publicKey"], cross_origin=True),
+        "rp-id": device.get(asked["publicKey"], rp_id="evil.example"),
+        "challenge": device.get(asked["publicKey"], challenge="AAAA"),
+        "ceremony": device.get(asked["publicKey"], ceremony="webauthn.create"),
+        "user-presence": device.get(asked["publicKey"], flags=UV),
+        "user-verification": device.get(asked["publicKey"], flags=UP),
+        "backup-state": device.get(asked["publicKey"], flags=UP | UV | BS),
+        "backup-eligibility": device.get(asked["publicKey"], flags=UP | UV | BE),
+        "signature": device.get(asked["publicKey"], key=new_key(-7)),
+        "user-handle": device.get(asked["publicKey"], user_handle="AA"),
+        "unknown-credential": shown | {"id": "AAAA"},
+        "malformed": shown | {"response": shown["response"] | {"clientDataJSON": "?"}},
+    }.items():
+        deeds.post("/auth/login", status=401, pending=asked["pending"], passkey=answer)
+        deeds.told(("second_factor_failed", reason), sub=sub)
+    deeds.post("/auth/login", status=200, pending=asked["pending"], passkey=device.get(asked["publicKey"]))
+    deeds.told(("login_succeeded", "passkey"), sub=sub)
+    device.counter = 0
+    asked = deeds.post("/auth/login/passkey", status=200).json()
+    deeds.post("/auth/login", status=200, pending=asked["pending"], passkey=device.get(asked["publicKey"]))
+    deeds.told(
+        ("second_factor_failed", "counter-went-back"), ("sessions_revoked", "too-many"), ("login_succeeded", "passkey"),
+        sub=sub,
+    )  # fmt: skip
+
+
+def list_factors(session: Session) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = session.client.get("/auth/factors", headers=session.bearer).json()["factors"]
+    return listed
 
 
 def by_pages(deeds: Deeds) -> None:

@@ -149,11 +149,13 @@ async def _complete(
     with failures_told(request):
         login, user = await _look(request, pending)
         if login.purpose != "passkey" or wanted is None:
-            wanted = Wanted(login.delivery, login.remember)
+            wanted, most_seconds = Wanted(login.delivery, login.remember), login.most_seconds
+        else:
+            most_seconds = wanted.most_seconds(gateway.settings)
         async with _guess(request, user if is_guess else None):
             proved = await prove()
             _tell_of(request, proved)
-            opened = await _open(request, proved, address, wanted)
+            opened = await _open(request, proved, address, most_seconds)
     user = proved.user
     if proved.pending.purpose == "enrolment":
         await note_change(request, user.user_id, proved.kind, opened.family_id)
@@ -196,8 +198,7 @@ def _tell_of(request: GatewayRequest, proved: Proved) -> None:
         tell(SECOND_FACTOR_FAILED, request, "counter-went-back")
 
 
-async def _open(request: GatewayRequest, proved: Proved, address: Address, wanted: Wanted) -> Opened:
-    most_seconds = wanted.most_seconds(request.state["gateway"].settings)
+async def _open(request: GatewayRequest, proved: Proved, address: Address, most_seconds: int | None) -> Opened:
     try:
         return await open_family(request, proved.user, address, most_seconds=most_seconds, proved=proved)
     except InvalidCredentials as error:

@@ -59,6 +59,13 @@ ENDPOINTS = (
     "/auth/factors/passkeys",
     "/auth/factors/recovery",
     "/auth/factors/{id}",
+    "/auth/account/factors/app",
+    "/auth/account/factors/passkey",
+    "/auth/account/factors/recovery",
+    "/auth/account/factors/recovery/file",
+    "/auth/account/factors/{id}",
+    "/auth/account/factors/{id}/name",
+    "/auth/account/factors/{id}/remove",
 )
 
 _FIELDS = struct.Struct(f">IBB{RANDOM_BYTES}s16s")

@@ -27,6 +27,7 @@ GIVEN_ELSEWHERE = {
     },
     ("FACTOR_ADDED", "factor.kind"): {"totp", "passkey"},
     ("FACTOR_ADDED", "proved.kind"): {"totp", "passkey"},
+    ("FACTOR_ADDED", "RECOVERY"): {"recovery"},
     ("RATE_LIMITED", "error.limit"): {
         *("login", "refresh", "change-password", "second-factor", "passkey", "factors", "account")
     },

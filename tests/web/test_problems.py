@@ -12,7 +12,7 @@ from tests.harness import GatewayProcess
 from tests.web.asking import CASES, CHALLENGE, INVALID_TOKEN, Answered, Case, Session, problem_of
 
 PROBLEMS = [case for case in CASES if case.slug and case.method != "HEAD"]
-NO_TOKEN_SENT = {"invalid-credentials", "access-token-missing", "refresh-token-missing"}
+NO_TOKEN_SENT = {"invalid-credentials", "second-factor-invalid", "access-token-missing", "refresh-token-missing"}
 
 
 @pytest.mark.parametrize("case", PROBLEMS, ids=str)

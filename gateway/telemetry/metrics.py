@@ -3,6 +3,8 @@ Metrics: what is counted and timed, by which labels, and the numbers of one proc
 
 A label has a word of a closed list: a route's template, a cause, the name of a script; never what a client sent. Units
 are Prometheus's base units. How they travel to who asks for them is said by `metric_reports` and `exposition`.
+
+One file, since it is one table, and what its rows are counted in.
 """
 
 from bisect import bisect_left

@@ -305,6 +305,22 @@ def test_a_password_alone_is_not_enough_where_there_is_a_factor(person: Person, 
     assert page_of(browser.get(APP)).ids["code"]
 
 
+def test_a_subrequest_that_asks_for_more_is_met_by_a_new_login_that_ends_the_old_session(
+    person: Person, gateway: GatewayProcess
+) -> None:
+    asked, browser = "/api/authz/auth-request?amr=mfa", person.browser
+    old, rd = Browser(gateway, dict(browser.cookies)), f"{gateway.url}{ACCOUNT}"
+    problem_of(browser.get(asked), 401, "authentication-too-weak")
+    page = page_of(browser.get(f"/auth/login?rd={quote(rd)}&amr=mfa"))
+    pending = fields_of(person.first_step(browser, rd=fields_of(page, "rd")["rd"]), "totp")["pending"]
+    assert old.is_signed_in()
+    answer = browser.post("/auth/login", pending=pending, totp=person.app.code(), rd=rd)
+    assert (answer.status_code, answer.headers["Location"]) == (303, rd)
+    assert browser.get(asked).status_code == 200
+    assert old.get(asked).status_code == 401
+    assert not old.is_signed_in()
+
+
 def test_an_old_login_has_to_be_made_again(gateway: GatewayProcess, user: TestUser, redis_server: RedisServer) -> None:
     browser = browser_of(gateway)
     browser.sign_in(user)

@@ -2,9 +2,10 @@
 
 import click
 
-from gateway.accounts import Factor, UnknownUser
+from gateway.accounts import Factor
 from gateway.cli import Command
 from gateway.cli.connection import run_with_gateway
+from gateway.cli.named_user import find_named
 from gateway.cli.output import json_option, print_json, print_table
 from gateway.clock import rfc3339
 from gateway.state import Gateway
@@ -25,10 +26,10 @@ def factors(ctx: click.Context, email: str, reset: bool, as_json: bool) -> None:
     """
 
     async def list_them(gateway: Gateway) -> tuple[Factor, ...]:
-        return await gateway.factors.all(await _user_id(gateway, email))
+        return await gateway.factors.all((await find_named(gateway, email)).user_id)
 
     async def take_away(gateway: Gateway) -> tuple[int, int]:
-        user_id = await _user_id(gateway, email)
+        user_id = (await find_named(gateway, email)).user_id
         done = await gateway.reset_factors(
             user_id, tell=lambda: gateway.audit.tell(FACTOR_REMOVED, "reset", sub=user_id)
         )
@@ -48,14 +49,7 @@ def factors(ctx: click.Context, email: str, reset: bool, as_json: bool) -> None:
     else:
         headings = ("ID", "KIND", "NAME", "CREATED", "LAST USED", "LEFT")
         keys = ("id", "kind", "name", "created_at", "last_used_at", "left")
-        print_table(headings, [[str(row.get(key) or "") for key in keys] for row in rows])
-
-
-async def _user_id(gateway: Gateway, email: str) -> str:
-    user = await gateway.users.find(email)
-    if user is None:
-        raise UnknownUser(f"there is no user {email}: see `gateway users list`")
-    return user.user_id
+        print_table(headings, [[_cell(row.get(key)) for key in keys] for row in rows])
 
 
 def _document(factor: Factor) -> dict[str, object]:
@@ -66,3 +60,7 @@ def _document(factor: Factor) -> dict[str, object]:
         "created_at": rfc3339(factor.created_at),
         "last_used_at": rfc3339(factor.last_used_at) if factor.last_used_at else None,
     } | ({} if factor.left is None else {"left": factor.left})
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)

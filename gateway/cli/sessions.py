@@ -2,9 +2,9 @@
 
 import click
 
-from gateway.accounts import UnknownUser
 from gateway.cli import Group
 from gateway.cli.connection import run_with_gateway
+from gateway.cli.named_user import find_named
 from gateway.cli.output import json_option, print_json, print_table
 from gateway.clock import rfc3339
 from gateway.errors import CommandError
@@ -28,7 +28,7 @@ def list_sessions(ctx: click.Context, email: str, as_json: bool) -> None:
     """List the living sessions of a user, newest first."""
 
     async def work(gateway: Gateway) -> list[Family]:
-        return await gateway.families.list(await _user_id(gateway, email))
+        return await gateway.families.list((await find_named(gateway, email)).user_id)
 
     families = run_with_gateway(ctx, work)
     rows = [
@@ -64,7 +64,7 @@ def revoke(ctx: click.Context, email: str, session_id: str | None, revoke_all: b
         raise click.UsageError("give a SESSION_ID (see `gateway sessions list`) or --all")
 
     async def work(gateway: Gateway) -> int:
-        user_id = await _user_id(gateway, email)
+        user_id = (await find_named(gateway, email)).user_id
         if session_id is None:
             return await gateway.end_all_families(
                 user_id, tell=lambda: gateway.audit.tell(SESSIONS_REVOKED, "all-by-command", sub=user_id)
@@ -78,10 +78,3 @@ def revoke(ctx: click.Context, email: str, session_id: str | None, revoke_all: b
         )
 
     click.echo(f"sessions ended: {run_with_gateway(ctx, work)}")
-
-
-async def _user_id(gateway: Gateway, email: str) -> str:
-    user = await gateway.users.find(email)
-    if user is None:
-        raise UnknownUser(f"there is no user {email}: see `gateway users list`")
-    return user.user_id

@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from gateway.accounts import (
-    UnknownUser,
     User,
     check_email,
     check_name,
@@ -24,6 +23,7 @@ from gateway.cli.connection import run_with_gateway
 from gateway.cli.factors import factors
 from gateway.cli.import_users import import_users
 from gateway.cli.invitations import invite, reset
+from gateway.cli.named_user import find_named
 from gateway.cli.output import Progress, json_option, print_json, print_table
 from gateway.clock import rfc3339
 from gateway.errors import CommandError, PasswordRejected, StoreUnavailable
@@ -118,7 +118,7 @@ def list_users(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def show(ctx: click.Context, email: str, as_json: bool) -> None:
     """Show one user."""
-    user = run_with_gateway(ctx, lambda gateway: _find(gateway, email))
+    user = run_with_gateway(ctx, lambda gateway: find_named(gateway, email))
     if as_json:
         print_json(_document(user))
     else:
@@ -132,7 +132,7 @@ def disable(ctx: click.Context, email: str) -> None:
     """Disable a user and end all sessions."""
 
     async def work(gateway: Gateway) -> int:
-        user = await _find(gateway, email)
+        user = await find_named(gateway, email)
         marked = await gateway.users.set_active(user.user_id, False)
         gateway.audit.tell(USER_CHANGED, "disabled", sub=user.user_id)
         return await _end(gateway, user, marked)
@@ -147,7 +147,7 @@ def enable(ctx: click.Context, email: str) -> None:
     """Let a disabled user log in again."""
 
     async def work(gateway: Gateway) -> None:
-        user = await _find(gateway, email)
+        user = await find_named(gateway, email)
         await gateway.users.set_active(user.user_id, True)
         gateway.audit.tell(USER_CHANGED, "enabled", sub=user.user_id)
 
@@ -165,7 +165,7 @@ def set_password(ctx: click.Context, email: str, password_stdin: bool, generate:
     password = _read_password(password_stdin, generate)
 
     async def work(gateway: Gateway) -> User:
-        user = await _find(gateway, email)
+        user = await find_named(gateway, email)
         _check_password(password, user.email, gateway)
         ended = await gateway.users.set_password(user.user_id, await gateway.passwords.hash(password))
         gateway.audit.tell(PASSWORD_CHANGED, "set-by-command", sub=user.user_id)
@@ -185,7 +185,7 @@ def unlock(ctx: click.Context, email: str) -> None:
     """Forget failed logins, so that a user who was guessed at need not wait."""
 
     async def work(gateway: Gateway) -> bool:
-        user = await _find(gateway, email)
+        user = await find_named(gateway, email)
         unlocked = await gateway.guessing.unlock(user.email)
         if unlocked:
             gateway.audit.tell(USER_CHANGED, "unlocked", sub=user.user_id)
@@ -202,7 +202,7 @@ def roles(ctx: click.Context, email: str, new_roles: tuple[str, ...]) -> None:
     """Replace the roles of a user; none given takes all away. Sessions see it at their next refresh."""
 
     async def work(gateway: Gateway) -> None:
-        user = await _find(gateway, email)
+        user = await find_named(gateway, email)
         await gateway.users.set_roles(user.user_id, new_roles)
         gateway.audit.tell(USER_CHANGED, "roles", sub=user.user_id)
 
@@ -218,7 +218,7 @@ def remove(ctx: click.Context, email: str) -> None:
     """Remove a user and end all sessions."""
 
     async def work(gateway: Gateway) -> int:
-        return await remove_user(gateway, await _find(gateway, email))
+        return await remove_user(gateway, await find_named(gateway, email))
 
     click.echo(f"removed; sessions ended: {run_with_gateway(ctx, work)}")
 
@@ -234,13 +234,6 @@ async def remove_user(gateway: Gateway, user: User, *, reason: str = "") -> int:
         raise
     gateway.audit.tell(USER_REMOVED, reason, sub=user.user_id)
     return ended + await _end(gateway, user, more)
-
-
-async def _find(gateway: Gateway, email: str) -> User:
-    user = await gateway.users.find(email)
-    if user is None:
-        raise UnknownUser(f"there is no user {email}: see `gateway users list`")
-    return user
 
 
 async def _end(gateway: Gateway, user: User, revocations: tuple[str, ...]) -> int:

@@ -4,6 +4,7 @@ import base64
 
 import pytest
 
+from gateway.accounts import PendingLogin
 from gateway.accounts.factors.totp import hotp, step_at
 from gateway.sessions import new_family_id
 from gateway.state import Gateway
@@ -41,6 +42,21 @@ def test_the_factors_of_a_user_are_listed(gateway_env: dict[str, str]) -> None:
     table = here("users", "factors", user.email, env=gateway_env).out
     assert table.splitlines()[0].split() == ["ID", "KIND", "NAME", "CREATED", "LAST", "USED", "LEFT"]
     assert "My phone" in table
+
+
+def test_recovery_codes_that_are_all_used_are_listed_as_none_left(gateway_env: dict[str, str]) -> None:
+    user = add_user(gateway_env)
+    set_up(gateway_env, user)
+
+    async def work(gateway: Gateway) -> None:
+        logins = gateway.factors.logins
+        for code in await gateway.factors.make_recovery_codes(user.user_id):
+            asked = await logins.ask(PendingLogin(purpose="factor", user_id=user.user_id, password_version=1))
+            await logins.prove_recovery(asked.pending, code)
+
+    in_gateway(gateway_env, work)
+    [_, codes] = here("users", "factors", user.email, env=gateway_env).out.splitlines()[1:]
+    assert codes.split()[-1] == "0"
 
 
 def test_a_reset_takes_them_away_and_ends_all_sessions(gateway_env: dict[str, str]) -> None:

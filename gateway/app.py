@@ -57,7 +57,6 @@ from gateway.web import (
     Envelope,
     Html,
     allowed_subrequests,
-    endpoint_of,
     on_gateway_error,
     on_http_exception,
 )
@@ -223,7 +222,7 @@ def build_app(settings: Settings, clock: Clock = system_clock, reports: socket.s
     Give the ASGI application. It starts without Redis too, not ready, and becomes ready when Redis is there.
 
     Args:
-        reports: Where the metrics go, `gateway.telemetry.report_line`; None for nowhere.
+        reports: Where the metrics go, `gateway.telemetry.serve_metrics`; None for nowhere.
 
     Raises:
         StartupError: The templates of the operator cannot be read.
@@ -260,7 +259,7 @@ def build_app(settings: Settings, clock: Clock = system_clock, reports: socket.s
     app = Starlette(
         routes=ROUTES if renderer else ROUTES_WITHOUT_PORTAL,
         middleware=[
-            Middleware(Envelope, endpoint_of=endpoint_of),
+            Middleware(Envelope),
             Middleware(Cors, settings=settings, public_paths=PUBLIC_PATHS),
         ],
         exception_handlers={GatewayError: on_gateway_error, HTTPException: on_http_exception},

@@ -5,6 +5,7 @@ as their request ids carry it.
 
 from gateway.telemetry.accounts import account_of
 from gateway.telemetry.audit_trail import AuditTrail
+from gateway.telemetry.endpoints import endpoint_of
 from gateway.telemetry.events import (
     EVENTS,
     FACTOR_ADDED,
@@ -34,6 +35,7 @@ from gateway.telemetry.logs import (
     json_line,
     log_held_back,
     log_what_python_tells,
+    printable,
 )
 from gateway.telemetry.metric_reports import Reporter
 from gateway.telemetry.metrics import (
@@ -44,7 +46,6 @@ from gateway.telemetry.metrics import (
     CONNECTIONS,
     LIMITED,
     LOGINS,
-    OTHER,
     PASSWORD_HASH_SECONDS,
     PASSWORD_QUEUE,
     REDIS_ERRORS,
@@ -72,6 +73,7 @@ __all__ = [
     "is_json",
     "json_line",
     "log_what_python_tells",
+    "printable",
     "AuditTrail",
     "Event",
     "EVENTS",
@@ -96,6 +98,7 @@ __all__ = [
     "Refusal",
     "RequestIds",
     "is_request_id",
+    "endpoint_of",
     "random_request_id",
     "Answers",
     "Metrics",
@@ -106,7 +109,6 @@ __all__ = [
     "CONNECTIONS",
     "LIMITED",
     "LOGINS",
-    "OTHER",
     "PASSWORD_HASH_SECONDS",
     "PASSWORD_QUEUE",
     "REDIS_ERRORS",

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
+from itertools import accumulate
 from typing import Any
 
 from prometheus_client import CollectorRegistry, MetricsHandler
@@ -59,8 +60,8 @@ class Summed(Collector):
         family = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
         bounds = [*map(floatToGoString, metric.bounds), "+Inf"]
         for labels, (*counts, seconds) in self._totals.series(metric.name):
-            so_far = [sum(counts[: number + 1]) for number in range(len(counts))]
-            family.add_metric(labels, buckets=list(zip(bounds, so_far, strict=True)), sum_value=seconds)
+            buckets = list(zip(bounds, accumulate(counts), strict=True))
+            family.add_metric(labels, buckets=buckets, sum_value=seconds)
         return family
 
 

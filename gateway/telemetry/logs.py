@@ -55,10 +55,10 @@ class TextFormatter(logging.Formatter):
         """Give the line without its end."""
         fields = getattr(record, "fields", _EMPTY)
         facts = "".join(f" {name}={_plain(value)}" for name, value in fields.items())
-        line = f"{_time(record)} {record.levelname.lower():7} {_printable(record.getMessage())}{facts}"
+        line = f"{_time(record)} {record.levelname.lower():7} {printable(record.getMessage())}{facts}"
         if record.exc_info:
             traceback = self.formatException(record.exc_info).split("\n")
-            line += "".join(f"\n  {_printable(text)}" for text in traceback)
+            line += "".join(f"\n  {printable(text)}" for text in traceback)
         return line
 
 
@@ -164,7 +164,8 @@ def _handler(log_format: str | None) -> logging.Handler:
     return handler
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Give a text without what would move the cursor of a terminal, or begin another line."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

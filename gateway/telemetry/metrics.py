@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
+from gateway.telemetry.endpoints import OTHER
 from gateway.telemetry.events import EVENTS
 
 MAX_SERIES = 1000
-OTHER = "other"
 REQUEST_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 REDIS_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 HASH_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0)

@@ -18,67 +18,17 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from gateway.clock import Clock
 from gateway.derived_keys import KeyChain
+from gateway.telemetry.endpoints import ENDPOINTS, endpoint_of
 from gateway.telemetry.verdicts import UNKNOWN, Verdict, verdict_by_code
 
 RANDOM_BYTES = 6
 USER_ID_PREFIX = "usr_"
-
-# An endpoint's place is its number in ids that were told long ago: new ones come to the end.
-ENDPOINTS = (
-    "other",
-    "/api/authz/auth-request",
-    "/api/authz/forward-auth",
-    "/api/authz/ext-authz",
-    "/api/authz/ext-authz/{path}",
-    "/auth/login",
-    "/auth/logout",
-    "/auth/refresh",
-    "/auth/logout-all",
-    "/auth/me",
-    "/auth/change-password",
-    "/auth/sessions",
-    "/auth/sessions/{id}",
-    "/auth/account",
-    "/auth/account/password",
-    "/auth/account/sessions/end-others",
-    "/auth/account/sessions/{id}/end",
-    "/auth/welcome",
-    "/auth/static/{name}",
-    "/",
-    "/.well-known/change-password",
-    "/.well-known/jwks.json",
-    "/.well-known/openid-configuration",
-    "/.well-known/oauth-authorization-server",
-    "/livez",
-    "/readyz",
-    "/auth/login/passkey",
-    "/auth/factors",
-    "/auth/factors/totp",
-    "/auth/factors/totp/confirm",
-    "/auth/factors/passkeys/options",
-    "/auth/factors/passkeys",
-    "/auth/factors/recovery",
-    "/auth/factors/{id}",
-    "/auth/account/factors/app",
-    "/auth/account/factors/passkey",
-    "/auth/account/factors/recovery",
-    "/auth/account/factors/recovery/file",
-    "/auth/account/factors/{id}",
-    "/auth/account/factors/{id}/name",
-    "/auth/account/factors/{id}/remove",
-)
 
 _FIELDS = struct.Struct(f">IBB{RANDOM_BYTES}s16s")
 _NOBODY = bytes(16)
 _RANDOM = re.compile(r"[0-9a-f]{16}")
 _SEALED = re.compile(r"[A-Za-z0-9_-]{59}")
 _USER_ID = re.compile(r"[A-Za-z0-9_-]{22}")
-_PLAIN = {path: code for code, path in enumerate(ENDPOINTS) if code and "{" not in path}
-_WITH_NAMES = tuple(
-    (re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path).replace(r"\{path\}", "(?s:.*)"))), code)
-    for code, path in enumerate(ENDPOINTS)
-    if "{" in path
-)
 
 
 class Refusal(NamedTuple):
@@ -116,7 +66,7 @@ class RequestIds:
             user_id: Empty where nobody is known.
         """
         at, random = self._clock() & 0xFFFFFFFF, self._new_random(RANDOM_BYTES)
-        said = _FIELDS.pack(at, _code_of(path), verdict.code, random, _user_bytes(user_id))
+        said = _FIELDS.pack(at, ENDPOINTS.index(endpoint_of(path)), verdict.code, random, _user_bytes(user_id))
         return base64.urlsafe_b64encode(self._seals[0].encrypt(said, None)).rstrip(b"=").decode()
 
     def open(self, text: str) -> Refusal | None:
@@ -149,11 +99,6 @@ def random_request_id() -> str:
 def is_request_id(text: str) -> bool:
     """Tell whether a text has the form of an id, of either kind."""
     return bool(_RANDOM.fullmatch(text) or _SEALED.fullmatch(text))
-
-
-def _code_of(path: str) -> int:
-    code = _PLAIN.get(path)
-    return code if code is not None else next((code for form, code in _WITH_NAMES if form.fullmatch(path)), 0)
 
 
 def _user_bytes(user_id: str) -> bytes:

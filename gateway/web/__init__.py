@@ -12,13 +12,12 @@ from gateway.web.http import (
     session_cookie_name,
 )
 from gateway.web.public import PUBLIC_PATHS, jwks_uri
-from gateway.web.routes import QUICK_ANSWERS, ROUTES, ROUTES_WITHOUT_PORTAL, endpoint_of
+from gateway.web.routes import QUICK_ANSWERS, ROUTES, ROUTES_WITHOUT_PORTAL
 
 __all__ = [
     "QUICK_ANSWERS",
     "ROUTES",
     "ROUTES_WITHOUT_PORTAL",
-    "endpoint_of",
     "allowed_subrequests",
     "Html",
     "Cors",

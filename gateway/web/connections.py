@@ -35,10 +35,9 @@ from gateway.errors import (
     TooManyConnections,
 )
 from gateway.state import QuickAnswer
-from gateway.telemetry import CONNECTIONS, Answers, Metrics
+from gateway.telemetry import CONNECTIONS, Answers, Metrics, endpoint_of
 from gateway.web.admission import Admission, Caps, file_limits
 from gateway.web.http import count_answer, peer_key, problem_lines, refuse_quickly
-from gateway.web.routes import endpoint_of
 
 MAX_HEAD_BYTES = 32_768
 MAX_HEADERS = 100

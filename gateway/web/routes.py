@@ -8,7 +8,6 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.state import GatewayRequest, QuickAnswer
-from gateway.telemetry import OTHER
 from gateway.web.api import (
     add_passkey,
     begin_login_by_passkey,
@@ -178,17 +177,6 @@ ROUTES: list[BaseRoute] = [
     ),
     Route(STATIC_PATH + "/{name}", give_static_file, methods=["GET"], middleware=CAPPED),
 ]
-
-_ENDPOINTS = {route.path: route.path for route in ROUTES if isinstance(route, Route)}
-_WITH_PARAMETERS = [route for route in ROUTES if isinstance(route, Route) and route.param_convertors]
-
-
-def endpoint_of(path: str) -> str:
-    """Give the template of a path's route, with the portal or without: a word of a closed list; else `other`."""
-    if path in _ENDPOINTS:
-        return _ENDPOINTS[path]
-    return next((route.path_format for route in _WITH_PARAMETERS if route.path_regex.match(path)), OTHER)
-
 
 ROUTES_WITHOUT_PORTAL: list[BaseRoute] = [
     *(Route(path, api, methods=["POST"], middleware=CAPPED) for path, (_, _, api) in _SHARED.items()),

@@ -9,7 +9,6 @@ import click
 from gateway.accounts import User
 from gateway.cli import settings_for
 from gateway.cli.audit.entries import Entry, Wanted, pages_since
-from gateway.cli.audit.rows import printable
 from gateway.cli.connection import run_with_gateway
 from gateway.cli.output import print_json
 from gateway.clock import rfc3339, system_clock
@@ -25,7 +24,7 @@ from gateway.errors import (
 from gateway.settings import Settings
 from gateway.state import Gateway
 from gateway.store import private_secret
-from gateway.telemetry import EVENTS, Refusal, RequestIds, is_request_id
+from gateway.telemetry import EVENTS, Refusal, RequestIds, is_request_id, printable
 
 CLOCKS_APART_SECONDS = 900
 _EVENTS = {event.name: event for event in EVENTS}

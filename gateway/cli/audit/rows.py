@@ -9,6 +9,7 @@ import msgspec
 from gateway.cli.audit.entries import Entry
 from gateway.errors import StoreUnavailable
 from gateway.state import Gateway
+from gateway.telemetry import printable
 
 HEADINGS = ("TIME", "EVENT", "OUTCOME", "WHO", "ADDRESS", "REASON")
 LEAST_WIDTHS = (24, 16, 7, 16, 9, 0)
@@ -109,11 +110,6 @@ class JsonDocument(JsonLines):
     def end(self) -> None:
         """End the document."""
         click.echo(f"{self._before}]\n}}" if self._before != "," else "\n  ]\n}")
-
-
-def printable(text: str) -> str:
-    """Give a text without what would move the cursor of a terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _object(entry: Entry) -> str:

@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
@@ -14,7 +14,7 @@ from gateway.errors import GatewayError, InternalError
 from gateway.settings import Settings
 from gateway.state import GatewayRequest
 from gateway.store import request_budget
-from gateway.telemetry import trace_of
+from gateway.telemetry import endpoint_of, trace_of
 from gateway.web.http.client_address import address_of
 from gateway.web.http.counting import count_answer
 from gateway.web.http.problems import problem_response
@@ -38,14 +38,10 @@ logger = logging.getLogger("gateway.access")
 class Envelope:
     """
     Gives every answer its request id, `Cache-Control: no-store` and security headers, counts it and logs a line for it.
-
-    Args:
-        endpoint_of: Gives the template of a path's route, as a label of metrics.
     """
 
-    def __init__(self, app: ASGIApp, endpoint_of: Callable[[str], str]) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.endpoint_of = endpoint_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; an error that nobody answered becomes a 500 that tells nothing."""
@@ -73,7 +69,7 @@ class Envelope:
                 await problem_response(error)(scope, receive, send_enveloped)
         seconds = time.monotonic() - begun
         metrics = scope["state"]["gateway"].metrics
-        count_answer(metrics, self.endpoint_of(scope["path"]), status, seconds, scope.get("gateway.error"))
+        count_answer(metrics, endpoint_of(scope["path"]), status, seconds, scope.get("gateway.error"))
         is_quiet = scope["path"] in QUIET_PATHS or (status == 200 and scope["path"].startswith("/api/authz/"))
         level = logging.DEBUG if is_quiet else logging.INFO
         if logger.isEnabledFor(level):

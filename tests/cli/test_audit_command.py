@@ -230,6 +230,23 @@ def test_what_happens_is_followed_while_redis_goes_and_comes(own_redis: Callable
         assert "Traceback" not in process.stderr.read()
 
 
+def test_what_happens_while_the_last_events_are_being_written_is_followed_too(gateway_env: Env) -> None:
+    write(gateway_env, *(entry(reason="x" * 2000) for _ in range(100)))  # more than a pipe holds
+    command = command_line("audit", "--follow", "--json", "--since", "1h")
+    with subprocess.Popen(command, env=gateway_env, stdout=subprocess.PIPE, text=True) as process:
+        ending = threading.Timer(15, process.kill)
+        ending.start()
+        assert process.stdout is not None
+        told = [process.stdout.readline()]  # the rest waits for its reader
+        write(gateway_env, entry(reason="meanwhile"))
+        while told[-1] and "meanwhile" not in told[-1]:
+            told.append(process.stdout.readline())
+        ending.cancel()
+        process.kill()
+    assert "meanwhile" in told[-1]
+    assert len(told) == 101
+
+
 def test_one_user_is_followed_in_columns_until_ctrl_c(gateway_env: Env) -> None:
     user_id = add(gateway_env)
     with following(gateway_env, "--user", EMAIL) as (process, lines):

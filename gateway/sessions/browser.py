@@ -8,7 +8,7 @@ and no answer can overtake another one. It is no refresh token and no access tok
 from dataclasses import dataclass
 
 from gateway.derived_keys import DerivedKeys, KeyChain
-from gateway.sessions.opaque import format_opaque, parse_opaque
+from gateway.opaque import format_opaque, parse_opaque
 
 
 @dataclass(frozen=True, repr=False)

@@ -15,8 +15,8 @@ from typing import Any
 
 from gateway.derived_keys import DerivedKeys, KeyChain
 from gateway.errors import InvalidCredentials, RefreshTokenInvalid, RefreshTokenReused, StoreUnavailable
+from gateway.opaque import format_opaque, parse_opaque
 from gateway.sessions.login_methods import BY_PASSWORD, pack_methods, unpack_methods, was_recovery
-from gateway.sessions.opaque import format_opaque, parse_opaque
 from gateway.store import Script, Store
 
 KEPT_SECONDS = 30
@@ -33,7 +33,7 @@ class RefreshToken:
     """
     What a refresh token says.
 
-    The wire form is that of `gateway.sessions.opaque`, with the generation as the number.
+    The wire form is that of `gateway.opaque`, with the generation as the number.
     """
 
     user_id: str

@@ -49,6 +49,7 @@ class AccessTokenMinter:
         client_id: Value of `client_id`.
         ttl_seconds: From `iat` to `exp`, where the session lives for so long.
         personal_claims: Which of `email` and `name` go into the token.
+        status_of: Gives the claim `status` of a session by its `sid`; None where none is told.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class AccessTokenMinter:
         client_id: str,
         ttl_seconds: int,
         personal_claims: tuple[str, ...],
+        status_of: Callable[[str], object | None] = lambda sid: None,
         new_id: Callable[[], str] = new_token_id,
     ) -> None:
         self._keyring = keyring
@@ -68,6 +70,7 @@ class AccessTokenMinter:
         self._client_id = client_id
         self._ttl_seconds = ttl_seconds
         self._personal_claims = personal_claims
+        self._status_of = status_of
         self._new_id = new_id
         self._thread = ThreadPoolExecutor(1, "sign")
 
@@ -98,7 +101,7 @@ class AccessTokenMinter:
         Give a signed token for one session (RFC 9068 section 2.2).
 
         Args:
-            family_id: Value of `sid`.
+            family_id: Value of `sid`; empty for a machine client, which is *subject* and has neither session nor login.
             auth_time: When the password was given, in seconds since the epoch.
             now: Value of `iat`, in seconds since the epoch.
             session_seconds_left: For how long the session can still live unused, by the clock of Redis: a span, since
@@ -117,15 +120,16 @@ class AccessTokenMinter:
             "iss": self._issuer,
             "sub": subject,
             "aud": self._audience if audience is None else audience,
-            "client_id": self._client_id,
+            "client_id": self._client_id if family_id else subject,
             "iat": now,
             "exp": now + min(self._ttl_seconds if ttl_seconds is None else ttl_seconds, session_seconds_left),
             "jti": self._new_id(),
-            "sid": family_id,
-            "auth_time": auth_time,
-            "amr": amr,
-            "roles": roles,
         }
+        if family_id:
+            claims |= {"sid": family_id, "auth_time": auth_time, "amr": amr}
+            if (status := self._status_of(family_id)) is not None:
+                claims["status"] = status
+        claims["roles"] = roles
         key = self._keyring.signing_key
         sign = partial(
             _JWS.encode,

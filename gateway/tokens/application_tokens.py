@@ -21,7 +21,7 @@ class Login(Identity, Protocol):
 
     @property
     def sid(self) -> str:
-        """Give the session."""
+        """Give the session; empty for a machine client, which has none."""
 
     @property
     def auth_time(self) -> int:
@@ -30,6 +30,11 @@ class Login(Identity, Protocol):
     @property
     def amr(self) -> tuple[str, ...]:
         """Give how the login was made (RFC 8176)."""
+
+
+def _key_of(login: Login, audience: str) -> tuple[str, str]:
+    """Give what a token is remembered by: its session, or the machine client that has none."""
+    return login.sid or login.sub, audience
 
 
 class _Made(NamedTuple):
@@ -51,9 +56,9 @@ class ApplicationTokens:
         self._made: dict[tuple[str, str], _Made] = {}
         self._makings: dict[tuple[str, str], asyncio.Task[str]] = {}
 
-    def known(self, sid: str, audience: str, now: int) -> str | None:
+    def known(self, login: Login, audience: str, now: int) -> str | None:
         """Give the token of this minute, None where it has to be made."""
-        made = self._made.get((sid, audience))
+        made = self._made.get(_key_of(login, audience))
         return made.token if made is not None and made.minute == now // MINUTE_SECONDS else None
 
     def end_of_minute(self, now: int) -> int:
@@ -71,9 +76,9 @@ class ApplicationTokens:
         Raises:
             StoreUnavailable: This process has never seen the keyring.
         """
-        if (token := self.known(login.sid, audience, now)) is not None:
+        if (token := self.known(login, audience, now)) is not None:
             return token
-        key = login.sid, audience
+        key = _key_of(login, audience)
         making = self._makings.get(key)
         if making is None:
             making = asyncio.create_task(self._make(login, audience, now, session_seconds_left), context=Context())
@@ -96,8 +101,9 @@ class ApplicationTokens:
             audience=audience,
             ttl_seconds=(minute + 2) * MINUTE_SECONDS - now,
         )
-        self._made.pop((login.sid, audience), None)
-        self._made[login.sid, audience] = _Made(minute, token)
+        key = _key_of(login, audience)
+        self._made.pop(key, None)
+        self._made[key] = _Made(minute, token)
         if len(self._made) > MAX_REMEMBERED:
             del self._made[next(iter(self._made))]
         return token

@@ -11,15 +11,30 @@ _Text = Annotated[str, msgspec.Meta(min_length=1)]
 _Seconds = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_EXACT_INTEGER)]
 
 
+class StatusListReference(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a Token Status List tells of this token: position `idx`, from 0, in the list at `uri`."""
+
+    idx: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_EXACT_INTEGER)]
+    uri: _Text
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What the claim `status` says (draft-ietf-oauth-status-list section 6.1)."""
+
+    status_list: StatusListReference | None = None
+
+
 class AccessClaims(msgspec.Struct, frozen=True, kw_only=True):
     """
     What a verified access token says about its bearer.
 
     All times are whole seconds since the epoch. `sub` is the user, `sid` the session (the same for all access
-    tokens of one login), `jti` this one token, `client_id` the application that the user logged in to.
+    tokens of one login), `jti` this one token, `client_id` the application that the user logged in to. The token of a
+    machine client has its `client_id` as `sub` too, and no `sid`, which is empty then; no other has none.
     `auth_time` is when the password was given (0 when the token does not say, which is the strict reading),
     `amr` how (RFC 8176), `roles` what the user may do. `email` and `name` are there when the gateway is
-    configured to tell them. Claims with other names are ignored.
+    configured to tell them. `status` names the list that tells whether the session was revoked. Claims with other
+    names are ignored.
     """
 
     iss: str
@@ -29,10 +44,16 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True):
     iat: _Seconds
     exp: _Seconds
     jti: _Text
-    sid: _Text
+    sid: _Text = ""
     auth_time: _Seconds = 0
     amr: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     email: str | None = None
     name: str | None = None
     nbf: _Seconds | None = None
+    status: Status | None = None
+
+    @property
+    def is_of_client(self) -> bool:
+        """Whether a machine client has this token for itself: there is no user, no session and no login."""
+        return not self.sid

@@ -25,7 +25,7 @@ CLOCK_LEEWAY_SECONDS: Final = 5
 _TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
 _HEADER_MEMBERS: Final = frozenset({"alg", "typ", "kid"})
 _COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
-_CLAIM_IN_MESSAGE: Final = re.compile(r"`(?:\$\.)?([a-z_]+)(?:\[[.0-9]+\])?`\Z")
+_CLAIM_IN_MESSAGE: Final = re.compile(r"`(?:\$\.)?([a-z_]+)(?:[.\[][^`]*)?`\Z")
 
 
 def verify_access_token(
@@ -72,6 +72,8 @@ def verify_access_token(
     if not key.has_signed(token[: match.end(2)].encode(), signature_octets):
         raise UntrustedToken("bad signature")
     claims = _read_claims(octets)
+    if not claims.sid and claims.sub != claims.client_id:
+        raise ClaimsRejected("sid", "missing, and the token is not that of a machine client")
     if claims.iss != issuer:
         raise ClaimsRejected("iss", "another issuer", claims.iss)
     if claims.aud != audience:

@@ -85,6 +85,43 @@ def test_each_required_claim_must_be_there(claim: str) -> None:
         assert rejected.value.claim == claim
 
 
+def test_the_token_of_a_machine_client_has_no_session() -> None:
+    found = verify(compact(header(), claims_without("sid") | {"sub": "cli_1", "client_id": "cli_1"}))
+    assert (found.sub, found.sid, found.is_of_client) == ("cli_1", "", True)
+    assert not verify(token()).is_of_client
+
+
+@pytest.mark.parametrize("sub", ["usr_" + "a" * 22, "first-party ", "First-party"])
+def test_the_token_of_anybody_else_without_a_session_is_refused(sub: str) -> None:
+    with pytest.raises(ClaimsRejected) as rejected:
+        verify(compact(header(), claims_without("sid") | {"sub": sub}))
+    assert rejected.value.claim == "sid"
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        None,
+        {},
+        {"status_list": {"idx": 7, "uri": "https://auth.example.com/status/1"}},
+        {"status_list": {"idx": 7, "uri": "x", "more": 1}, "other_mechanism": {}},
+    ],
+)
+def test_a_token_may_say_where_its_status_is_told(status: object) -> None:
+    found = verify(token(status=status))
+    reference = found.status.status_list if found.status else None
+    assert (reference is not None and reference.idx == 7) == bool(status)
+
+
+@pytest.mark.parametrize(
+    "status_list", [1, [], {"idx": -1, "uri": "x"}, {"idx": "1", "uri": "x"}, {"idx": 1}, {"uri": "x"}]
+)
+def test_a_status_that_cannot_be_read_is_refused(status_list: object) -> None:
+    with pytest.raises(ClaimsRejected) as rejected:
+        verify(token(status={"status_list": status_list}))
+    assert rejected.value.claim == "status"
+
+
 @pytest.mark.parametrize("claim", ["sub", "client_id", "jti", "sid"])
 def test_an_empty_identifier_is_none(claim: str) -> None:
     with pytest.raises(ClaimsRejected):

@@ -103,7 +103,7 @@ class Authz:
             asked = self._asked(scope, gateway)
             self._check(scope, gateway, caller, asked, now)
             audience = asked.audience if asked is not None else None
-            token = gateway.application_tokens.known(caller.sid, audience, now) if audience is not None else None
+            token = gateway.application_tokens.known(caller, audience, now) if audience is not None else None
             if audience is not None and token is None:
                 return None
             lines = headers.lines_of(key, caller, token)

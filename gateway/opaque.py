@@ -1,6 +1,6 @@
 """
-Opaque texts that name a session: base64url of version (1 byte), user id (16), family id (16), a number (4, big-endian)
-and an HMAC-SHA-256 over these (32).
+Opaque texts that name a session, and the ids of which they are made: base64url of version (1 byte), user id (16),
+family id (16), a number (4, big-endian) and an HMAC-SHA-256 over these (32).
 
 They say nothing to who does not have the key, tell nothing of a person, and are refused without asking Redis when we
 did not make them. Each kind has a key of its own, so that none is ever taken for another.
@@ -19,7 +19,7 @@ _TEXT = re.compile(r"\A[A-Za-z0-9_-]{92}\Z")
 
 def format_opaque(user_id: str, family_id: str, number: int, key: bytes) -> str:
     """Give the text, 92 characters without padding or spare bits, so that each has one spelling."""
-    user, family = _unpack_id(user_id.removeprefix("usr_")), _unpack_id(family_id)
+    user, family = unpack_id(user_id.removeprefix("usr_")), unpack_id(family_id)
     fields = _FIELDS.pack(FORMAT_VERSION, user, family, number)
     return base64.urlsafe_b64encode(fields + _mac(key, fields)).decode()
 
@@ -34,16 +34,18 @@ def parse_opaque(text: str, keys: Iterable[bytes]) -> tuple[str, str, int] | Non
     version, user, family, number = _FIELDS.unpack(fields)
     if not any(genuine) or version != FORMAT_VERSION:
         return None
-    return "usr_" + _pack_id(user), _pack_id(family), number
+    return "usr_" + pack_id(user), pack_id(family), number
+
+
+def pack_id(octets: bytes) -> str:
+    """Give an id of 16 octets as 22 base64url characters."""
+    return base64.urlsafe_b64encode(octets)[:22].decode()
+
+
+def unpack_id(text: str) -> bytes:
+    """Give the 16 octets of an id."""
+    return base64.urlsafe_b64decode(text + "==")
 
 
 def _mac(key: bytes, fields: bytes) -> bytes:
     return hmac.digest(key, fields, "sha256")
-
-
-def _pack_id(octets: bytes) -> str:
-    return base64.urlsafe_b64encode(octets)[:22].decode()
-
-
-def _unpack_id(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "==")

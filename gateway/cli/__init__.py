@@ -28,6 +28,7 @@ SUBCOMMANDS = {
     "users": "gateway.cli.users:users",
     "sessions": "gateway.cli.sessions:sessions",
     "keys": "gateway.cli.keys:keys",
+    "clients": "gateway.cli.clients:clients",
     "audit": "gateway.cli.audit:audit",
     "doctor": "gateway.cli.doctor:doctor",
     "check": "gateway.cli.check:check",
@@ -40,6 +41,8 @@ ARGUMENTS = {
     "SESSION_ID": "Id of a session, as `gateway sessions list` shows it.",
     "ROLE...": "All roles that the user is to have.",
     "FILE": "Path of the file to read.",
+    "NAME": "What the client is, for people.",
+    "CLIENT_ID": "Id of a machine client, as `gateway clients list` shows it.",
     "URL": "Of a page that is protected, as browsers open it: https://app.example.com/",
 }
 

@@ -51,6 +51,9 @@ ENDPOINTS = (
     "/auth/account/factors/{id}",
     "/auth/account/factors/{id}/name",
     "/auth/account/factors/{id}/remove",
+    "/oauth/token",
+    "/oauth/introspect",
+    "/oauth/revoke",
 )
 
 _PLAIN = {path: path for path in ENDPOINTS if "{" not in path}

@@ -197,6 +197,25 @@ FACTOR_REMOVED = Event(
     },
     members=("sub", "sid"),
 )
+CLIENT_ADDED = Event(
+    "client_added",
+    "A machine client, `sub`, was added.",
+    successes={"": "`gateway clients add`"},
+)
+CLIENT_CHANGED = Event(
+    "client_changed",
+    "What a machine client, `sub`, authenticates with was changed.",
+    successes={
+        "secret": "`gateway clients new-secret`: it has another secret, and the one before is good still",
+        "secret-ended": "`gateway clients new-secret --revoke-old`: the one before is good no longer",
+        "keys": "`gateway clients set-key`: it has other public keys",
+    },
+)
+CLIENT_REMOVED = Event(
+    "client_removed",
+    "A machine client, `sub`, was removed, and every access token that was issued to it revoked.",
+    successes={"": "`gateway clients remove`"},
+)
 KEY_ROTATED = Event(
     "key_rotated",
     "Another key, `kid`, signs from now on.",
@@ -225,6 +244,8 @@ RATE_LIMITED = Event(
         "second-factor": "`login_limit` of the address, at the second step of a login",
         "passkey": "`login_limit` of the address, at the beginning of a login by a passkey alone",
         "factors": "`login_limit` of the address, where a second factor is begun to be set up",
+        "oauth": "`refresh_limit` of the address, where clients authenticate",
+        "oauth-client": "`refresh_limit` of a machine client, at /oauth/token",
         "account": "too many wrong passwords, or codes, for the account: `account_throttle`",
     },
 )
@@ -243,6 +264,9 @@ EVENTS = (
     USER_INVITED,
     FACTOR_ADDED,
     FACTOR_REMOVED,
+    CLIENT_ADDED,
+    CLIENT_CHANGED,
+    CLIENT_REMOVED,
     KEY_ROTATED,
     KEY_IMPORTED,
     RATE_LIMITED,

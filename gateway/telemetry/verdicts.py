@@ -61,6 +61,10 @@ _RESET = "`gateway users factors EMAIL --reset` helps who has lost them all"
 _DOMAIN = "a passkey is good under the cookie_domain, or the host of the issuer, that it was made under"
 _TOKEN, _STORE, _FACTOR = "access-token-invalid", "store-unavailable", "second-factor-invalid"
 
+_OAUTH, _CLIENT = "invalid-request", "invalid-client"
+_OAUTH_DOCS = "docs/oauth.md says how a client asks"
+_CLIENTS = "`gateway clients list` has all clients, with their audiences"
+
 UNKNOWN = Verdict(0, "unknown", "", "The answer was refused for a reason that has no words here.")
 
 # Redis's own words, and ours for what it did not say (`gateway.store.faults`).
@@ -625,6 +629,115 @@ VERDICTS = (
         "Second factors were begun to be set up too often from this address, or from the network around it.",
         f"wait as long as Retry-After says, or raise login_limit; {_ONE_PROXY}",
     ),
+    Verdict(
+        142,
+        "rate-limited",
+        "oauth",
+        "Clients asked for tokens, or failed to authenticate, too often from this address, or the network around it.",
+        f"wait as long as Retry-After says, or raise refresh_limit; {_ONE_PROXY}",
+    ),
+    Verdict(
+        143,
+        "rate-limited",
+        "oauth-client",
+        "The client asked for tokens too often.",
+        "let it keep an access token for as long as expires_in says, or raise refresh_limit",
+    ),
+    Verdict(144, _OAUTH, "", "The request is not as OAuth 2.0 has it.", _OAUTH_DOCS),
+    Verdict(145, _OAUTH, "parameter-missing", "A parameter is missing.", _OAUTH_DOCS),
+    Verdict(146, _OAUTH, "parameter-repeated", "A parameter came twice.", _OAUTH_DOCS),
+    Verdict(
+        147,
+        _OAUTH,
+        "parameter-in-query",
+        "A parameter was in the query of the URL, where logs keep it.",
+        "send a form in the body; take another secret if it was one",
+    ),
+    Verdict(148, _OAUTH, "body-unreadable", "The body was not an urlencoded form in UTF-8.", _OAUTH_DOCS),
+    Verdict(
+        149,
+        _OAUTH,
+        "two-authentications",
+        "The client authenticated in two ways at once, or named two clients.",
+        "send the secret in the header or in the form, not in both",
+    ),
+    Verdict(150, _CLIENT, "", "The client could not be authenticated.", _CLIENTS),
+    Verdict(151, _CLIENT, "credentials-missing", "Nothing came with which a client authenticates.", _OAUTH_DOCS),
+    Verdict(152, _CLIENT, "credentials-malformed", "The header Authorization was not that of a client.", _OAUTH_DOCS),
+    Verdict(153, _CLIENT, "unknown-client", "There is no such client.", _CLIENTS),
+    Verdict(
+        154,
+        _CLIENT,
+        "wrong-secret",
+        "The secret is not the client's, or no longer.",
+        "`gateway clients new-secret CLIENT_ID` gives it another one",
+    ),
+    Verdict(155, _CLIENT, "client-removed", "The client was removed.", "`gateway clients add NAME` adds another one"),
+    Verdict(156, _CLIENT, "wrong-client-id", "client_id and client_assertion name different clients.", _OAUTH_DOCS),
+    Verdict(157, _CLIENT, "assertion-malformed", "The assertion is not a JWT that is taken here.", _OAUTH_DOCS),
+    Verdict(
+        158,
+        _CLIENT,
+        "assertion-key-unknown",
+        "The client has no key of the kid and alg that the assertion names.",
+        "`gateway clients set-key CLIENT_ID FILE` gives it other keys",
+    ),
+    Verdict(
+        159,
+        _CLIENT,
+        "assertion-signature",
+        "The assertion was not signed by a key of the client.",
+        "`gateway clients set-key CLIENT_ID FILE` gives it other keys",
+    ),
+    Verdict(
+        160,
+        _CLIENT,
+        "assertion-audience",
+        "The assertion was meant for another server: its aud is not the issuer, to the letter, and alone.",
+        "let the client take the issuer for aud, not the token endpoint",
+    ),
+    Verdict(
+        161, _CLIENT, "assertion-time", "The assertion was expired, from the future, or good for more than 300 s.", _NTP
+    ),
+    Verdict(
+        162,
+        _CLIENT,
+        "assertion-used",
+        "An assertion with this jti came before.",
+        "let the client sign a new one for each request",
+    ),
+    Verdict(163, "invalid-grant", "", "A client wanted to revoke a token that was issued to somebody else."),
+    Verdict(
+        164,
+        "unsupported-grant-type",
+        "",
+        "A client asked for a token in another way than client_credentials.",
+        _OAUTH_DOCS,
+    ),
+    Verdict(
+        165,
+        "unsupported-token-type",
+        "",
+        "A client wanted to revoke a refresh token or a personal token.",
+        "a logout ends a refresh token, `gateway tokens revoke` a personal one",
+    ),
+    Verdict(
+        166,
+        "invalid-scope",
+        "",
+        "A client asked for a scope that is none of its roles.",
+        "leave scope out for all roles",
+    ),
+    Verdict(167, "invalid-target", "", "A client asked for a token for an audience that is none of its own.", _CLIENTS),
+    Verdict(
+        168,
+        "invalid-target",
+        "audience-foreign",
+        "A client asked for a token for an audience that is none of its own, or not in the settings.",
+        "`gateway clients list` has its audiences, the setting audiences those that there are",
+    ),
+    Verdict(169, "invalid-target", "audience-ambiguous", "A client asked for a token for several audiences."),
+    Verdict(170, "invalid-target", "resource-malformed", "resource was not an absolute URI without a fragment."),
 )
 
 _BY_CAUSE = {(verdict.slug, verdict.cause): verdict for verdict in VERDICTS}

@@ -4,12 +4,14 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Scope
 
+from gateway.machines import ASSERTION_ALGORITHMS
 from gateway.settings import Settings
 from gateway.state import GatewayRequest
 from gateway.web.http import SECURITY_HEADERS
 
 HEADERS = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
 JWKS_PATH = "/.well-known/jwks.json"
+CLIENT_AUTHENTICATION_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 METADATA_PATHS = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
 PUBLIC_PATHS = (JWKS_PATH, *METADATA_PATHS)
 _LINES = "".join(
@@ -40,8 +42,24 @@ def jwks_quickly(scope: Scope) -> tuple[int, bytes] | None:
 async def metadata(request: GatewayRequest) -> Response:
     """Give the authorization server metadata (RFC 8414 section 2): what there is, and nothing that does not work."""
     settings = request.state["gateway"].settings
-    body = msgspec.json.encode({"issuer": settings.issuer, "jwks_uri": jwks_uri(settings)})
-    return Response(body, headers=HEADERS, media_type="application/json")
+    return Response(msgspec.json.encode(_metadata(settings)), headers=HEADERS, media_type="application/json")
+
+
+def _metadata(settings: Settings) -> dict[str, object]:
+    origin = settings.issuer_origin
+    members: dict[str, object] = {
+        "issuer": settings.issuer,
+        "jwks_uri": jwks_uri(settings),
+        "token_endpoint": f"{origin}/oauth/token",
+        "introspection_endpoint": f"{origin}/oauth/introspect",
+        "revocation_endpoint": f"{origin}/oauth/revoke",
+        "grant_types_supported": ["client_credentials"],
+        "response_types_supported": [],
+    }
+    for endpoint in ("token", "introspection", "revocation"):
+        members[f"{endpoint}_endpoint_auth_methods_supported"] = CLIENT_AUTHENTICATION_METHODS
+        members[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = ASSERTION_ALGORITHMS
+    return members
 
 
 def jwks_uri(settings: Settings) -> str:

@@ -343,6 +343,10 @@ class InvalidClient(OAuthError):
         detail: What is wrong with an assertion. Without it the answer is the same for all.
         unfinished: A client that was found removed without all of it having been announced: its id, and the revocation
             of what was issued to it.
+
+    Attributes:
+        is_challenged: Whether the answer says that Basic is taken: to who tried that, or nothing at all. Who sent
+            something in the form reads the body, and some clients do not when there is a challenge.
     """
 
     status = 401
@@ -351,6 +355,7 @@ class InvalidClient(OAuthError):
     def __init__(self, cause: str, detail: str = "", *, unfinished: tuple[str, str] | None = None) -> None:
         super().__init__(detail, cause)
         self.unfinished = unfinished
+        self.is_challenged = True
 
 
 class InvalidGrant(OAuthError):

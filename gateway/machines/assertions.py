@@ -15,7 +15,8 @@ from gateway.machines.client_keys import ASSERTION_ALGORITHMS, ClientKey
 from gateway.verifier.keys import decode_base64url
 
 MAX_ASSERTION_CHARACTERS = 8192
-MAX_LIFE_SECONDS = 300
+# Authlib makes them for so long, and has no setting for it.
+MAX_LIFE_SECONDS = 3600
 LEEWAY_SECONDS = 5
 TYPES = ("client-authentication+jwt", "jwt")
 """What `typ` may be; it may be left out, too (RFC 10070 section 4)."""

@@ -2,8 +2,8 @@
 Machine clients: services that get access tokens for themselves, each a hash in Redis.
 
 What a client shows is a secret, of which Redis has a MAC, or an assertion signed by a key, of which Redis has the
-public half. A secret is changed while the one before still works; a client that is removed is marked first, so that what was
-issued to it can be announced as revoked before its record is gone.
+public half. A secret is changed while the one before still works. A client that is removed is marked first, so that
+what was issued to it can be announced as revoked before its record is gone.
 """
 
 import hashlib

@@ -697,7 +697,11 @@ VERDICTS = (
         "let the client take the issuer for aud, not the token endpoint",
     ),
     Verdict(
-        161, _CLIENT, "assertion-time", "The assertion was expired, from the future, or good for more than 300 s.", _NTP
+        161,
+        _CLIENT,
+        "assertion-time",
+        "The assertion was expired, from the future, or good for more than an hour.",
+        _NTP,
     ),
     Verdict(
         162,

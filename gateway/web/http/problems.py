@@ -10,6 +10,7 @@ from starlette.responses import Response
 from gateway.errors import (
     AuthenticationTooWeak,
     GatewayError,
+    InvalidClient,
     MethodNotAllowed,
     NotFound,
     NotReady,
@@ -63,7 +64,9 @@ def problem_response(error: GatewayError) -> Response:
 
 def _oauth_error(error: OAuthError) -> Response:
     """Give an answer as OAuth 2.0 has it (RFC 6749 section 5.2)."""
-    headers = {"Pragma": "no-cache"} | ({"WWW-Authenticate": CLIENT_CHALLENGE} if error.status == 401 else {})
+    headers = {"Pragma": "no-cache"}
+    if isinstance(error, InvalidClient) and error.is_challenged:
+        headers["WWW-Authenticate"] = CLIENT_CHALLENGE
     body = {"error": error.code, "error_description": error.detail}
     return Response(msgspec.json.encode(body), error.status, headers, media_type="application/json")
 

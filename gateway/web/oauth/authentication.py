@@ -82,12 +82,13 @@ async def authenticate(request: GatewayRequest, parameters: Parameters, shown: S
     gateway = request.state["gateway"]
     try:
         client = await _find(gateway, shown)
+        if parameters.get("client_id") not in (None, client.client_id):
+            raise InvalidClient("wrong-client-id", "client_id and client_assertion name different clients")
     except InvalidClient as error:
+        error.is_challenged = "authorization" in request.headers
         await _complete_removal(gateway, error)
         raise
     request.scope["gateway.sub"] = client.client_id
-    if parameters.get("client_id") not in (None, client.client_id):
-        raise InvalidClient("wrong-client-id", "client_id and client_assertion name different clients")
     return client
 
 
@@ -137,5 +138,7 @@ def _by_assertion(parameters: Parameters) -> Shown | None:
     if kind is None or assertion is None:
         raise InvalidOAuthRequest("client_assertion and client_assertion_type belong together", "parameter-missing")
     if kind != JWT_BEARER:
-        raise InvalidClient("assertion-malformed", f"client_assertion_type is {JWT_BEARER}")
+        error = InvalidClient("assertion-malformed", f"client_assertion_type is {JWT_BEARER}")
+        error.is_challenged = False
+        raise error
     return Shown(assertion=assertion)

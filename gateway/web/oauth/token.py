@@ -22,7 +22,6 @@ class IssuedToken(SecretBody, frozen=True):
     access_token: str
     expires_in: int
     token_type: str = "Bearer"  # noqa: S105 - what it is
-    scope: str | msgspec.UnsetType = msgspec.UNSET
 
 
 async def issue_token(request: GatewayRequest) -> Response:
@@ -35,19 +34,18 @@ async def issue_token(request: GatewayRequest) -> Response:
     rate = await gateway.rate_limiter.take(LIMIT, *rate_keys(address_of(request, gateway.trusted_networks)))
     client = await authenticate(request, parameters, shown)
     await gateway.rate_limiter.take(CLIENT_LIMIT, client.client_id)
-    roles, scope = _roles(client, parameters)
     access_token = await gateway.access_tokens.mint(
         subject=client.client_id,
         family_id="",
         auth_time=0,
-        roles=roles,
+        roles=_roles(client, parameters),
         email="",
         name="",
         now=gateway.clock(),
         session_seconds_left=gateway.settings.access_token_ttl_seconds,
         audience=_audience(client, parameters, gateway.settings),
     )
-    body = IssuedToken(access_token, gateway.settings.access_token_ttl_seconds, scope=scope)
+    body = IssuedToken(access_token, gateway.settings.access_token_ttl_seconds)
     headers = {"Pragma": "no-cache"} | (
         {"RateLimit-Policy": rate.policy, "RateLimit": rate.state} if rate is not None else {}
     )
@@ -63,13 +61,16 @@ def _audience(client: Client, parameters: Parameters, settings: Settings) -> str
     return audiences[0] if asked is None else asked
 
 
-def _roles(client: Client, parameters: Parameters) -> tuple[tuple[str, ...], str | msgspec.UnsetType]:
-    """Give the roles of the token, all or those that `scope` names, and the `scope` of the answer."""
+def _roles(client: Client, parameters: Parameters) -> tuple[str, ...]:
+    """
+    Give the roles of the token: all, or those that `scope` names.
+
+    It is always all of `scope`, so that the answer need not say it again (RFC 6749 section 5.1).
+    """
     asked = parameters.get("scope")
     if asked is None:
-        return client.roles, msgspec.UNSET
+        return client.roles
     wanted = asked.split(" ")
     if not set(wanted) <= set(client.roles):
         raise InvalidScope
-    roles = tuple(role for role in client.roles if role in wanted)
-    return roles, " ".join(roles)
+    return tuple(role for role in client.roles if role in wanted)

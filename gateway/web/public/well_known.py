@@ -41,11 +41,24 @@ def jwks_quickly(scope: Scope) -> tuple[int, bytes] | None:
 
 async def metadata(request: GatewayRequest) -> Response:
     """Give the authorization server metadata (RFC 8414 section 2): what there is, and nothing that does not work."""
-    settings = request.state["gateway"].settings
-    return Response(msgspec.json.encode(_metadata(settings)), headers=HEADERS, media_type="application/json")
+    gateway = request.state["gateway"]
+    keyring = gateway.keyring
+    algorithms = [key.algorithm for key in keyring.keys.verification.values()] if keyring.is_open else []
+    members = _metadata(gateway.settings, algorithms or [gateway.settings.signing_algorithm])
+    return Response(msgspec.json.encode(members), headers=HEADERS, media_type="application/json")
 
 
-def _metadata(settings: Settings) -> dict[str, object]:
+def _metadata(settings: Settings, algorithms: list[str]) -> dict[str, object]:
+    """
+    Give the members: those that are true, and with them those that common clients insist on.
+
+    There is no way to an ID token here. go-oidc takes access tokens of the algorithms in
+    `id_token_signing_alg_values_supported`, and without it of RS256 alone; Spring and Nimbus read no document without
+    `subject_types_supported`.
+
+    Args:
+        algorithms: Those of the keys in the JWKS.
+    """
     origin = settings.issuer_origin
     members: dict[str, object] = {
         "issuer": settings.issuer,
@@ -55,6 +68,8 @@ def _metadata(settings: Settings) -> dict[str, object]:
         "revocation_endpoint": f"{origin}/oauth/revoke",
         "grant_types_supported": ["client_credentials"],
         "response_types_supported": [],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": list(dict.fromkeys(algorithms)),
     }
     for endpoint in ("token", "introspection", "revocation"):
         members[f"{endpoint}_endpoint_auth_methods_supported"] = CLIENT_AUTHENTICATION_METHODS

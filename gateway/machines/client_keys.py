@@ -111,8 +111,8 @@ def _checked_key(key: object) -> dict[str, str]:
     if not algorithms:
         raise CommandError("a public key is RSA, EC P-256 or Ed25519, and this one is none of these")
     try:
-        name = thumbprint(key)  # type: ignore[arg-type]  # one of these kinds
-        jwk = public_jwk(VerificationKey(name, algorithms[0], key))  # type: ignore[arg-type]  # likewise
+        checked = VerificationKey("unnamed", algorithms[0], key)  # type: ignore[arg-type]  # one of these kinds
+        jwk = public_jwk(checked) | {"kid": thumbprint(checked.key)}
     except UnusableKey as error:
         raise CommandError(f"a public key is not fit: {error}") from error
     return {member: value for member, value in jwk.items() if member not in ("use", "alg")}

@@ -36,8 +36,8 @@ from tests.configured import (
     SentinelMember,
     factory,
 )
-from tests.machines.clients import add_client, add_keyed_client
 from tests.harness import PASSWORD, GatewayProcess, free_port, in_gateway, wait_until
+from tests.machines.clients import add_client, add_keyed_client
 
 pytestmark = [pytest.mark.redis, pytest.mark.one_server]
 

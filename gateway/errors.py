@@ -321,7 +321,8 @@ class OAuthError(GatewayError):
     """
 
     status = 400
-    code: ClassVar[str]
+    code: ClassVar[str] = "invalid_request"
+    slug, title = "invalid-request", "The request cannot be understood"
 
     def __init__(self, detail: str = "", cause: str = "") -> None:
         super().__init__(detail)
@@ -330,8 +331,6 @@ class OAuthError(GatewayError):
 
 class InvalidOAuthRequest(OAuthError):
     """A parameter is missing, comes twice, or contradicts another one; or there are two client authentications."""
-
-    slug, code, title = "invalid-request", "invalid_request", "The request cannot be understood"
 
 
 class InvalidClient(OAuthError):

@@ -653,7 +653,7 @@ VERDICTS = (
         "A parameter was in the query of the URL, where logs keep it.",
         "send a form in the body; take another secret if it was one",
     ),
-    Verdict(148, _OAUTH, "body-unreadable", "The body was not an urlencoded form in UTF-8.", _OAUTH_DOCS),
+    Verdict(148, _OAUTH, "body-unreadable", "The body was not an urlencoded form.", _OAUTH_DOCS),
     Verdict(
         149,
         _OAUTH,
@@ -673,7 +673,7 @@ VERDICTS = (
         "`gateway clients new-secret CLIENT_ID` gives it another one",
     ),
     Verdict(155, _CLIENT, "client-removed", "The client was removed.", "`gateway clients add NAME` adds another one"),
-    Verdict(156, _CLIENT, "wrong-client-id", "client_id and client_assertion name different clients.", _OAUTH_DOCS),
+    Verdict(156, _CLIENT, "wrong-client-id", "The form and the assertion name different clients.", _OAUTH_DOCS),
     Verdict(157, _CLIENT, "assertion-malformed", "The assertion is not a JWT that is taken here.", _OAUTH_DOCS),
     Verdict(
         158,
@@ -723,7 +723,7 @@ VERDICTS = (
         "unsupported-token-type",
         "",
         "A client wanted to revoke a refresh token or a personal token.",
-        "a logout ends a refresh token, `gateway tokens revoke` a personal one",
+        "a logout ends a refresh token; its owner revokes a personal token",
     ),
     Verdict(
         166,
@@ -741,7 +741,7 @@ VERDICTS = (
         "`gateway clients list` has its audiences, the setting audiences those that there are",
     ),
     Verdict(169, "invalid-target", "audience-ambiguous", "A client asked for a token for several audiences."),
-    Verdict(170, "invalid-target", "resource-malformed", "resource was not an absolute URI without a fragment."),
+    Verdict(170, "invalid-target", "resource-malformed", "The resource was not an absolute URI without a fragment."),
 )
 
 _BY_CAUSE = {(verdict.slug, verdict.cause): verdict for verdict in VERDICTS}

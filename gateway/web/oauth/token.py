@@ -57,7 +57,7 @@ def _audience(client: Client, parameters: Parameters, settings: Settings) -> str
     audiences = audiences_of(client, settings)
     asked = the_one_audience(parameters)
     if not audiences or (asked is not None and asked not in audiences):
-        raise InvalidTarget(cause="audience-foreign")
+        raise InvalidTarget("The client gets no tokens for this audience", "audience-foreign")
     return audiences[0] if asked is None else asked
 
 

@@ -19,9 +19,19 @@ from gateway.accounts import Changes, Invitations, Passwords, RelyingParty, Seco
 from gateway.clock import Clock, system_clock
 from gateway.cores import usable_cores
 from gateway.derived_keys import KeyChain
-from gateway.errors import GatewayError, StartupError, StoreUnavailable
+from gateway.errors import GatewayError, PersonalTokenInvalid, StartupError, StoreUnavailable
 from gateway.limits import GuessingThrottle, RateLimiter
-from gateway.sessions import Presences, RefreshFamilies, Revocations
+from gateway.machines import PersonalToken, PersonalTokens
+from gateway.sessions import (
+    BY_PERSONAL_TOKEN,
+    Looks,
+    Presence,
+    Presences,
+    RefreshFamilies,
+    Revocations,
+    Sighting,
+    looks_at_sessions,
+)
 from gateway.settings import Settings
 from gateway.state import Gateway, State
 from gateway.store import ServerLook, Store, watch_server
@@ -112,6 +122,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
     users = Users(store, clock, check_size=SizeBounds(settings).check)
     guessing = GuessingThrottle(store, keychain, clock, is_on=settings.account_throttle == "on")
     revocations = Revocations(store, clock, max_lag_seconds=settings.revocation_max_lag_seconds)
+    personal_tokens = PersonalTokens(store, keychain)
     try:
         yield Gateway(
             settings=settings,
@@ -142,10 +153,14 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
             ),
             revocations=revocations,
             presences=Presences(
-                store,
-                keychain,
                 revocations,
-                idle_ttl_seconds=settings.refresh_idle_ttl_seconds,
+                looks_at_sessions(store, keychain, revocations, idle_ttl_seconds=settings.refresh_idle_ttl_seconds),
+                check_seconds=settings.session_check_seconds,
+            ),
+            personal_tokens=personal_tokens,
+            token_presences=Presences(
+                revocations,
+                _looks_at_tokens(personal_tokens, revocations),
                 check_seconds=settings.session_check_seconds,
             ),
             rate_limiter=RateLimiter(
@@ -157,6 +172,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
                     "second-factor": settings.login_quota,
                     "passkey": settings.login_quota,
                     "factors": settings.login_quota,
+                    "tokens": settings.login_quota,
                 },
             ),
             guessing=guessing,
@@ -176,6 +192,31 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
         await guessing.close()
         await audit.close()
         await store.close()
+
+
+def _looks_at_tokens(tokens: PersonalTokens, revocations: Revocations) -> Looks[PersonalToken]:
+    """Give how personal tokens are looked up: machines and sessions are strangers, so they meet here."""
+
+    async def look(token: PersonalToken) -> Sighting:
+        living = await tokens.look(token)
+        presence = Presence(
+            sub=token.user_id,
+            sid=token.token_id,
+            auth_time=0,
+            roles=living.roles,
+            email=living.email,
+            name=living.name,
+            amr=BY_PERSONAL_TOKEN,
+        )
+        return Sighting(presence, living.seconds_left)
+
+    return Looks(
+        parse=tokens.parse,
+        look=look,
+        has_ended=lambda token: token.token_id in revocations,
+        ended=PersonalTokenInvalid,
+        is_told_of_cut_offs=True,
+    )
 
 
 def _count_what_is_kept_elsewhere(gateway: Gateway) -> None:

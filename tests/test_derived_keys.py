@@ -19,6 +19,7 @@ PURPOSES = (
     "request_id_sealing",
     "factor_sealing",
     "recovery_code_mac",
+    "personal_token_mac",
 )
 
 

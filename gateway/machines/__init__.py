@@ -1,3 +1,15 @@
 """Machines: personal tokens for the scripts of people, and clients for services that call services."""
 
-__all__: list[str] = []
+from gateway.machines.personal_tokens import DEFAULT_DAYS, MAX_DAYS, LivingToken, PersonalTokens, TokenEntry
+from gateway.machines.token_text import PREFIX as PERSONAL_TOKEN_PREFIX
+from gateway.machines.token_text import PersonalToken
+
+__all__ = [
+    "PERSONAL_TOKEN_PREFIX",
+    "PersonalToken",
+    "PersonalTokens",
+    "LivingToken",
+    "TokenEntry",
+    "DEFAULT_DAYS",
+    "MAX_DAYS",
+]

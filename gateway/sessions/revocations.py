@@ -108,6 +108,14 @@ class Revocations:
         cut_off = self._cut_offs.get(subject)
         return cut_off is not None and auth_time <= cut_off.second and family_id != cut_off.kept
 
+    def last_cut_off(self, subject: str) -> object | None:
+        """
+        Give the last cut-off of a user that was heard, to be compared by `is`; None without one.
+
+        It is another one whenever one is heard, and now and then without that: as long as it is the same, none was.
+        """
+        return self._cut_offs.get(subject)
+
     @property
     def known(self) -> int:
         """Give how many are in the view."""
@@ -241,8 +249,9 @@ class Revocations:
         known = self._cut_offs.get(subject)
         if known is None or second > known.second:
             self._cut_offs[subject] = _CutOff(second, kept)
-        elif second == known.second and kept != known.kept:
-            self._cut_offs[subject] = _CutOff(second, "")  # each has ended what the other one kept
+        elif second == known.second:
+            # Each has ended what the other one kept. One that says the same again is one more, too (`last_cut_off`).
+            self._cut_offs[subject] = _CutOff(second, kept if kept == known.kept else "")
 
     def _note_lost(self, shown: set[str], *, is_whole: bool) -> None:
         """

@@ -59,6 +59,7 @@ _PASSWORD = "choose another one"  # noqa: S105 - advice
 
 _RESET = "`gateway users factors EMAIL --reset` helps who has lost them all"
 _DOMAIN = "a passkey is good under the cookie_domain, or the host of the issuer, that it was made under"
+_ANOTHER = "its owner makes another one: POST /auth/tokens, or `gateway tokens create EMAIL`"
 _TOKEN, _STORE, _FACTOR = "access-token-invalid", "store-unavailable", "second-factor-invalid"
 
 UNKNOWN = Verdict(0, "unknown", "", "The answer was refused for a reason that has no words here.")
@@ -409,8 +410,8 @@ VERDICTS = (
         87,
         _STORE,
         "session-unseen",
-        "Only Redis could say whether this browser session lives, and it did not answer.",
-        f"{_FAULTS}; a session that was seen within the last hour passes without it",
+        "Only Redis could say whether this browser session or personal token is good, and it did not answer.",
+        f"{_FAULTS}; one that was seen within the last hour passes without it",
     ),
     Verdict(
         88,
@@ -623,6 +624,58 @@ VERDICTS = (
         "rate-limited",
         "factors",
         "Second factors were begun to be set up too often from this address, or from the network around it.",
+        f"wait as long as Retry-After says, or raise login_limit; {_ONE_PROXY}",
+    ),
+    # ----------------------------------------------------------------------------------------------- personal tokens
+    Verdict(
+        142,
+        _TOKEN,
+        "personal-token-misspelt",
+        "What came begins like a personal token and is none: it is cut, or has a wrong letter.",
+        "copy it again as it was shown, 96 characters from `gwp_` on",
+    ),
+    Verdict(
+        143,
+        _TOKEN,
+        "personal-token-forged",
+        "The personal token was not made by this gateway, or under a secret that it does not have any more.",
+        "make another one, or put the secret that it was made under into previous_secrets",
+    ),
+    Verdict(
+        144,
+        _TOKEN,
+        "personal-token-unknown",
+        "The personal token is not known: it was revoked or over some time ago, or its owner was removed.",
+        _ANOTHER,
+    ),
+    Verdict(145, _TOKEN, "personal-token-expired", "The personal token is over.", _ANOTHER),
+    Verdict(
+        146,
+        _TOKEN,
+        "personal-token-revoked",
+        "The personal token was revoked.",
+        f"`gateway audit --user EMAIL` says by whom; {_ANOTHER}",
+    ),
+    Verdict(147, _TOKEN, "personal-token-user_disabled", "The owner of the personal token is disabled.", _ENABLE),
+    Verdict(
+        148,
+        _TOKEN,
+        "personal-token-elsewhere",
+        "A personal token was sent where a person has to log in.",
+        "personal tokens are for subrequests and /auth/me; everything else takes an access token or a browser session",
+    ),
+    Verdict(
+        149,
+        _TOKEN,
+        "not-a-person",
+        "The access token is that of a machine client, or was made for a personal token, and this path is for people.",
+        "such access tokens are for subrequests, and for services that verify them themselves",
+    ),
+    Verdict(
+        150,
+        "rate-limited",
+        "tokens",
+        "Personal tokens were made too often from this address, or from the network around it.",
         f"wait as long as Retry-After says, or raise login_limit; {_ONE_PROXY}",
     ),
 )

@@ -19,10 +19,11 @@ from gateway.accounts.users import User, Users
 from gateway.derived_keys import KeyChain
 from gateway.limits.guessing import GuessingThrottle
 from gateway.limits.rate_limits import RateLimiter
+from gateway.machines.personal_tokens import PersonalTokens
 from gateway.sessions.browser import SessionCookie
 from gateway.sessions.families import RefreshFamilies, new_family_id
-from gateway.sessions.presence import Presences
 from gateway.sessions.revocations import Revocations
+from gateway.sessions.session_looks import looks_at_sessions
 from gateway.settings import Quota
 from gateway.store.store import Script, Store
 from gateway.telemetry.audit_trail import AuditTrail
@@ -215,13 +216,19 @@ async def test_every_script_keeps_to_one_slot_of_a_cluster(cluster_store: Store)
     assert [family.family_id for family in await families.list(user.user_id)] == [opened[1].family_id]
     assert await families.exists(user.user_id, opened[1].family_id)
     revocations = Revocations(cluster_store, lambda: 0)
-    presences = Presences(cluster_store, keychain, revocations, idle_ttl_seconds=60, check_seconds=60)
+    looks = looks_at_sessions(cluster_store, keychain, revocations, idle_ttl_seconds=60)
     cookie = SessionCookie(user.user_id, opened[1].family_id, opened[1].auth_time)
-    assert (await presences._ask(cookie)).presence.roles == ("staff",)
+    assert (await looks.look(cookie)).presence.roles == ("staff",)
     assert await families.mark(user.user_id, opened[1].unannounced) == opened[1].unannounced
     await revocations.announce(opened[1].unannounced)
     assert await families.revoke(user.user_id, opened[1].unannounced) == 1
     await use_a_second_factor(cluster_store, users, keychain, user)
+    tokens = PersonalTokens(cluster_store, keychain)
+    text, token = await tokens.create(user.user_id, "backup", ("staff",))
+    assert (await tokens.look(tokens.parse(text))).roles == ("staff",)
+    assert [one.token_id for one in await tokens.all(user.user_id)] == [token.token_id]
+    assert await tokens.mark(user.user_id, token.token_id)
+    await tokens.revoke(user.user_id, token.token_id)
     await Changes(cluster_store, lambda: 0).note(user.user_id, "reset")
     assert (await users.set_active(user.user_id, False))[:-1] == (opened[1].family_id,)
     await users.remove(user.user_id, user.email)

@@ -24,13 +24,12 @@ from gateway.limits import GuessingThrottle, RateLimiter
 from gateway.machines import PersonalToken, PersonalTokens
 from gateway.sessions import (
     BY_PERSONAL_TOKEN,
-    Looks,
     Presence,
     Presences,
     RefreshFamilies,
     Revocations,
+    SessionLooks,
     Sighting,
-    looks_at_sessions,
 )
 from gateway.settings import Settings
 from gateway.state import Gateway, State
@@ -154,13 +153,13 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
             revocations=revocations,
             presences=Presences(
                 revocations,
-                looks_at_sessions(store, keychain, revocations, idle_ttl_seconds=settings.refresh_idle_ttl_seconds),
+                SessionLooks(store, keychain, revocations, idle_ttl_seconds=settings.refresh_idle_ttl_seconds),
                 check_seconds=settings.session_check_seconds,
             ),
             personal_tokens=personal_tokens,
             token_presences=Presences(
                 revocations,
-                _looks_at_tokens(personal_tokens, revocations),
+                _TokenLooks(personal_tokens, revocations),
                 check_seconds=settings.session_check_seconds,
             ),
             rate_limiter=RateLimiter(
@@ -194,14 +193,25 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
         await store.close()
 
 
-def _looks_at_tokens(tokens: PersonalTokens, revocations: Revocations) -> Looks[PersonalToken]:
-    """Give how personal tokens are looked up: machines and sessions are strangers, so they meet here."""
+class _TokenLooks:
+    """Looks at personal tokens as `SessionLooks` does at sessions; machines and sessions are strangers and meet here."""
 
-    async def look(token: PersonalToken) -> Sighting:
-        living = await tokens.look(token)
+    is_told_of_cut_offs = True
+
+    def __init__(self, tokens: PersonalTokens, revocations: Revocations) -> None:
+        self.parse = tokens.parse
+        self._tokens = tokens
+        self._revocations = revocations
+
+    def refuse_ended(self, claim: PersonalToken) -> None:
+        if claim.token_id in self._revocations:
+            raise PersonalTokenInvalid("revoked")
+
+    async def look(self, claim: PersonalToken) -> Sighting:
+        living = await self._tokens.look(claim)
         presence = Presence(
-            sub=token.user_id,
-            sid=token.token_id,
+            sub=claim.user_id,
+            sid=claim.token_id,
             auth_time=0,
             roles=living.roles,
             email=living.email,
@@ -209,14 +219,6 @@ def _looks_at_tokens(tokens: PersonalTokens, revocations: Revocations) -> Looks[
             amr=BY_PERSONAL_TOKEN,
         )
         return Sighting(presence, living.seconds_left)
-
-    return Looks(
-        parse=tokens.parse,
-        look=look,
-        has_ended=lambda token: token.token_id in revocations,
-        ended=PersonalTokenInvalid,
-        is_told_of_cut_offs=True,
-    )
 
 
 def _count_what_is_kept_elsewhere(gateway: Gateway) -> None:

@@ -27,6 +27,7 @@ SUBCOMMANDS = {
     "serve": "gateway.cli.serve:serve",
     "users": "gateway.cli.users:users",
     "sessions": "gateway.cli.sessions:sessions",
+    "tokens": "gateway.cli.tokens:tokens",
     "keys": "gateway.cli.keys:keys",
     "audit": "gateway.cli.audit:audit",
     "doctor": "gateway.cli.doctor:doctor",
@@ -38,6 +39,7 @@ SUBCOMMANDS = {
 ARGUMENTS = {
     "EMAIL": "E-mail address of the user, in any spelling.",
     "SESSION_ID": "Id of a session, as `gateway sessions list` shows it.",
+    "TOKEN_ID": "Id of a personal token, as `gateway tokens list` shows it.",
     "ROLE...": "All roles that the user is to have.",
     "FILE": "Path of the file to read.",
     "URL": "Of a page that is protected, as browsers open it: https://app.example.com/",

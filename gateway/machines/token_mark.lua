@@ -12,5 +12,7 @@ if not token then return 0 end
 -- A mark is written again, so that its confirmation can be waited for.
 token.marked, token.used = true, now
 redis.call('HSET', KEYS[1], ARGV[1], pack_token(token))
-if redis.call('PTTL', KEYS[1]) < mark_milliseconds then redis.call('PEXPIRE', KEYS[1], mark_milliseconds) end
+if redis.call('PTTL', KEYS[1]) < mark_milliseconds then
+  redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', token_end(token)))
+end
 return 1

@@ -8,9 +8,9 @@ from gateway.sessions.login_methods import (
     BY_PASSWORD_AND_CODE,
     BY_SYNCED_PASSKEY,
 )
-from gateway.sessions.presence import BY_PERSONAL_TOKEN, Looks, Presence, Presences, Sighting
+from gateway.sessions.presence import BY_PERSONAL_TOKEN, Presence, Presences, Sighting
 from gateway.sessions.revocations import Revocations
-from gateway.sessions.session_looks import looks_at_sessions
+from gateway.sessions.session_looks import SessionLooks
 
 __all__ = [
     "Family",
@@ -24,9 +24,8 @@ __all__ = [
     "SessionCookie",
     "Presence",
     "Presences",
-    "Looks",
     "Sighting",
-    "looks_at_sessions",
+    "SessionLooks",
     "BY_PERSONAL_TOKEN",
     "Revocations",
 ]

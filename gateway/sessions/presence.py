@@ -9,7 +9,7 @@ is how long the revocations are kept.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -68,25 +68,24 @@ class Sighting(NamedTuple):
     seconds_left: float
 
 
-@dataclass(frozen=True)
-class Looks(Generic[C]):
-    """
-    How one kind is looked up.
+class Looks(Protocol[C]):
+    """How one kind is looked up."""
 
-    Attributes:
-        parse: Reads a text, which is no I/O; None, or an error, for what is not ours.
-        look: Asks Redis; an error for what is not good.
-        has_ended: Tells from memory whether it was revoked.
-        ended: Gives the error for that.
-        is_told_of_cut_offs: Whether it outlives a cut-off of its user, unless the user was disabled with that: so who
-            was seen before one is looked up again.
-    """
+    @property
+    def is_told_of_cut_offs(self) -> bool:
+        """
+        Tell whether one outlives a cut-off of its user, unless the user was disabled with that: so who was seen before
+        one is looked up again.
+        """
 
-    parse: Callable[[str], C | None]
-    look: Callable[[C], Awaitable[Sighting]]
-    has_ended: Callable[[C], bool]
-    ended: Callable[[str], GatewayError]
-    is_told_of_cut_offs: bool = False
+    def parse(self, text: str) -> C | None:
+        """Read a text, which is no I/O; None, or an error, for what is not ours."""
+
+    def refuse_ended(self, claim: C) -> None:
+        """Raise an `AccessTokenInvalid` for what has been revoked, from memory."""
+
+    async def look(self, claim: C) -> Sighting:
+        """Ask Redis. Raises an `AccessTokenInvalid` for what is not good, and `StoreUnavailable`."""
 
 
 @dataclass(frozen=True)
@@ -191,8 +190,7 @@ class Presences(Generic[C]):
         revocations = self._revocations
         if not revocations.may_be_asked:
             raise StoreUnavailable("revocations-stale" if revocations.was_read else "revocations-unread")
-        if self._kind.has_ended(claim):
-            raise self._kind.ended("revoked")
+        self._kind.refuse_ended(claim)
 
     def _cut_off(self, claim: C) -> object | None:
         """Give what has to be the same as when it was seen, for what was seen to count."""

@@ -23,7 +23,7 @@ from gateway.machines.personal_tokens import PersonalTokens
 from gateway.sessions.browser import SessionCookie
 from gateway.sessions.families import RefreshFamilies, new_family_id
 from gateway.sessions.revocations import Revocations
-from gateway.sessions.session_looks import looks_at_sessions
+from gateway.sessions.session_looks import SessionLooks
 from gateway.settings import Quota
 from gateway.store.store import Script, Store
 from gateway.telemetry.audit_trail import AuditTrail
@@ -33,7 +33,7 @@ from tests.harness import SECRET, RedisServer, free_port, wait_until
 from tests.scripts import PLACES, load_script
 
 REPOSITORY = Path(__file__).parents[2]
-INCLUDED = ("family_record", "guess_lane", "factor_record")
+INCLUDED = ("family_record", "guess_lane", "factor_record", "token_record")
 FIELDS = ("RETURNS", "CLOCK", "COST", "CALLER")
 COMMANDS_OF_REDIS_6_2 = {
     *("DEL", "EXISTS", "EXPIRE", "GET", "HDEL", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HMGET", "HSET", "HVALS"),
@@ -216,7 +216,7 @@ async def test_every_script_keeps_to_one_slot_of_a_cluster(cluster_store: Store)
     assert [family.family_id for family in await families.list(user.user_id)] == [opened[1].family_id]
     assert await families.exists(user.user_id, opened[1].family_id)
     revocations = Revocations(cluster_store, lambda: 0)
-    looks = looks_at_sessions(cluster_store, keychain, revocations, idle_ttl_seconds=60)
+    looks = SessionLooks(cluster_store, keychain, revocations, idle_ttl_seconds=60)
     cookie = SessionCookie(user.user_id, opened[1].family_id, opened[1].auth_time)
     assert (await looks.look(cookie)).presence.roles == ("staff",)
     assert await families.mark(user.user_id, opened[1].unannounced) == opened[1].unannounced

@@ -19,9 +19,8 @@ from gateway.sessions.login_methods import (
     unpack_methods,
     was_recovery,
 )
-from gateway.sessions.presence import Looks
 from gateway.sessions.revocations import Revocations
-from gateway.sessions.session_looks import looks_at_sessions
+from gateway.sessions.session_looks import SessionLooks
 from gateway.store.store import Store
 from tests.sessions.test_families import KEYCHAIN, add_user, families_key, make_families, read_record, rewrite
 
@@ -62,8 +61,8 @@ async def opened(
     )
 
 
-def looks(store: Store) -> Looks[SessionCookie]:
-    return looks_at_sessions(store, KEYCHAIN, Revocations(store, lambda: 0), idle_ttl_seconds=3600)
+def looks(store: Store) -> SessionLooks:
+    return SessionLooks(store, KEYCHAIN, Revocations(store, lambda: 0), idle_ttl_seconds=3600)
 
 
 @pytest.mark.redis

@@ -16,7 +16,15 @@ BEGINS, ENDS = "<!-- events: written by tests/telemetry/test_events.py -->\n", "
 NAMES_OF_THE_CONTRACT = (
     *("login_succeeded", "login_failed", "second_factor_failed", "refresh_token_reused", "logout", "sessions_revoked"),
     *("password_changed", "user_added", "user_changed", "user_removed", "user_invited"),
-    *("factor_added", "factor_removed", "key_rotated", "key_imported", "rate_limited"),
+    *(
+        "factor_added",
+        "factor_removed",
+        "token_created",
+        "token_revoked",
+        "key_rotated",
+        "key_imported",
+        "rate_limited",
+    ),
 )
 # Reasons that are no word in the call, and where they come from.
 GIVEN_ELSEWHERE = {
@@ -29,7 +37,7 @@ GIVEN_ELSEWHERE = {
     ("FACTOR_ADDED", "proved.kind"): {"totp", "passkey"},
     ("FACTOR_ADDED", "RECOVERY"): {"recovery"},
     ("RATE_LIMITED", "error.limit"): {
-        *("login", "refresh", "change-password", "second-factor", "passkey", "factors", "account")
+        *("login", "refresh", "change-password", "second-factor", "passkey", "factors", "tokens", "account")
     },
     ("USER_REMOVED", "reason"): {"", "doctor"},
     ("KEY_ROTATED", "reason"): {"first", "due", "by-command", "forced", "compromised"},

@@ -297,14 +297,9 @@ def _cases() -> Iterator[Case]:
     yield Case("DELETE", "/auth/factors/fac_unknown", 404, "not-found", BEARER)
     yield Case("GET", "/auth/tokens", 200, headers=BEARER)
     yield Case("POST", "/auth/tokens", 200, headers=BEARER, json={"name": "backup"})
-    for wrong in (
-        {},
-        {"name": ""},
-        {"name": "a", "days": 0},
-        {"name": "a", "days": 366},
-        {"name": "a", "roles": ["x"]},
-    ):
-        yield Case("POST", "/auth/tokens", 400, "malformed-request", BEARER, json=wrong)
+    named = {"name": "backup"}
+    for members in ({}, {"name": ""}, named | {"days": 0}, named | {"days": 366}, named | {"roles": ["unknown"]}):
+        yield Case("POST", "/auth/tokens", 400, "malformed-request", BEARER, json=members)
     yield Case("DELETE", "/auth/tokens/pat_unknown", 404, "not-found", BEARER)
     for method, path in ACCESS_TOKEN_ENDPOINTS:
         yield Case(method, path, 401, "access-token-missing")

@@ -2,7 +2,6 @@
 
 import re
 
-import httpx2
 import jwt
 import pytest
 

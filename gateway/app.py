@@ -194,7 +194,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
 
 
 class _TokenLooks:
-    """Looks at personal tokens as `SessionLooks` does at sessions; machines and sessions are strangers and meet here."""
+    """Looks at personal tokens as `SessionLooks` at sessions: machines and sessions are strangers that meet here."""
 
     is_told_of_cut_offs = True
 

@@ -21,7 +21,7 @@ from gateway.cores import usable_cores
 from gateway.derived_keys import KeyChain
 from gateway.errors import GatewayError, PersonalTokenInvalid, StartupError, StoreUnavailable
 from gateway.limits import GuessingThrottle, RateLimiter
-from gateway.machines import PersonalToken, PersonalTokens
+from gateway.machines import Clients, PersonalToken, PersonalTokens
 from gateway.sessions import (
     BY_PERSONAL_TOKEN,
     Presence,
@@ -72,6 +72,7 @@ from gateway.web import (
 
 FIRST_READING_SECONDS = 2.0
 MAX_REMEMBERED_TOKENS = 16_384
+MAX_REMEMBERED_FOR_OTHERS = 2048
 REPORT_SECONDS = 60
 
 logger = logging.getLogger("gateway")
@@ -118,6 +119,9 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
         ttl_seconds=settings.access_token_ttl_seconds,
         personal_claims=settings.access_token_claims,
     )
+    verified_tokens = VerifiedTokens(
+        issuer=settings.issuer, audience=settings.audience, max_tokens=MAX_REMEMBERED_TOKENS
+    )
     users = Users(store, clock, check_size=SizeBounds(settings).check)
     guessing = GuessingThrottle(store, keychain, clock, is_on=settings.account_throttle == "on")
     revocations = Revocations(store, clock, max_lag_seconds=settings.revocation_max_lag_seconds)
@@ -162,6 +166,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
                 _TokenLooks(personal_tokens, revocations),
                 check_seconds=settings.session_check_seconds,
             ),
+            clients=Clients(store, keychain, clock),
             rate_limiter=RateLimiter(
                 store,
                 {
@@ -172,14 +177,21 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
                     "passkey": settings.login_quota,
                     "factors": settings.login_quota,
                     "tokens": settings.login_quota,
+                    "oauth": settings.refresh_quota,
+                    "oauth-client": settings.refresh_quota,
                 },
             ),
             guessing=guessing,
             access_tokens=access_tokens,
             application_tokens=ApplicationTokens(access_tokens, (settings.audience, *settings.audiences)),
-            verified_tokens=VerifiedTokens(
-                issuer=settings.issuer, audience=settings.audience, max_tokens=MAX_REMEMBERED_TOKENS
-            ),
+            verified_tokens=verified_tokens,
+            verified_by_audience={
+                audience: VerifiedTokens(
+                    issuer=settings.issuer, audience=audience, max_tokens=MAX_REMEMBERED_FOR_OTHERS
+                )
+                for audience in settings.audiences
+            }
+            | {settings.audience: verified_tokens},
             identity_headers=IdentityHeaders(settings.identity_headers),
             audit=audit,
             request_ids=RequestIds(keychain, clock),

@@ -28,6 +28,7 @@ class DerivedKeys:
     factor_sealing: bytes
     recovery_code_mac: bytes
     personal_token_mac: bytes
+    client_secret_mac: bytes
 
     @classmethod
     def of(cls, secret: str) -> "DerivedKeys":
@@ -49,6 +50,7 @@ class DerivedKeys:
             factor_sealing=derive("factor-sealing"),
             recovery_code_mac=derive("recovery-code-mac"),
             personal_token_mac=derive("personal-token-mac"),
+            client_secret_mac=derive("client-secret-mac"),
         )
 
 

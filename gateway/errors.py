@@ -323,6 +323,87 @@ class PasswordRejected(GatewayError):
         self.cause = reasons[0]
 
 
+class OAuthError(GatewayError):
+    """
+    What an endpoint under /oauth/ refuses, in the words of RFC 6749 section 5.2: its answer is no problem document.
+
+    Args:
+        detail: Value of `error_description`: printable ASCII without quotation marks and backslashes.
+        cause: Why, in a word, for the log alone.
+
+    Attributes:
+        code: Value of `error`.
+    """
+
+    status = 400
+    code: ClassVar[str] = "invalid_request"
+    slug, title = "invalid-request", "The request cannot be understood"
+
+    def __init__(self, detail: str = "", cause: str = "") -> None:
+        super().__init__(detail)
+        self.cause = cause
+
+
+class InvalidOAuthRequest(OAuthError):
+    """A parameter is missing, comes twice, or contradicts another one; or there are two client authentications."""
+
+
+class InvalidClient(OAuthError):
+    """
+    Who asks is no client, or has not shown that it is: unknown, wrong secret or assertion, or removed.
+
+    Args:
+        cause: Which of these in a word, for the log alone.
+        detail: What is wrong with an assertion. Without it the answer is the same for all.
+        unfinished: A client that was found removed without all of it having been announced: its id, and the revocation
+            of what was issued to it.
+
+    Attributes:
+        is_challenged: Whether the answer says that Basic is taken: to who tried that, or nothing at all. Who sent
+            something in the form reads the body, and some clients do not when there is a challenge.
+    """
+
+    status = 401
+    slug, code, title = "invalid-client", "invalid_client", "The client could not be authenticated"
+
+    def __init__(self, cause: str, detail: str = "", *, unfinished: tuple[str, str] | None = None) -> None:
+        super().__init__(detail, cause)
+        self.unfinished = unfinished
+        self.is_challenged = True
+
+
+class InvalidGrant(OAuthError):
+    """The token that is to be revoked was issued to somebody else (RFC 7009 section 2.1)."""
+
+    slug, code, title = "invalid-grant", "invalid_grant", "The token was not issued to this client"
+
+
+class UnsupportedGrantType(OAuthError):
+    """There is no such way to a token here."""
+
+    slug, code = "unsupported-grant-type", "unsupported_grant_type"
+    title = "The only grant_type here is client_credentials"
+
+
+class UnsupportedTokenType(OAuthError):
+    """A client may not revoke tokens of this kind (RFC 7009 section 2.2.1)."""
+
+    slug, code = "unsupported-token-type", "unsupported_token_type"
+    title = "Only access tokens can be revoked here"
+
+
+class InvalidScope(OAuthError):
+    """The scope is none, or more than, the roles of the client."""
+
+    slug, code, title = "invalid-scope", "invalid_scope", "The client does not have the roles that scope names"
+
+
+class InvalidTarget(OAuthError):
+    """The audience or resource is none of the client's (RFC 8707 section 2)."""
+
+    slug, code, title = "invalid-target", "invalid_target", "The client gets no tokens for this audience"
+
+
 class RateLimited(GatewayError):
     """
     Too many attempts; one more will be heard in `retry_after_seconds`.

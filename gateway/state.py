@@ -1,7 +1,7 @@
 """What every handler works with: one frozen `Gateway` for each process, built when it starts."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypedDict
 
@@ -11,7 +11,7 @@ from starlette.types import Scope
 from gateway.accounts import Changes, Invitations, Passwords, SecondFactors, User, Users
 from gateway.clock import Clock
 from gateway.limits import GuessingThrottle, RateLimiter
-from gateway.machines import PersonalToken, PersonalTokens
+from gateway.machines import Clients, PersonalToken, PersonalTokens
 from gateway.sessions import Presences, RefreshFamilies, Revocations, SessionCookie
 from gateway.settings import Network, Settings
 from gateway.store import ServerLook, Store
@@ -43,11 +43,13 @@ class Gateway:
     presences: Presences[SessionCookie]
     personal_tokens: PersonalTokens
     token_presences: Presences[PersonalToken]
+    clients: Clients
     rate_limiter: RateLimiter
     guessing: GuessingThrottle
     access_tokens: AccessTokenMinter
     application_tokens: ApplicationTokens
     verified_tokens: VerifiedTokens
+    verified_by_audience: Mapping[str, VerifiedTokens]
     identity_headers: IdentityHeaders
     audit: AuditTrail
     request_ids: RequestIds
@@ -142,6 +144,27 @@ class Gateway:
         factors = await self.factors.reset(user_id)
         sessions = await self.end_all_families(user_id, "factors-reset", tell)
         return factors + await self.factors.reset(user_id), sessions
+
+    async def remove_client(self, client_id: str, tell: Callable[[], None] = lambda: None) -> None:
+        """
+        Remove a machine client, and refuse every access token that was issued to it.
+
+        Args:
+            tell: Tells the event, as soon as the client cannot authenticate any more.
+
+        Raises:
+            UnknownClient: There is none.
+            StoreUnavailable: Not everybody knows; the next attempt of that client to authenticate, or this again,
+                completes it.
+        """
+        cut_off = await self.clients.mark(client_id)
+        tell()
+        await self.finish_removal(client_id, cut_off)
+
+    async def finish_removal(self, client_id: str, cut_off: str) -> None:
+        """Announce what was issued to a client that is marked as removed, and delete it."""
+        await self.revocations.announce((cut_off,))
+        await self.clients.delete(client_id)
 
     async def accept_invitation(
         self, code: str, password_hash: str, tell: Callable[[User], None] = lambda _: None

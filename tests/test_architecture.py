@@ -58,6 +58,9 @@ PATHS: dict[str, set[str] | None] = {
     "/.well-known/jwks.json": {"GET", "HEAD"},
     "/.well-known/oauth-authorization-server": {"GET", "HEAD"},
     "/.well-known/openid-configuration": {"GET", "HEAD"},
+    "/oauth/token": {"POST"},
+    "/oauth/introspect": {"POST"},
+    "/oauth/revoke": {"POST"},
     "/livez": {"GET", "HEAD"},
     "/readyz": {"GET", "HEAD"},
 }
@@ -89,6 +92,17 @@ PROBLEMS = {
     ("overloaded", 503),
     ("store-unavailable", 503),
     ("not-ready", 503),
+}
+
+# RFC 6749 section 5.2, RFC 7009 section 2.2.1, RFC 8707 section 2.
+OAUTH_ERRORS = {
+    ("invalid_request", 400),
+    ("invalid_client", 401),
+    ("invalid_grant", 400),
+    ("unsupported_grant_type", 400),
+    ("unsupported_token_type", 400),
+    ("invalid_scope", 400),
+    ("invalid_target", 400),
 }
 
 # Where the last word on an unforeseen error is spoken: an answer that tells nothing, a denial, the keys from before.
@@ -137,7 +151,9 @@ def test_every_problem_of_the_contract_is_one_type_of_error() -> None:
         for kind in vars(errors).values()
         if inspect.isclass(kind) and issubclass(kind, errors.GatewayError) and hasattr(kind, "slug")
     ]
-    assert {(kind.slug, kind.status) for kind in leaves} == PROBLEMS
+    of_oauth = [kind for kind in leaves if issubclass(kind, errors.OAuthError)]
+    assert {(kind.code, kind.status) for kind in of_oauth} == OAUTH_ERRORS
+    assert {(kind.slug, kind.status) for kind in leaves if kind not in of_oauth} == PROBLEMS
     assert all(kind.title and re.fullmatch(r"[a-z-]+", kind.slug) for kind in leaves)
 
 

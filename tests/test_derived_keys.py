@@ -17,6 +17,7 @@ PURPOSES = (
     "account_mac",
     "browser_session_mac",
     "request_id_sealing",
+    "client_secret_mac",
     "factor_sealing",
     "recovery_code_mac",
     "personal_token_mac",

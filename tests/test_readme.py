@@ -25,6 +25,7 @@ from tests.harness import GatewayProcess, run_command
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 HTTP_PAGE = ROOT / "docs" / "http.md"
+OAUTH_PAGE = ROOT / "docs" / "oauth.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
 SHOWN_ADDRESS = "http://127.0.0.1:8000"
 SHORTENED = "…"
@@ -216,9 +217,17 @@ def test_the_table_of_problems_has_every_error() -> None:
 
     raised: dict[str, set[str]] = {}
     for error in leaves(errors.GatewayError):
+        if issubclass(error, errors.OAuthError):
+            continue
         raised.setdefault(error.slug, set()).add(str(error.status))
     rows = re.findall(r"^\| `([a-z-]+)` \| ([0-9, ]+) \|", section(HTTP_PAGE, "Problems"), re.MULTILINE)
     assert {slug: set(statuses.split(", ")) for slug, statuses in rows} == raised
+
+
+def test_the_table_of_oauth_errors_has_every_one() -> None:
+    kinds: list[type[errors.OAuthError]] = [errors.OAuthError, *errors.OAuthError.__subclasses__()]
+    rows = re.findall(r"^\| `([a-z_]+)` \| ([0-9]+) \|", section(OAUTH_PAGE, "Errors"), re.MULTILINE)
+    assert set(rows) == {(kind.code, str(kind.status)) for kind in kinds}
 
 
 def commands() -> dict[tuple[str, ...], click.Command]:

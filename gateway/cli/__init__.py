@@ -29,6 +29,7 @@ SUBCOMMANDS = {
     "sessions": "gateway.cli.sessions:sessions",
     "tokens": "gateway.cli.tokens:tokens",
     "keys": "gateway.cli.keys:keys",
+    "clients": "gateway.cli.clients:clients",
     "audit": "gateway.cli.audit:audit",
     "doctor": "gateway.cli.doctor:doctor",
     "check": "gateway.cli.check:check",
@@ -42,6 +43,8 @@ ARGUMENTS = {
     "TOKEN_ID": "Id of a personal token, as `gateway tokens list` shows it.",
     "ROLE...": "All roles that the user is to have.",
     "FILE": "Path of the file to read.",
+    "NAME": "What the client is, for people.",
+    "CLIENT_ID": "Id of a machine client, as `gateway clients list` shows it.",
     "URL": "Of a page that is protected, as browsers open it: https://app.example.com/",
 }
 

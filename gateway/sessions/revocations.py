@@ -106,7 +106,10 @@ class Revocations:
     def is_cut_off(self, subject: str, family_id: str, auth_time: int) -> bool:
         """Tell whether a session was revoked with all those of its user."""
         cut_off = self._cut_offs.get(subject)
-        return cut_off is not None and auth_time <= cut_off.second and family_id != cut_off.kept
+        if cut_off is None or auth_time > cut_off.second:
+            return False
+        # A machine client has no session, and so none that is kept.
+        return family_id != cut_off.kept or not family_id
 
     def last_cut_off(self, subject: str) -> object | None:
         """

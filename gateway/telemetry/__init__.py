@@ -7,6 +7,9 @@ from gateway.telemetry.accounts import account_of
 from gateway.telemetry.audit_trail import AuditTrail
 from gateway.telemetry.endpoints import endpoint_of
 from gateway.telemetry.events import (
+    CLIENT_ADDED,
+    CLIENT_CHANGED,
+    CLIENT_REMOVED,
     EVENTS,
     FACTOR_ADDED,
     FACTOR_REMOVED,
@@ -95,6 +98,9 @@ __all__ = [
     "TOKEN_CREATED",
     "TOKEN_REVOKED",
     "KEY_ROTATED",
+    "CLIENT_ADDED",
+    "CLIENT_CHANGED",
+    "CLIENT_REMOVED",
     "KEY_IMPORTED",
     "RATE_LIMITED",
     "trace_of",

@@ -53,6 +53,9 @@ ENDPOINTS = (
     "/auth/account/factors/{id}/remove",
     "/auth/tokens",
     "/auth/tokens/{id}",
+    "/oauth/token",
+    "/oauth/introspect",
+    "/oauth/revoke",
 )
 
 _PLAIN = {path: path for path in ENDPOINTS if "{" not in path}

@@ -209,6 +209,25 @@ TOKEN_REVOKED = Event(
     successes={"": "its owner revoked it", "by-command": "`gateway tokens revoke`"},
     members=("sub", "sid", "token_id"),
 )
+CLIENT_ADDED = Event(
+    "client_added",
+    "A machine client, `sub`, was added.",
+    successes={"": "`gateway clients add`"},
+)
+CLIENT_CHANGED = Event(
+    "client_changed",
+    "What a machine client, `sub`, authenticates with was changed.",
+    successes={
+        "secret": "`gateway clients new-secret`: it has another secret, and the one before is good still",
+        "secret-ended": "`gateway clients new-secret --revoke-old`: the one before is good no longer",
+        "keys": "`gateway clients set-key`: it has other public keys",
+    },
+)
+CLIENT_REMOVED = Event(
+    "client_removed",
+    "A machine client, `sub`, was removed, and every access token that was issued to it revoked.",
+    successes={"": "`gateway clients remove`"},
+)
 KEY_ROTATED = Event(
     "key_rotated",
     "Another key, `kid`, signs from now on.",
@@ -238,6 +257,8 @@ RATE_LIMITED = Event(
         "passkey": "`login_limit` of the address, at the beginning of a login by a passkey alone",
         "factors": "`login_limit` of the address, where a second factor is begun to be set up",
         "tokens": "`login_limit` of the address, where a personal token is made",
+        "oauth": "`refresh_limit` of the address, where clients authenticate",
+        "oauth-client": "`refresh_limit` of a machine client, at /oauth/token",
         "account": "too many wrong passwords, or codes, for the account: `account_throttle`",
     },
 )
@@ -258,6 +279,9 @@ EVENTS = (
     FACTOR_REMOVED,
     TOKEN_CREATED,
     TOKEN_REVOKED,
+    CLIENT_ADDED,
+    CLIENT_CHANGED,
+    CLIENT_REMOVED,
     KEY_ROTATED,
     KEY_IMPORTED,
     RATE_LIMITED,

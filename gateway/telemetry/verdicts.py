@@ -62,6 +62,10 @@ _DOMAIN = "a passkey is good under the cookie_domain, or the host of the issuer,
 _ANOTHER = "its owner makes another one: POST /auth/tokens, or `gateway tokens create EMAIL`"
 _TOKEN, _STORE, _FACTOR = "access-token-invalid", "store-unavailable", "second-factor-invalid"
 
+_OAUTH, _CLIENT = "invalid-request", "invalid-client"
+_OAUTH_DOCS = "docs/oauth.md says how a client asks"
+_CLIENTS = "`gateway clients list` has all clients, with their audiences"
+
 UNKNOWN = Verdict(0, "unknown", "", "The answer was refused for a reason that has no words here.")
 
 # Redis's own words, and ours for what it did not say (`gateway.store.faults`).
@@ -678,6 +682,120 @@ VERDICTS = (
         "Personal tokens were made too often from this address, or from the network around it.",
         f"wait as long as Retry-After says, or raise login_limit; {_ONE_PROXY}",
     ),
+    # ----------------------------------------------------------------------------------------------- machine clients
+    Verdict(
+        151,
+        "rate-limited",
+        "oauth",
+        "Clients asked for tokens, or failed to authenticate, too often from this address, or the network around it.",
+        f"wait as long as Retry-After says, or raise refresh_limit; {_ONE_PROXY}",
+    ),
+    Verdict(
+        152,
+        "rate-limited",
+        "oauth-client",
+        "The client asked for tokens too often.",
+        "let it keep an access token for as long as expires_in says, or raise refresh_limit",
+    ),
+    Verdict(153, _OAUTH, "", "The request is not as OAuth 2.0 has it.", _OAUTH_DOCS),
+    Verdict(154, _OAUTH, "parameter-missing", "A parameter is missing.", _OAUTH_DOCS),
+    Verdict(155, _OAUTH, "parameter-repeated", "A parameter came twice.", _OAUTH_DOCS),
+    Verdict(
+        156,
+        _OAUTH,
+        "parameter-in-query",
+        "A parameter was in the query of the URL, where logs keep it.",
+        "send a form in the body; take another secret if it was one",
+    ),
+    Verdict(157, _OAUTH, "body-unreadable", "The body was not an urlencoded form.", _OAUTH_DOCS),
+    Verdict(
+        158,
+        _OAUTH,
+        "two-authentications",
+        "The client authenticated in two ways at once, or named two clients.",
+        "send the secret in the header or in the form, not in both",
+    ),
+    Verdict(159, _CLIENT, "", "The client could not be authenticated.", _CLIENTS),
+    Verdict(160, _CLIENT, "credentials-missing", "Nothing came with which a client authenticates.", _OAUTH_DOCS),
+    Verdict(161, _CLIENT, "credentials-malformed", "The header Authorization was not that of a client.", _OAUTH_DOCS),
+    Verdict(162, _CLIENT, "unknown-client", "There is no such client.", _CLIENTS),
+    Verdict(
+        163,
+        _CLIENT,
+        "wrong-secret",
+        "The secret is not the client's, or no longer.",
+        "`gateway clients new-secret CLIENT_ID` gives it another one",
+    ),
+    Verdict(164, _CLIENT, "client-removed", "The client was removed.", "`gateway clients add NAME` adds another one"),
+    Verdict(165, _CLIENT, "wrong-client-id", "The form and the assertion name different clients.", _OAUTH_DOCS),
+    Verdict(166, _CLIENT, "assertion-malformed", "The assertion is not a JWT that is taken here.", _OAUTH_DOCS),
+    Verdict(
+        167,
+        _CLIENT,
+        "assertion-key-unknown",
+        "The client has no key of the kid and alg that the assertion names.",
+        "`gateway clients set-key CLIENT_ID FILE` gives it other keys",
+    ),
+    Verdict(
+        168,
+        _CLIENT,
+        "assertion-signature",
+        "The assertion was not signed by a key of the client.",
+        "`gateway clients set-key CLIENT_ID FILE` gives it other keys",
+    ),
+    Verdict(
+        169,
+        _CLIENT,
+        "assertion-audience",
+        "The assertion was meant for another server: its aud is not the issuer, to the letter, and alone.",
+        "let the client take the issuer for aud, not the token endpoint",
+    ),
+    Verdict(
+        170,
+        _CLIENT,
+        "assertion-time",
+        "The assertion was expired, from the future, or good for more than an hour.",
+        _NTP,
+    ),
+    Verdict(
+        171,
+        _CLIENT,
+        "assertion-used",
+        "An assertion with this jti came before.",
+        "let the client sign a new one for each request",
+    ),
+    Verdict(172, "invalid-grant", "", "A client wanted to revoke a token that was issued to somebody else."),
+    Verdict(
+        173,
+        "unsupported-grant-type",
+        "",
+        "A client asked for a token in another way than client_credentials.",
+        _OAUTH_DOCS,
+    ),
+    Verdict(
+        174,
+        "unsupported-token-type",
+        "",
+        "A client wanted to revoke a refresh token or a personal token.",
+        "a logout ends a refresh token; its owner revokes a personal token",
+    ),
+    Verdict(
+        175,
+        "invalid-scope",
+        "",
+        "A client asked for a scope that is none of its roles.",
+        "leave scope out for all roles",
+    ),
+    Verdict(176, "invalid-target", "", "A client asked for a token for an audience that is none of its own.", _CLIENTS),
+    Verdict(
+        177,
+        "invalid-target",
+        "audience-foreign",
+        "A client asked for a token for an audience that is none of its own, or not in the settings.",
+        "`gateway clients list` has its audiences, the setting audiences those that there are",
+    ),
+    Verdict(178, "invalid-target", "audience-ambiguous", "A client asked for a token for several audiences."),
+    Verdict(179, "invalid-target", "resource-malformed", "The resource was not an absolute URI without a fragment."),
 )
 
 _BY_CAUSE = {(verdict.slug, verdict.cause): verdict for verdict in VERDICTS}

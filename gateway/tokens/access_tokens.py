@@ -133,7 +133,7 @@ class AccessTokenMinter:
         key = self._keyring.signing_key
         sign = partial(
             _JWS.encode,
-            self._payload(claims, {"email": email, "name": name}, key),
+            self._payload(claims, {"email": email, "name": name} if family_id else {}, key),
             key.private_key,
             algorithm=key.algorithm,
             headers={"typ": "at+jwt", "kid": key.kid},
@@ -142,7 +142,7 @@ class AccessTokenMinter:
 
     def _payload(self, claims: dict[str, object], personal: dict[str, str], key: SigningKey) -> bytes:
         for left_out in ((), ("name",), ("name", "email")):
-            said = {claim: personal[claim] for claim in self._personal_claims if claim not in left_out}
+            said = {claim: personal[claim] for claim in self._personal_claims if claim in personal.keys() - {*left_out}}
             payload = msgspec.json.encode(claims | said)
             characters = token_characters(len(payload), key.algorithm, key.kid, key.signature_bytes)
             if characters <= MAX_TOKEN_CHARACTERS:

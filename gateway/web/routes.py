@@ -27,11 +27,12 @@ from gateway.web.api import (
     make_token,
     refresh_tokens,
     remove_factor,
-    revoke_token,
+    revoke_personal_token,
     show_me,
 )
 from gateway.web.html import STATIC_PATH, asks_for_page, give_static_file
 from gateway.web.http import BodyCap
+from gateway.web.oauth import introspect_token, issue_token, revoke_token
 from gateway.web.pages import (
     accept_invitation,
     add_app,
@@ -143,7 +144,10 @@ _OTHERS: list[BaseRoute] = [
     Route("/auth/factors/recovery", make_recovery_codes, methods=["POST"], middleware=CAPPED),
     Route("/auth/factors/{id:factor}", remove_factor, methods=["DELETE"], middleware=CAPPED),
     Route("/auth/tokens", get_or_post(list_tokens, make_token), methods=["GET", "POST"], middleware=CAPPED),
-    Route("/auth/tokens/{id}", revoke_token, methods=["DELETE"], middleware=CAPPED),
+    Route("/auth/tokens/{id}", revoke_personal_token, methods=["DELETE"], middleware=CAPPED),
+    Route("/oauth/token", issue_token, methods=["POST"], middleware=CAPPED),
+    Route("/oauth/introspect", introspect_token, methods=["POST"], middleware=CAPPED),
+    Route("/oauth/revoke", revoke_token, methods=["POST"], middleware=CAPPED),
     Route("/api/authz/auth-request", NGINX, methods=["GET"]),
     Route("/api/authz/forward-auth", FORWARD, methods=["GET"]),
     Route("/api/authz/ext-authz", ENVOY),

@@ -19,6 +19,7 @@ from gateway.accounts.users import User, Users
 from gateway.derived_keys import KeyChain
 from gateway.limits.guessing import GuessingThrottle
 from gateway.limits.rate_limits import RateLimiter
+from gateway.machines import Clients, read_client_keys
 from gateway.machines.personal_tokens import PersonalTokens
 from gateway.sessions.browser import SessionCookie
 from gateway.sessions.families import RefreshFamilies, new_family_id
@@ -30,6 +31,7 @@ from gateway.telemetry.audit_trail import AuditTrail
 from gateway.telemetry.events import USER_ADDED
 from gateway.tokens.keyring import Keyring
 from tests.harness import SECRET, RedisServer, free_port, wait_until
+from tests.machines.clients import KeyedService, new_key, public_pem
 from tests.scripts import PLACES, load_script
 
 REPOSITORY = Path(__file__).parents[2]
@@ -234,6 +236,16 @@ async def test_every_script_keeps_to_one_slot_of_a_cluster(cluster_store: Store)
     await users.remove(user.user_id, user.email)
     assert [user async for user in users.all()] == []
     assert len(await cluster_store.read_stream("gw:revocations", "0-0", 10, wait=True)) == 1
+
+    clients = Clients(cluster_store, keychain, lambda: 0)
+    service, _ = await clients.add("Service", ("staff",), ("https://api.example.com",))
+    await clients.renew_secret(service.client_id)
+    assert (await clients.mark(service.client_id)).startswith(service.client_id)
+    await clients.delete(service.client_id)
+    key = new_key()
+    keyed, _ = await clients.add("Keyed", (), ("https://api.example.com",), read_client_keys(public_pem(key)))
+    assertion = KeyedService(keyed.client_id, key).assertion("https://auth.example.com", now=1)
+    assert (await clients.by_assertion(assertion, issuer="https://auth.example.com", now=1)) == keyed
 
     keyring = Keyring(
         cluster_store, keychain, algorithm="EdDSA", rsa_key_bits=2048, access_token_ttl_seconds=60, rotation_days=30

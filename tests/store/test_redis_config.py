@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import httpx2
 import pytest
 import redis
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError
 from redis.retry import Retry
@@ -36,6 +37,7 @@ from tests.configured import (
     factory,
 )
 from tests.harness import PASSWORD, GatewayProcess, free_port, in_gateway, wait_until
+from tests.machines.clients import add_client, add_keyed_client
 
 pytestmark = [pytest.mark.redis, pytest.mark.one_server]
 
@@ -151,8 +153,19 @@ def use_every_endpoint(gateway: GatewayProcess, *, is_quiet: bool = True) -> Non
             other.post("/auth/login", json={"username": user.email, "password": "wrong"}).status_code for _ in range(7)
         ]
         assert statuses[-1] == 429
+        use_oauth(gateway, other)
     if is_quiet:
         assert "redis does not serve" not in gateway.log_text(), gateway.log_text()
+
+
+def use_oauth(gateway: GatewayProcess, client: httpx2.Client) -> None:
+    """Get a token by a secret, ask about it and give it back; authenticate by a key."""
+    service = add_client(gateway.env)
+    token = service.token(client)
+    for path in ("introspect", "revoke"):
+        assert client.post(f"/oauth/{path}", data={"token": token}, auth=service.auth).status_code == 200
+    keyed = add_keyed_client(gateway.env)
+    assert client.post("/oauth/token", data=keyed.form(gateway.url)).status_code == 200
 
 
 def use_every_command(env: dict[str, str], tmp_path: Path) -> None:
@@ -163,6 +176,8 @@ def use_every_command(env: dict[str, str], tmp_path: Path) -> None:
     pem = tmp_path / "key.pem"
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public = tmp_path / "public.pem"
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     commands: list[tuple[str, ...]] = [
         ("keys", "list"),
         ("keys", "import", str(pem)),
@@ -180,6 +195,14 @@ def use_every_command(env: dict[str, str], tmp_path: Path) -> None:
         ("users", "roles", ann, "staff"),
         ("users", "factors", ann),
         ("users", "factors", ann, "--reset"),
+        ("clients", "add", "Service", "--role", "staff"),
+        ("clients", "list"),
+        ("clients", "new-secret", "CLIENT"),
+        ("clients", "new-secret", "CLIENT", "--revoke-old"),
+        ("clients", "remove", "CLIENT"),
+        ("clients", "add", "Service", "--public-key", str(public)),
+        ("clients", "set-key", "CLIENT", str(public)),
+        ("clients", "remove", "CLIENT"),
         ("audit",),
         ("audit", "--since", "1h"),
         ("sessions", "list", ann),
@@ -195,6 +218,9 @@ def use_every_command(env: dict[str, str], tmp_path: Path) -> None:
             found = here("users", "show", ann, "--json", env=env).document
             sid = open_session(env, found["id"])
             command = tuple(sid if word == "SID" else word for word in command)
+        if "CLIENT" in command:
+            (found,) = here("clients", "list", "--json", env=env).document["clients"]
+            command = tuple(found["client_id"] if word == "CLIENT" else word for word in command)
         outcome = here(*command, env=env, stdin=PASSWORD)
         assert outcome.status == 0, (command, outcome)
     names = {

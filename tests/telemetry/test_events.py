@@ -21,6 +21,9 @@ NAMES_OF_THE_CONTRACT = (
         "factor_removed",
         "token_created",
         "token_revoked",
+        "client_added",
+        "client_changed",
+        "client_removed",
         "key_rotated",
         "key_imported",
         "rate_limited",
@@ -37,7 +40,18 @@ GIVEN_ELSEWHERE = {
     ("FACTOR_ADDED", "proved.kind"): {"totp", "passkey"},
     ("FACTOR_ADDED", "RECOVERY"): {"recovery"},
     ("RATE_LIMITED", "error.limit"): {
-        *("login", "refresh", "change-password", "second-factor", "passkey", "factors", "tokens", "account")
+        *(
+            "login",
+            "refresh",
+            "change-password",
+            "second-factor",
+            "passkey",
+            "factors",
+            "tokens",
+            "oauth",
+            "oauth-client",
+            "account",
+        )
     },
     ("USER_REMOVED", "reason"): {"", "doctor"},
     ("KEY_ROTATED", "reason"): {"first", "due", "by-command", "forced", "compromised"},

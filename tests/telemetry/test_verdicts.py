@@ -33,6 +33,9 @@ CAUSE_AT = {
     "SecondFactorInvalid": 0,
     "StoreUnavailable": 0,
     "Overloaded": 1,
+    "InvalidOAuthRequest": 1,
+    "InvalidClient": 0,
+    "InvalidTarget": 1,
 }
 
 

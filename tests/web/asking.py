@@ -49,6 +49,9 @@ METHODS: dict[str, frozenset[str]] = {
     "/.well-known/jwks.json": frozenset({"GET", "HEAD"}),
     "/.well-known/oauth-authorization-server": frozenset({"GET", "HEAD"}),
     "/.well-known/openid-configuration": frozenset({"GET", "HEAD"}),
+    "/oauth/token": frozenset({"POST"}),
+    "/oauth/introspect": frozenset({"POST"}),
+    "/oauth/revoke": frozenset({"POST"}),
     "/livez": frozenset({"GET", "HEAD"}),
     "/readyz": frozenset({"GET", "HEAD"}),
 }

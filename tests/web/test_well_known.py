@@ -134,7 +134,7 @@ def test_two_gateways_publish_the_same_jwks(make_gateway: Callable[..., GatewayP
 
 
 @pytest.mark.parametrize("path", METADATA_PATHS)
-def test_the_metadata_says_who_issues_and_where_the_keys_are_and_nothing_more(
+def test_the_metadata_says_what_there_is_and_what_clients_insist_on_and_nothing_more(
     path: str, gateway: GatewayProcess, client: httpx2.Client
 ) -> None:
     answer = client.get(path)
@@ -142,7 +142,20 @@ def test_the_metadata_says_who_issues_and_where_the_keys_are_and_nothing_more(
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.headers["Cache-Control"] == "public, max-age=300"
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    assert answer.json() == {"issuer": gateway.url, "jwks_uri": f"{gateway.url}{JWKS}"}
+    methods = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
+    algorithms = ["RS256", "PS256", "ES256", "Ed25519", "EdDSA"]
+    endpoints = {"token": "token", "introspection": "introspect", "revocation": "revoke"}
+    assert answer.json() == {
+        "issuer": gateway.url,
+        "jwks_uri": f"{gateway.url}{JWKS}",
+        **{f"{name}_endpoint": f"{gateway.url}/oauth/{path}" for name, path in endpoints.items()},
+        **{f"{name}_endpoint_auth_methods_supported": methods for name in endpoints},
+        **{f"{name}_endpoint_auth_signing_alg_values_supported": algorithms for name in endpoints},
+        "grant_types_supported": ["client_credentials"],
+        "response_types_supported": [],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+    }
     assert client.get(answer.json()["jwks_uri"]).status_code == 200
 
 

@@ -35,7 +35,7 @@ async def make_token(request: GatewayRequest) -> Response:
     )
 
 
-async def revoke_token(request: GatewayRequest) -> Response:
+async def revoke_personal_token(request: GatewayRequest) -> Response:
     """Revoke one of the caller's."""
     caller = await require_caller(request)
     await revoke_own_token(request, caller, request.path_params["id"])

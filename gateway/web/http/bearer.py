@@ -69,9 +69,12 @@ def is_personal_token(token: str, *, is_cookie: bool) -> bool:
     return not is_cookie and token.startswith(PERSONAL_TOKEN_PREFIX)
 
 
-def verify(token: str, gateway: Gateway, now: int) -> AccessClaims:
+def verify(token: str, gateway: Gateway, now: int, audience: str | None = None) -> AccessClaims:
     """
     Verify a token from memory: signature, times, issuer, audience, and whether its session was revoked.
+
+    Args:
+        audience: One of `Gateway.verified_by_audience`, if not that of logins.
 
     Raises:
         AccessTokenInvalid: It does not hold.
@@ -81,7 +84,8 @@ def verify(token: str, gateway: Gateway, now: int) -> AccessClaims:
     if not gateway.revocations.may_be_asked:
         raise StoreUnavailable("revocations-stale" if gateway.revocations.was_read else "revocations-unread")
     try:
-        claims = gateway.verified_tokens.verify(token, gateway.keyring.keys.verification, now=now)
+        verified = gateway.verified_tokens if audience is None else gateway.verified_by_audience[audience]
+        claims = verified.verify(token, gateway.keyring.keys.verification, now=now)
     except AccessTokenError as error:
         raise AccessTokenInvalid(_cause(error), **_facts(error, gateway.settings)) from error
     revocations = gateway.revocations

@@ -10,9 +10,11 @@ from starlette.responses import Response
 from gateway.errors import (
     AuthenticationTooWeak,
     GatewayError,
+    InvalidClient,
     MethodNotAllowed,
     NotFound,
     NotReady,
+    OAuthError,
     PasswordRejected,
     RateLimited,
     SecondFactorRequired,
@@ -24,11 +26,14 @@ from gateway.web.http.audit import tell
 
 PROBLEM_TYPE_PREFIX = "urn:token-gateway:problem:"
 CHALLENGE = 'Bearer realm="token-gateway"'
+CLIENT_CHALLENGE = 'Basic realm="token-gateway", charset="UTF-8"'
 _TOKENS_THAT_WERE_SENT = ("access-token-invalid", "refresh-token-invalid", "refresh-token-reused")
 
 
 def problem_response(error: GatewayError) -> Response:
     """Give the answer for an error: body, `WWW-Authenticate`, `Retry-After`, `Allow` and the rate headers."""
+    if isinstance(error, OAuthError):
+        return _oauth_error(error)
     members: dict[str, object] = {}
     headers: dict[str, str] = {}
     if error.status == 401:
@@ -55,6 +60,15 @@ def problem_response(error: GatewayError) -> Response:
         case PasswordRejected():
             members["reasons"] = error.reasons
     return _problem(error.slug, error.title, error.status, error.detail, members, headers)
+
+
+def _oauth_error(error: OAuthError) -> Response:
+    """Give an answer as OAuth 2.0 has it (RFC 6749 section 5.2)."""
+    headers = {"Pragma": "no-cache"}
+    if isinstance(error, InvalidClient) and error.is_challenged:
+        headers["WWW-Authenticate"] = CLIENT_CHALLENGE
+    body = {"error": error.code, "error_description": error.detail}
+    return Response(msgspec.json.encode(body), error.status, headers, media_type="application/json")
 
 
 def _step_up(error: AuthenticationTooWeak) -> str:

@@ -1,3 +1,7 @@
 """OAuth 2.0 for machines: tokens for clients, what a token says, and how it is taken back."""
 
-__all__: list[str] = []
+from gateway.web.oauth.introspect import introspect_token
+from gateway.web.oauth.revoke import revoke_token
+from gateway.web.oauth.token import issue_token
+
+__all__ = ["issue_token", "introspect_token", "revoke_token"]

@@ -4,12 +4,14 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Scope
 
+from gateway.machines import ASSERTION_ALGORITHMS
 from gateway.settings import Settings
 from gateway.state import GatewayRequest
 from gateway.web.http import SECURITY_HEADERS
 
 HEADERS = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
 JWKS_PATH = "/.well-known/jwks.json"
+CLIENT_AUTHENTICATION_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 METADATA_PATHS = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
 PUBLIC_PATHS = (JWKS_PATH, *METADATA_PATHS)
 _LINES = "".join(
@@ -39,9 +41,40 @@ def jwks_quickly(scope: Scope) -> tuple[int, bytes] | None:
 
 async def metadata(request: GatewayRequest) -> Response:
     """Give the authorization server metadata (RFC 8414 section 2): what there is, and nothing that does not work."""
-    settings = request.state["gateway"].settings
-    body = msgspec.json.encode({"issuer": settings.issuer, "jwks_uri": jwks_uri(settings)})
-    return Response(body, headers=HEADERS, media_type="application/json")
+    gateway = request.state["gateway"]
+    keyring = gateway.keyring
+    algorithms = [key.algorithm for key in keyring.keys.verification.values()] if keyring.is_open else []
+    members = _metadata(gateway.settings, algorithms or [gateway.settings.signing_algorithm])
+    return Response(msgspec.json.encode(members), headers=HEADERS, media_type="application/json")
+
+
+def _metadata(settings: Settings, algorithms: list[str]) -> dict[str, object]:
+    """
+    Give the members: those that are true, and with them those that common clients insist on.
+
+    There is no way to an ID token here. go-oidc takes access tokens of the algorithms in
+    `id_token_signing_alg_values_supported`, and without it of RS256 alone; Spring and Nimbus read no document without
+    `subject_types_supported`.
+
+    Args:
+        algorithms: Those of the keys in the JWKS.
+    """
+    origin = settings.issuer_origin
+    members: dict[str, object] = {
+        "issuer": settings.issuer,
+        "jwks_uri": jwks_uri(settings),
+        "token_endpoint": f"{origin}/oauth/token",
+        "introspection_endpoint": f"{origin}/oauth/introspect",
+        "revocation_endpoint": f"{origin}/oauth/revoke",
+        "grant_types_supported": ["client_credentials"],
+        "response_types_supported": [],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": list(dict.fromkeys(algorithms)),
+    }
+    for endpoint in ("token", "introspection", "revocation"):
+        members[f"{endpoint}_endpoint_auth_methods_supported"] = CLIENT_AUTHENTICATION_METHODS
+        members[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = ASSERTION_ALGORITHMS
+    return members
 
 
 def jwks_uri(settings: Settings) -> str:

@@ -1,0 +1,58 @@
+"""POST /oauth/revoke: a client gives an access token of its own back before its time (RFC 7009)."""
+
+from starlette.responses import Response
+
+from gateway.errors import AccessTokenInvalid, InvalidGrant, RefreshTokenInvalid, UnsupportedTokenType
+from gateway.state import Gateway, GatewayRequest
+from gateway.verifier import AccessClaims
+from gateway.web.http import verify
+from gateway.web.oauth.audiences import claimed_audience
+from gateway.web.oauth.authentication import require_client
+from gateway.web.oauth.parameters import read_parameters
+
+PERSONAL_TOKEN_PREFIX = "gwp_"  # noqa: S105 - how they begin
+
+
+async def revoke_token(request: GatewayRequest) -> Response:
+    """
+    Refuse an access token of the client from now on, here at once and everywhere within a second.
+
+    A token that is unknown, expired or revoked is as good as revoked (section 2.2).
+
+    Raises:
+        InvalidGrant: It was issued to somebody else, and nothing happens (section 2.1).
+        UnsupportedTokenType: It is a refresh token or a personal token, which its user ends otherwise.
+    """
+    gateway = request.state["gateway"]
+    parameters = await read_parameters(request)
+    token = parameters.require("token")
+    client = await require_client(request, parameters)
+    claims = _find_claims(token, gateway)
+    if claims is None:
+        _refuse_other_kinds(token, gateway)
+    elif claims.sub != client.client_id:
+        raise InvalidGrant
+    else:
+        await gateway.revocations.announce((claims.jti,))
+    return Response(status_code=200, headers={"Pragma": "no-cache"})
+
+
+def _find_claims(token: str, gateway: Gateway) -> AccessClaims | None:
+    """Give the claims of an access token that is good, whoever has it and whatever it is for; else None."""
+    audience = claimed_audience(token)
+    if audience not in gateway.verified_by_audience:
+        return None
+    try:
+        return verify(token, gateway, gateway.clock(), audience)
+    except AccessTokenInvalid:
+        return None
+
+
+def _refuse_other_kinds(token: str, gateway: Gateway) -> None:
+    if token.startswith(PERSONAL_TOKEN_PREFIX):
+        raise UnsupportedTokenType
+    try:
+        gateway.families.parse(token)
+    except RefreshTokenInvalid:
+        return
+    raise UnsupportedTokenType

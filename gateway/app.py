@@ -30,6 +30,8 @@ from gateway.sessions import (
     Revocations,
     SessionLooks,
     Sighting,
+    StatusBits,
+    StatusIndexes,
 )
 from gateway.settings import Settings
 from gateway.state import Gateway, State
@@ -55,7 +57,15 @@ from gateway.telemetry import (
     Reporter,
     RequestIds,
 )
-from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring, SizeBounds
+from gateway.tokens import (
+    AccessTokenMinter,
+    ApplicationTokens,
+    IdentityHeaders,
+    Keyring,
+    SizeBounds,
+    StatusClaims,
+    StatusLists,
+)
 from gateway.verifier import VerifiedTokens
 from gateway.web import (
     PUBLIC_PATHS,
@@ -111,6 +121,9 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
     passwords = Passwords(
         keychain, settings.bcrypt_cost, threads, time.monotonic, partial(metrics.observe, PASSWORD_HASH_SECONDS)
     )
+    status_indexes = StatusIndexes(store, keychain, clock, is_on=settings.status_list == "on")
+    status_claims = StatusClaims(settings.issuer_origin, status_indexes.find)
+    status_bits = StatusBits(status_indexes.find)
     access_tokens = AccessTokenMinter(
         keyring,
         issuer=settings.issuer,
@@ -118,13 +131,14 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
         client_id=settings.client_id,
         ttl_seconds=settings.access_token_ttl_seconds,
         personal_claims=settings.access_token_claims,
+        status_of=status_claims.of,
     )
     verified_tokens = VerifiedTokens(
         issuer=settings.issuer, audience=settings.audience, max_tokens=MAX_REMEMBERED_TOKENS
     )
     users = Users(store, clock, check_size=SizeBounds(settings).check)
     guessing = GuessingThrottle(store, keychain, clock, is_on=settings.account_throttle == "on")
-    revocations = Revocations(store, clock, max_lag_seconds=settings.revocation_max_lag_seconds)
+    revocations = Revocations(store, clock, max_lag_seconds=settings.revocation_max_lag_seconds, listener=status_bits)
     personal_tokens = PersonalTokens(store, keychain)
     try:
         yield Gateway(
@@ -167,6 +181,8 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
                 check_seconds=settings.session_check_seconds,
             ),
             clients=Clients(store, keychain, clock),
+            status_indexes=status_indexes,
+            status_lists=StatusLists(access_tokens, keyring, status_claims, status_bits, clock=clock),
             rate_limiter=RateLimiter(
                 store,
                 {
@@ -200,6 +216,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
     finally:
         passwords.close()
         access_tokens.close()
+        await status_indexes.close()
         await guessing.close()
         await audit.close()
         await store.close()

@@ -29,6 +29,7 @@ class DerivedKeys:
     recovery_code_mac: bytes
     personal_token_mac: bytes
     client_secret_mac: bytes
+    status_index_mac: bytes
 
     @classmethod
     def of(cls, secret: str) -> "DerivedKeys":
@@ -51,6 +52,7 @@ class DerivedKeys:
             recovery_code_mac=derive("recovery-code-mac"),
             personal_token_mac=derive("personal-token-mac"),
             client_secret_mac=derive("client-secret-mac"),
+            status_index_mac=derive("status-index-mac"),
         )
 
 

@@ -12,11 +12,11 @@ from gateway.accounts import Changes, Invitations, Passwords, SecondFactors, Use
 from gateway.clock import Clock
 from gateway.limits import GuessingThrottle, RateLimiter
 from gateway.machines import Clients, PersonalToken, PersonalTokens
-from gateway.sessions import Presences, RefreshFamilies, Revocations, SessionCookie
+from gateway.sessions import Presences, RefreshFamilies, Revocations, SessionCookie, StatusIndexes
 from gateway.settings import Network, Settings
 from gateway.store import ServerLook, Store
 from gateway.telemetry import SESSIONS_ENDED, AuditTrail, Metrics, OnceAMinute, RequestIds
-from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring
+from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring, StatusLists
 from gateway.verifier import VerifiedTokens
 
 UNFINISHED = "unfinished"
@@ -44,6 +44,8 @@ class Gateway:
     personal_tokens: PersonalTokens
     token_presences: Presences[PersonalToken]
     clients: Clients
+    status_indexes: StatusIndexes
+    status_lists: StatusLists
     rate_limiter: RateLimiter
     guessing: GuessingThrottle
     access_tokens: AccessTokenMinter

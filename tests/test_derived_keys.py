@@ -21,6 +21,7 @@ PURPOSES = (
     "factor_sealing",
     "recovery_code_mac",
     "personal_token_mac",
+    "status_index_mac",
 )
 
 

@@ -11,6 +11,8 @@ from gateway.sessions.login_methods import (
 from gateway.sessions.presence import BY_PERSONAL_TOKEN, Presence, Presences, Sighting
 from gateway.sessions.revocations import Revocations
 from gateway.sessions.session_looks import SessionLooks
+from gateway.sessions.status_bits import StatusBits
+from gateway.sessions.status_indexes import StatusIndex, StatusIndexes
 
 __all__ = [
     "Family",
@@ -28,4 +30,7 @@ __all__ = [
     "SessionLooks",
     "BY_PERSONAL_TOKEN",
     "Revocations",
+    "StatusBits",
+    "StatusIndex",
+    "StatusIndexes",
 ]

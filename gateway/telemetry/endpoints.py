@@ -56,6 +56,8 @@ ENDPOINTS = (
     "/oauth/token",
     "/oauth/introspect",
     "/oauth/revoke",
+    "/status",
+    "/status/{number}",
 )
 
 _PLAIN = {path: path for path in ENDPOINTS if "{" not in path}

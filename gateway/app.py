@@ -21,7 +21,7 @@ from gateway.cores import usable_cores
 from gateway.derived_keys import KeyChain
 from gateway.errors import GatewayError, StartupError, StoreUnavailable
 from gateway.limits import GuessingThrottle, RateLimiter
-from gateway.sessions import Presences, RefreshFamilies, Revocations
+from gateway.sessions import Presences, RefreshFamilies, Revocations, StatusBits, StatusIndexes
 from gateway.settings import Settings
 from gateway.state import Gateway, State
 from gateway.store import ServerLook, Store, watch_server
@@ -46,7 +46,15 @@ from gateway.telemetry import (
     Reporter,
     RequestIds,
 )
-from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring, SizeBounds
+from gateway.tokens import (
+    AccessTokenMinter,
+    ApplicationTokens,
+    IdentityHeaders,
+    Keyring,
+    SizeBounds,
+    StatusClaims,
+    StatusLists,
+)
 from gateway.verifier import VerifiedTokens
 from gateway.web import (
     PUBLIC_PATHS,
@@ -101,6 +109,9 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
     passwords = Passwords(
         keychain, settings.bcrypt_cost, threads, time.monotonic, partial(metrics.observe, PASSWORD_HASH_SECONDS)
     )
+    status_indexes = StatusIndexes(store, keychain, clock, is_on=settings.status_list == "on")
+    status_claims = StatusClaims(settings.issuer_origin, status_indexes.find)
+    status_bits = StatusBits(status_indexes.find)
     access_tokens = AccessTokenMinter(
         keyring,
         issuer=settings.issuer,
@@ -108,10 +119,11 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
         client_id=settings.client_id,
         ttl_seconds=settings.access_token_ttl_seconds,
         personal_claims=settings.access_token_claims,
+        status_of=status_claims.of,
     )
     users = Users(store, clock, check_size=SizeBounds(settings).check)
     guessing = GuessingThrottle(store, keychain, clock, is_on=settings.account_throttle == "on")
-    revocations = Revocations(store, clock, max_lag_seconds=settings.revocation_max_lag_seconds)
+    revocations = Revocations(store, clock, max_lag_seconds=settings.revocation_max_lag_seconds, listener=status_bits)
     try:
         yield Gateway(
             settings=settings,
@@ -148,6 +160,8 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
                 idle_ttl_seconds=settings.refresh_idle_ttl_seconds,
                 check_seconds=settings.session_check_seconds,
             ),
+            status_indexes=status_indexes,
+            status_lists=StatusLists(access_tokens, keyring, status_claims, status_bits, clock=clock),
             rate_limiter=RateLimiter(
                 store,
                 {
@@ -173,6 +187,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
     finally:
         passwords.close()
         access_tokens.close()
+        await status_indexes.close()
         await guessing.close()
         await audit.close()
         await store.close()

@@ -27,6 +27,7 @@ class DerivedKeys:
     request_id_sealing: bytes
     factor_sealing: bytes
     recovery_code_mac: bytes
+    status_index_mac: bytes
 
     @classmethod
     def of(cls, secret: str) -> "DerivedKeys":
@@ -47,6 +48,7 @@ class DerivedKeys:
             request_id_sealing=derive("request-id-sealing"),
             factor_sealing=derive("factor-sealing"),
             recovery_code_mac=derive("recovery-code-mac"),
+            status_index_mac=derive("status-index-mac"),
         )
 
 

@@ -11,11 +11,11 @@ from starlette.types import Scope
 from gateway.accounts import Changes, Invitations, Passwords, SecondFactors, User, Users
 from gateway.clock import Clock
 from gateway.limits import GuessingThrottle, RateLimiter
-from gateway.sessions import Presences, RefreshFamilies, Revocations
+from gateway.sessions import Presences, RefreshFamilies, Revocations, StatusIndexes
 from gateway.settings import Network, Settings
 from gateway.store import ServerLook, Store
 from gateway.telemetry import SESSIONS_ENDED, AuditTrail, Metrics, OnceAMinute, RequestIds
-from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring
+from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring, StatusLists
 from gateway.verifier import VerifiedTokens
 
 UNFINISHED = "unfinished"
@@ -40,6 +40,8 @@ class Gateway:
     families: RefreshFamilies
     revocations: Revocations
     presences: Presences
+    status_indexes: StatusIndexes
+    status_lists: StatusLists
     rate_limiter: RateLimiter
     guessing: GuessingThrottle
     access_tokens: AccessTokenMinter

@@ -19,6 +19,7 @@ PURPOSES = (
     "request_id_sealing",
     "factor_sealing",
     "recovery_code_mac",
+    "status_index_mac",
 )
 
 

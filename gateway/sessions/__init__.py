@@ -10,6 +10,8 @@ from gateway.sessions.login_methods import (
 )
 from gateway.sessions.presence import Presence, Presences
 from gateway.sessions.revocations import Revocations
+from gateway.sessions.status_bits import StatusBits
+from gateway.sessions.status_indexes import StatusIndex, StatusIndexes
 
 __all__ = [
     "Family",
@@ -24,4 +26,7 @@ __all__ = [
     "Presence",
     "Presences",
     "Revocations",
+    "StatusBits",
+    "StatusIndex",
+    "StatusIndexes",
 ]

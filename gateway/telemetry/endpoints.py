@@ -51,6 +51,8 @@ ENDPOINTS = (
     "/auth/account/factors/{id}",
     "/auth/account/factors/{id}/name",
     "/auth/account/factors/{id}/remove",
+    "/status",
+    "/status/{number}",
 )
 
 _PLAIN = {path: path for path in ENDPOINTS if "{" not in path}

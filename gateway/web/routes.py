@@ -53,7 +53,20 @@ from gateway.web.pages import (
     show_recovery,
     show_welcome,
 )
-from gateway.web.public import JWKS_PATH, METADATA_PATHS, jwks, jwks_quickly, livez, metadata, readyz
+from gateway.web.public import (
+    JWKS_PATH,
+    METADATA_PATHS,
+    STATUS_PATH,
+    STATUS_PREFIX,
+    jwks,
+    jwks_quickly,
+    livez,
+    metadata,
+    readyz,
+    status_list,
+    status_list_quickly,
+    status_lists,
+)
 from gateway.web.subrequest import Authz, Endpoint
 
 
@@ -86,10 +99,12 @@ QUICK_ANSWERS: dict[bytes, QuickAnswer] = {
     b"GET /api/authz/auth-request": NGINX.quickly,
     b"GET /api/authz/forward-auth": FORWARD.quickly,
     b"GET " + JWKS_PATH.encode(): jwks_quickly,
+    b"GET " + STATUS_PREFIX.encode() + b"*": status_list_quickly,
     b"POST /auth/login": login_quickly,
 }
 """
 What `gateway.web.connections` asks about a plain request before the route table; what it does not answer goes there.
+The last part of a path may be any, `*`.
 """
 
 CAPPED = [Middleware(BodyCap)]
@@ -145,6 +160,8 @@ _OTHERS: list[BaseRoute] = [
     Route("/api/authz/ext-authz/{path:any}", ENVOY),
     Route(JWKS_PATH, jwks, methods=["GET"], middleware=CAPPED),
     *(Route(path, metadata, methods=["GET"], middleware=CAPPED) for path in METADATA_PATHS),
+    Route(STATUS_PATH, status_lists, methods=["GET"], middleware=CAPPED),
+    Route(STATUS_PREFIX + "{number}", status_list, methods=["GET"], middleware=CAPPED),
     Route("/livez", livez, methods=["GET"], middleware=CAPPED),
     Route("/readyz", readyz, methods=["GET"], middleware=CAPPED),
 ]

@@ -142,7 +142,11 @@ def test_the_metadata_says_who_issues_and_where_the_keys_are_and_nothing_more(
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.headers["Cache-Control"] == "public, max-age=300"
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    assert answer.json() == {"issuer": gateway.url, "jwks_uri": f"{gateway.url}{JWKS}"}
+    assert answer.json() == {
+        "issuer": gateway.url,
+        "jwks_uri": f"{gateway.url}{JWKS}",
+        "status_list_aggregation_endpoint": f"{gateway.url}/status",
+    }
     assert client.get(answer.json()["jwks_uri"]).status_code == 200
 
 

@@ -6,12 +6,13 @@ from starlette.types import Scope
 
 from gateway.settings import Settings
 from gateway.state import GatewayRequest
+from gateway.tokens import STATUS_PATH
 from gateway.web.http import SECURITY_HEADERS
+from gateway.web.public.validators import is_known
 
 HEADERS = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
 JWKS_PATH = "/.well-known/jwks.json"
 METADATA_PATHS = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
-PUBLIC_PATHS = (JWKS_PATH, *METADATA_PATHS)
 _LINES = "".join(
     f"{name.lower()}: {value}\r\n"
     for name, value in (HEADERS | SECURITY_HEADERS | {"Content-Type": "application/json"}).items()
@@ -22,9 +23,7 @@ async def jwks(request: GatewayRequest) -> Response:
     """Give the public keys (RFC 7517 section 5), or 304 to who has them already."""
     keys = request.state["gateway"].keyring.keys
     headers = HEADERS | {"ETag": keys.etag}
-    asked = ",".join(request.headers.getlist("if-none-match"))
-    known = [tag.strip(" \t").removeprefix("W/") for tag in asked.split(",")]
-    if keys.etag in known or "*" in known:
+    if is_known(request, keys.etag):
         return Response(status_code=304, headers=headers)
     return Response(keys.jwks, headers=headers, media_type="application/json")
 
@@ -40,8 +39,10 @@ def jwks_quickly(scope: Scope) -> tuple[int, bytes] | None:
 async def metadata(request: GatewayRequest) -> Response:
     """Give the authorization server metadata (RFC 8414 section 2): what there is, and nothing that does not work."""
     settings = request.state["gateway"].settings
-    body = msgspec.json.encode({"issuer": settings.issuer, "jwks_uri": jwks_uri(settings)})
-    return Response(body, headers=HEADERS, media_type="application/json")
+    said = {"issuer": settings.issuer, "jwks_uri": jwks_uri(settings)}
+    if settings.status_list == "on":
+        said["status_list_aggregation_endpoint"] = settings.issuer_origin + STATUS_PATH
+    return Response(msgspec.json.encode(said), headers=HEADERS, media_type="application/json")
 
 
 def jwks_uri(settings: Settings) -> str:

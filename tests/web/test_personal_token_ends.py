@@ -94,7 +94,9 @@ def test_a_new_password_and_the_end_of_all_sessions_leave_it_alone(pair: list[Se
     assert session.client.get(AUTHZ, headers=session.bearer).status_code == 401
 
 
-def test_memory_passes_in_between_and_each_look_is_a_use(make_gateway: Make, own_redis: Callable[..., RedisServer]) -> None:
+def test_memory_passes_in_between_and_each_look_is_a_use(
+    make_gateway: Make, own_redis: Callable[..., RedisServer]
+) -> None:
     """Memory passes for as long as `session_check_seconds` says."""
     server = own_redis()
     gateway = make_gateway(redis_url=server.url, session_check_seconds=2)

@@ -31,7 +31,7 @@ async def log_out(request: GatewayRequest) -> Response:
     if session is not None:
         refuse_cross_site(request.headers, gateway.settings)
         clear_session_cookie(response, gateway.settings)
-        await end_own_session(request, session.user_id, session.family_id)
+        await end_own_session(request, session.user_id, session.sid)
     try:
         presented = await presented_refresh_token(request)
     except RefreshTokenMissing:

@@ -225,7 +225,7 @@ def test_the_table_of_problems_has_every_error() -> None:
 
 
 def test_the_table_of_oauth_errors_has_every_one() -> None:
-    kinds = [errors.OAuthError, *errors.OAuthError.__subclasses__()]
+    kinds: list[type[errors.OAuthError]] = [errors.OAuthError, *errors.OAuthError.__subclasses__()]
     rows = re.findall(r"^\| `([a-z_]+)` \| ([0-9]+) \|", section(OAUTH_PAGE, "Errors"), re.MULTILINE)
     assert set(rows) == {(kind.code, str(kind.status)) for kind in kinds}
 

@@ -115,7 +115,7 @@ def browse(gateway: GatewayProcess, count: int, per_user: int = 50) -> list[str]
             user = await opened.users.add(email, f"User {len(cookies)}", ("demo", "staff"), "no hash at all")
             for _ in range(min(per_user, count - len(cookies))):
                 family = await opened.families.open(user.user_id, 1, new_family_id(), "192.0.2.1", "Firefox")
-                cookies.append(opened.presences.cookie_of(user.user_id, family))
+                cookies.append(opened.families.cookie_of(user.user_id, family))
         return cookies
 
     return in_gateway(gateway.env, work)

@@ -19,10 +19,20 @@ from gateway.accounts import Changes, Invitations, Passwords, RelyingParty, Seco
 from gateway.clock import Clock, system_clock
 from gateway.cores import usable_cores
 from gateway.derived_keys import KeyChain
-from gateway.errors import GatewayError, StartupError, StoreUnavailable
+from gateway.errors import GatewayError, PersonalTokenInvalid, StartupError, StoreUnavailable
 from gateway.limits import GuessingThrottle, RateLimiter
-from gateway.machines import Clients
-from gateway.sessions import Presences, RefreshFamilies, Revocations
+from gateway.machines import Clients, PersonalToken, PersonalTokens
+from gateway.sessions import (
+    BY_PERSONAL_TOKEN,
+    Presence,
+    Presences,
+    RefreshFamilies,
+    Revocations,
+    SessionLooks,
+    Sighting,
+    StatusBits,
+    StatusIndexes,
+)
 from gateway.settings import Settings
 from gateway.state import Gateway, State
 from gateway.store import ServerLook, Store, watch_server
@@ -47,7 +57,15 @@ from gateway.telemetry import (
     Reporter,
     RequestIds,
 )
-from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring, SizeBounds
+from gateway.tokens import (
+    AccessTokenMinter,
+    ApplicationTokens,
+    IdentityHeaders,
+    Keyring,
+    SizeBounds,
+    StatusClaims,
+    StatusLists,
+)
 from gateway.verifier import VerifiedTokens
 from gateway.web import (
     PUBLIC_PATHS,
@@ -103,6 +121,9 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
     passwords = Passwords(
         keychain, settings.bcrypt_cost, threads, time.monotonic, partial(metrics.observe, PASSWORD_HASH_SECONDS)
     )
+    status_indexes = StatusIndexes(store, keychain, clock, is_on=settings.status_list == "on")
+    status_claims = StatusClaims(settings.issuer_origin, status_indexes.find)
+    status_bits = StatusBits(status_indexes.find)
     access_tokens = AccessTokenMinter(
         keyring,
         issuer=settings.issuer,
@@ -110,13 +131,15 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
         client_id=settings.client_id,
         ttl_seconds=settings.access_token_ttl_seconds,
         personal_claims=settings.access_token_claims,
+        status_of=status_claims.of,
     )
     verified_tokens = VerifiedTokens(
         issuer=settings.issuer, audience=settings.audience, max_tokens=MAX_REMEMBERED_TOKENS
     )
     users = Users(store, clock, check_size=SizeBounds(settings).check)
     guessing = GuessingThrottle(store, keychain, clock, is_on=settings.account_throttle == "on")
-    revocations = Revocations(store, clock, max_lag_seconds=settings.revocation_max_lag_seconds)
+    revocations = Revocations(store, clock, max_lag_seconds=settings.revocation_max_lag_seconds, listener=status_bits)
+    personal_tokens = PersonalTokens(store, keychain)
     try:
         yield Gateway(
             settings=settings,
@@ -147,13 +170,19 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
             ),
             revocations=revocations,
             presences=Presences(
-                store,
-                keychain,
                 revocations,
-                idle_ttl_seconds=settings.refresh_idle_ttl_seconds,
+                SessionLooks(store, keychain, revocations, idle_ttl_seconds=settings.refresh_idle_ttl_seconds),
+                check_seconds=settings.session_check_seconds,
+            ),
+            personal_tokens=personal_tokens,
+            token_presences=Presences(
+                revocations,
+                _TokenLooks(personal_tokens, revocations),
                 check_seconds=settings.session_check_seconds,
             ),
             clients=Clients(store, keychain, clock),
+            status_indexes=status_indexes,
+            status_lists=StatusLists(access_tokens, keyring, status_claims, status_bits, clock=clock),
             rate_limiter=RateLimiter(
                 store,
                 {
@@ -163,6 +192,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
                     "second-factor": settings.login_quota,
                     "passkey": settings.login_quota,
                     "factors": settings.login_quota,
+                    "tokens": settings.login_quota,
                     "oauth": settings.refresh_quota,
                     "oauth-client": settings.refresh_quota,
                 },
@@ -186,9 +216,38 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
     finally:
         passwords.close()
         access_tokens.close()
+        await status_indexes.close()
         await guessing.close()
         await audit.close()
         await store.close()
+
+
+class _TokenLooks:
+    """Looks at personal tokens as `SessionLooks` at sessions: machines and sessions are strangers that meet here."""
+
+    is_told_of_cut_offs = True
+
+    def __init__(self, tokens: PersonalTokens, revocations: Revocations) -> None:
+        self.parse = tokens.parse
+        self._tokens = tokens
+        self._revocations = revocations
+
+    def refuse_ended(self, claim: PersonalToken) -> None:
+        if claim.token_id in self._revocations:
+            raise PersonalTokenInvalid("revoked")
+
+    async def look(self, claim: PersonalToken) -> Sighting:
+        living = await self._tokens.look(claim)
+        presence = Presence(
+            sub=claim.user_id,
+            sid=claim.token_id,
+            auth_time=0,
+            roles=living.roles,
+            email=living.email,
+            name=living.name,
+            amr=BY_PERSONAL_TOKEN,
+        )
+        return Sighting(presence, living.seconds_left)
 
 
 def _count_what_is_kept_elsewhere(gateway: Gateway) -> None:

@@ -27,7 +27,9 @@ class DerivedKeys:
     request_id_sealing: bytes
     factor_sealing: bytes
     recovery_code_mac: bytes
+    personal_token_mac: bytes
     client_secret_mac: bytes
+    status_index_mac: bytes
 
     @classmethod
     def of(cls, secret: str) -> "DerivedKeys":
@@ -48,7 +50,9 @@ class DerivedKeys:
             request_id_sealing=derive("request-id-sealing"),
             factor_sealing=derive("factor-sealing"),
             recovery_code_mac=derive("recovery-code-mac"),
+            personal_token_mac=derive("personal-token-mac"),
             client_secret_mac=derive("client-secret-mac"),
+            status_index_mac=derive("status-index-mac"),
         )
 
 

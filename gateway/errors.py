@@ -108,6 +108,21 @@ class BrowserSessionEnded(AccessTokenInvalid):
         self.unannounced = unannounced
 
 
+class PersonalTokenInvalid(AccessTokenInvalid):
+    """
+    The personal token is malformed, forged, revoked, over, or nobody's.
+
+    Args:
+        cause: Which of these, in a word, for the log alone.
+        is_unannounced: Whether this look found it revoked without its revocation having been announced, maybe.
+        facts: What else the log should tell of it.
+    """
+
+    def __init__(self, cause: str, *, is_unannounced: bool = False, **facts: str) -> None:
+        super().__init__(f"personal-token-{cause}", **facts)
+        self.is_unannounced = is_unannounced
+
+
 class AuthenticationTooWeak(GatewayError):
     """
     Who asks is known, but the login behind it is not good enough for what is asked: a new login helps.
@@ -439,7 +454,7 @@ class StoreUnavailable(Unavailable):
 
 
 class SessionUnseen(StoreUnavailable):
-    """Only Redis could tell whether this browser session lives."""
+    """Only Redis could tell whether this browser session lives, or this personal token is good."""
 
 
 class Overloaded(Unavailable):

@@ -11,12 +11,12 @@ from starlette.types import Scope
 from gateway.accounts import Changes, Invitations, Passwords, SecondFactors, User, Users
 from gateway.clock import Clock
 from gateway.limits import GuessingThrottle, RateLimiter
-from gateway.machines import Clients
-from gateway.sessions import Presences, RefreshFamilies, Revocations
+from gateway.machines import Clients, PersonalToken, PersonalTokens
+from gateway.sessions import Presences, RefreshFamilies, Revocations, SessionCookie, StatusIndexes
 from gateway.settings import Network, Settings
 from gateway.store import ServerLook, Store
 from gateway.telemetry import SESSIONS_ENDED, AuditTrail, Metrics, OnceAMinute, RequestIds
-from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring
+from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring, StatusLists
 from gateway.verifier import VerifiedTokens
 
 UNFINISHED = "unfinished"
@@ -40,8 +40,12 @@ class Gateway:
     factors: SecondFactors
     families: RefreshFamilies
     revocations: Revocations
-    presences: Presences
+    presences: Presences[SessionCookie]
+    personal_tokens: PersonalTokens
+    token_presences: Presences[PersonalToken]
     clients: Clients
+    status_indexes: StatusIndexes
+    status_lists: StatusLists
     rate_limiter: RateLimiter
     guessing: GuessingThrottle
     access_tokens: AccessTokenMinter
@@ -109,6 +113,23 @@ class Gateway:
         if ended:
             self.metrics.count(SESSIONS_ENDED, reason, by=ended)
         return ended
+
+    async def end_personal_token(self, user_id: str, token_id: str, tell: Callable[[], None] = lambda: None) -> bool:
+        """
+        Revoke a personal token for good, and tell whether it was there: mark, announce, delete, as `end_families` does.
+
+        Args:
+            tell: Tells the event, as soon as it is marked.
+
+        Raises:
+            StoreUnavailable: Not everybody knows; the caller should try again.
+        """
+        if not await self.personal_tokens.mark(user_id, token_id):
+            return False
+        tell()
+        await self.revocations.announce((token_id,))
+        await self.personal_tokens.revoke(user_id, token_id)
+        return True
 
     async def reset_factors(self, user_id: str, tell: Callable[[], None] = lambda: None) -> tuple[int, int]:
         """

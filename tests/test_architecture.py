@@ -35,6 +35,8 @@ PATHS: dict[str, set[str] | None] = {
     "/auth/factors/passkeys": {"POST"},
     "/auth/factors/recovery": {"POST"},
     "/auth/factors/{id}": {"DELETE"},
+    "/auth/tokens": {"GET", "HEAD", "POST"},
+    "/auth/tokens/{id}": {"DELETE"},
     "/auth/account": {"GET", "HEAD"},
     "/auth/account/sessions/end-others": {"POST"},
     "/auth/account/sessions/{id}/end": {"POST"},

@@ -20,6 +20,8 @@ PURPOSES = (
     "client_secret_mac",
     "factor_sealing",
     "recovery_code_mac",
+    "personal_token_mac",
+    "status_index_mac",
 )
 
 

@@ -22,8 +22,8 @@ class Change:
     A change of an account; `at` in seconds since the epoch.
 
     `what` is `password`, a new factor by its kind (`totp`, `passkey`, `recovery`), `removed` for one that was taken
-    away, or `reset` for all of them. `sid` is the session that it was made in, with the `address` and the `device` of
-    this; all three are empty when it was made by a command.
+    away, `reset` for all of them, or `token` for a new personal token. `sid` is the session that it was made in, with
+    the `address` and the `device` of this; all three are empty when it was made by a command.
     """
 
     at: int

@@ -276,12 +276,14 @@ class Users:
 
     async def remove(self, user_id: str, email: str) -> tuple[str, ...]:
         """
-        Delete a user, second factors and all, whose sessions have been ended and announced (by `set_active`), and give
-        the revocations that are left to make: of who has logged in since, if somebody has enabled the user meanwhile.
+        Delete a user, second factors, personal tokens and all, whose sessions have been ended and announced (by
+        `set_active`), and give the revocations that are left to make: of who has logged in since, if somebody has
+        enabled the user meanwhile.
         """
+        kinds = ("user", "families", "factors", "tokens")
         reply = await self._store.run(
             self._remove,
-            [self._key(user_id), *(self._store.key(f"{kind}:{{{user_id}}}") for kind in ("families", "factors"))],
+            [self._store.key(f"{kind}:{{{user_id}}}") for kind in kinds],
             durable=True,
             is_followed=True,  # by the release of the address
         )

@@ -27,6 +27,7 @@ SUBCOMMANDS = {
     "serve": "gateway.cli.serve:serve",
     "users": "gateway.cli.users:users",
     "sessions": "gateway.cli.sessions:sessions",
+    "tokens": "gateway.cli.tokens:tokens",
     "keys": "gateway.cli.keys:keys",
     "clients": "gateway.cli.clients:clients",
     "audit": "gateway.cli.audit:audit",
@@ -39,6 +40,7 @@ SUBCOMMANDS = {
 ARGUMENTS = {
     "EMAIL": "E-mail address of the user, in any spelling.",
     "SESSION_ID": "Id of a session, as `gateway sessions list` shows it.",
+    "TOKEN_ID": "Id of a personal token, as `gateway tokens list` shows it.",
     "ROLE...": "All roles that the user is to have.",
     "FILE": "Path of the file to read.",
     "NAME": "What the client is, for people.",

@@ -8,8 +8,11 @@ from gateway.sessions.login_methods import (
     BY_PASSWORD_AND_CODE,
     BY_SYNCED_PASSKEY,
 )
-from gateway.sessions.presence import Presence, Presences
+from gateway.sessions.presence import BY_PERSONAL_TOKEN, Presence, Presences, Sighting
 from gateway.sessions.revocations import Revocations
+from gateway.sessions.session_looks import SessionLooks
+from gateway.sessions.status_bits import StatusBits
+from gateway.sessions.status_indexes import StatusIndex, StatusIndexes
 
 __all__ = [
     "Family",
@@ -23,5 +26,11 @@ __all__ = [
     "SessionCookie",
     "Presence",
     "Presences",
+    "Sighting",
+    "SessionLooks",
+    "BY_PERSONAL_TOKEN",
     "Revocations",
+    "StatusBits",
+    "StatusIndex",
+    "StatusIndexes",
 ]

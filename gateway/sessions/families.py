@@ -16,6 +16,7 @@ from typing import Any
 from gateway.derived_keys import DerivedKeys, KeyChain
 from gateway.errors import InvalidCredentials, RefreshTokenInvalid, RefreshTokenReused, StoreUnavailable
 from gateway.opaque import format_opaque, parse_opaque
+from gateway.sessions.browser import SessionCookie
 from gateway.sessions.login_methods import BY_PASSWORD, pack_methods, unpack_methods, was_recovery
 from gateway.store import Script, Store
 
@@ -154,6 +155,10 @@ class RefreshFamilies:
     def parse(self, text: str) -> RefreshToken:
         """Read a refresh token; see `RefreshToken.parse`."""
         return RefreshToken.parse(text, self._keychain)
+
+    def cookie_of(self, user_id: str, opened: Opened) -> str:
+        """Give the cookie of a browser session that has just been opened."""
+        return SessionCookie(user_id, opened.family_id, opened.auth_time).format(self._keychain.current)
 
     async def open(
         self,

@@ -10,7 +10,7 @@
 --          {"user_disabled", family id}  the user is disabled or gone; the family is marked as ended
 --          {"expired", family id} | {"unknown", family id}
 -- CLOCK    Redis TIME, milliseconds        COST  O(1), two keys, one slot
--- CALLER   gateway/sessions/presence.py: Presences._ask
+-- CALLER   gateway/sessions/session_looks.py: SessionLooks.look
 local now, idle = now_milliseconds(), tonumber(ARGV[2])
 local family, missing = find_family(KEYS[1], ARGV[1], now, idle)
 if not family then return {missing, ARGV[1]} end

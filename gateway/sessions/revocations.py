@@ -20,7 +20,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from gateway.clock import Clock
 from gateway.errors import StoreUnavailable
@@ -33,12 +33,23 @@ STALE_AFTER_SECONDS = 3.0
 PAGE_ENTRIES = 1000
 # An entry takes 20 to 40 us to read, and no subrequest is answered while a page is.
 PAGE_ENTRIES_WHILE_SERVING = 50
+FORGOTTEN_AT_ONCE = 200
 ANNOUNCED_AGAIN_WITHIN_SECONDS = 1.0
 MAX_ANNOUNCED_AGAIN = 1000
 BEGINNING: StreamEntry = ("0-0", {})
 _CUT_OFF = re.compile(r"(\S+) ([0-9]{1,16}) (\S*)")
 
 logger = logging.getLogger("gateway.revocations")
+
+
+class Listener(Protocol):
+    """Hears which revocations are in the view."""
+
+    def learned(self, revocation: str) -> None:
+        """Heed one that was not there."""
+
+    def forgotten(self, revocation: str) -> None:
+        """Heed that one has left."""
 
 
 class _Entry(NamedTuple):
@@ -49,10 +60,11 @@ class _Entry(NamedTuple):
 
 
 class _CutOff(NamedTuple):
-    """The last second of logins that are ended, and the session that is not."""
+    """The last second of logins that are ended, the session that is not, and when to forget it by our clock."""
 
     second: int
     kept: str
+    forget_at: int
 
 
 class Revocations:
@@ -63,6 +75,7 @@ class Revocations:
         clock: Seconds since the epoch; tells when an entry may be forgotten.
         monotonic: Seconds that never go back; tells how long the stream has not been heard.
         max_lag_seconds: For how long at most the view may be asked while the stream is not heard; 0: for ever.
+        listener: Is told what comes into the view and what leaves it.
 
     Attributes:
         counters: How often the stream fell silent (`unheard`), and how many entries were announced again
@@ -76,17 +89,18 @@ class Revocations:
         monotonic: Callable[[], float] = time.monotonic,
         *,
         max_lag_seconds: int = 0,
+        listener: Listener | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._store = store
         self._clock = clock
         self._monotonic = monotonic
         self._max_lag_seconds = max_lag_seconds
+        self._listener = listener
         self._announce = Script.load(__package__, "revocation_announce")
         self._stream = store.key("revocations")
         self._entries: dict[str, _Entry] = {}
         self._cut_offs: dict[str, _CutOff] = {}
-        self._next_pruning = 0
         self._heard_at = 0.0
         self._last_read = BEGINNING
         self._heard_up_to = _order(BEGINNING)
@@ -110,6 +124,14 @@ class Revocations:
             return False
         # A machine client has no session, and so none that is kept.
         return family_id != cut_off.kept or not family_id
+
+    def last_cut_off(self, subject: str) -> object | None:
+        """
+        Give the last cut-off of a user that was heard, to be compared by `is`; None without one.
+
+        It is another one whenever one is heard, and now and then without that: as long as it is the same, none was.
+        """
+        return self._cut_offs.get(subject)
 
     @property
     def known(self) -> int:
@@ -232,10 +254,12 @@ class Revocations:
 
     def _remember(self, revocation: str, added_ms: int | None = None) -> None:
         forget_at = self._clock() + LONGEST_ACCESS_TOKEN_LIFE_SECONDS + MARGIN_SECONDS
-        self._entries[revocation] = _Entry(forget_at, added_ms)
-        self._cut_off(revocation)
+        if self._entries.pop(revocation, None) is None and self._listener is not None:
+            self._listener.learned(revocation)
+        self._entries[revocation] = _Entry(forget_at, added_ms)  # at the end: those to forget first come first
+        self._cut_off(revocation, forget_at)
 
-    def _cut_off(self, revocation: str) -> None:
+    def _cut_off(self, revocation: str, forget_at: int) -> None:
         """Heed a revocation if it is a cut-off. The latest says all that those before it said."""
         match = _CUT_OFF.fullmatch(revocation)
         if match is None:
@@ -243,9 +267,10 @@ class Revocations:
         subject, second, kept = match[1], int(match[2]), match[3]
         known = self._cut_offs.get(subject)
         if known is None or second > known.second:
-            self._cut_offs[subject] = _CutOff(second, kept)
-        elif second == known.second and kept != known.kept:
-            self._cut_offs[subject] = _CutOff(second, "")  # each has ended what the other one kept
+            self._cut_offs[subject] = _CutOff(second, kept, forget_at)
+        else:  # one that says nothing new is one more all the same (`last_cut_off`)
+            is_other = second == known.second and kept != known.kept  # then each has ended what the other one kept
+            self._cut_offs[subject] = _CutOff(known.second, "" if is_other else known.kept, forget_at)
 
     def _note_lost(self, shown: set[str], *, is_whole: bool) -> None:
         """
@@ -279,14 +304,18 @@ class Revocations:
             logger.warning("redis had lost revocations: announced again", extra={"fields": {"count": len(self._lost)}})
 
     def _prune(self) -> None:
+        """Forget those whose time is over, some at a time: no subrequest is answered meanwhile."""
         now = self._clock()
-        if now < self._next_pruning:
-            return
-        self._next_pruning = now + MARGIN_SECONDS
-        self._entries = {revocation: entry for revocation, entry in self._entries.items() if entry.forget_at > now}
-        self._cut_offs.clear()
-        for revocation in self._entries:
-            self._cut_off(revocation)
+        for _ in range(FORGOTTEN_AT_ONCE):
+            revocation = next(iter(self._entries), None)
+            if revocation is None or self._entries[revocation].forget_at > now:
+                return
+            del self._entries[revocation]
+            if self._listener is not None:
+                self._listener.forgotten(revocation)
+            subject = revocation.partition(" ")[0]
+            if subject in self._cut_offs and self._cut_offs[subject].forget_at <= now:
+                del self._cut_offs[subject]
 
 
 def _order(entry: StreamEntry) -> tuple[int, ...]:

@@ -217,6 +217,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _about("For how long, in seconds, a browser session that was seen alive is taken from memory.", 1, 600),
     ] = 60
+    status_list: Annotated[
+        Literal["on", "off"],
+        _about(
+            "Whether access tokens say where a signed list tells of ended sessions (`status`), for verifiers that ask "
+            "nobody else. off: no list is given either; verifiers that look for it refuse tokens of before until these "
+            "expire."
+        ),
+    ] = "on"
     second_factor: Annotated[
         Literal["off", "optional", "required"],
         _about(

@@ -51,9 +51,13 @@ ENDPOINTS = (
     "/auth/account/factors/{id}",
     "/auth/account/factors/{id}/name",
     "/auth/account/factors/{id}/remove",
+    "/auth/tokens",
+    "/auth/tokens/{id}",
     "/oauth/token",
     "/oauth/introspect",
     "/oauth/revoke",
+    "/status",
+    "/status/{number}",
 )
 
 _PLAIN = {path: path for path in ENDPOINTS if "{" not in path}

@@ -21,8 +21,8 @@ class Event:
         meaning: What has happened, in a sentence.
         successes: The reasons with which it succeeds and what each means; the empty one where the name says it all.
         failures: The reasons with which it fails, likewise.
-        members: What it tells of: `sub` (or `account`, see `AuditTrail.tell`), `sid`, `kid`. What is told of a request
-            besides is in `MEMBERS_OF_REQUESTS`.
+        members: What it tells of: `sub` (or `account`, see `AuditTrail.tell`), `sid`, `token_id`, `kid`. What is told
+            of a request besides is in `MEMBERS_OF_REQUESTS`.
     """
 
     name: str
@@ -197,6 +197,18 @@ FACTOR_REMOVED = Event(
     },
     members=("sub", "sid"),
 )
+TOKEN_CREATED = Event(
+    "token_created",
+    "A personal token was made, in the session `sid`, or by a command.",
+    successes={"": "its owner made it", "by-command": "`gateway tokens create`"},
+    members=("sub", "sid", "token_id"),
+)
+TOKEN_REVOKED = Event(
+    "token_revoked",
+    "A personal token was revoked, in the session `sid`, or by a command.",
+    successes={"": "its owner revoked it", "by-command": "`gateway tokens revoke`"},
+    members=("sub", "sid", "token_id"),
+)
 CLIENT_ADDED = Event(
     "client_added",
     "A machine client, `sub`, was added.",
@@ -244,6 +256,7 @@ RATE_LIMITED = Event(
         "second-factor": "`login_limit` of the address, at the second step of a login",
         "passkey": "`login_limit` of the address, at the beginning of a login by a passkey alone",
         "factors": "`login_limit` of the address, where a second factor is begun to be set up",
+        "tokens": "`login_limit` of the address, where a personal token is made",
         "oauth": "`refresh_limit` of the address, where clients authenticate",
         "oauth-client": "`refresh_limit` of a machine client, at /oauth/token",
         "account": "too many wrong passwords, or codes, for the account: `account_throttle`",
@@ -264,6 +277,8 @@ EVENTS = (
     USER_INVITED,
     FACTOR_ADDED,
     FACTOR_REMOVED,
+    TOKEN_CREATED,
+    TOKEN_REVOKED,
     CLIENT_ADDED,
     CLIENT_CHANGED,
     CLIENT_REMOVED,

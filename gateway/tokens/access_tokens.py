@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeVar
 
 import jwt
 import msgspec
@@ -14,6 +15,8 @@ from jwt.algorithms import OKPAlgorithm
 from gateway.tokens.keyring import Keyring
 from gateway.tokens.signing_keys import SigningKey
 from gateway.verifier.verify import MAX_TOKEN_CHARACTERS
+
+Result = TypeVar("Result")
 
 
 def _signer() -> jwt.PyJWS:
@@ -25,6 +28,11 @@ def _signer() -> jwt.PyJWS:
 
 
 _JWS = _signer()
+
+
+def sign(payload: bytes, key: SigningKey, kind: str) -> str:
+    """Give a signed token whose header says its *kind* (`typ`), the algorithm and the key."""
+    return _JWS.encode(payload, key.private_key, algorithm=key.algorithm, headers={"typ": kind, "kid": key.kid})
 
 
 def token_characters(payload_bytes: int, algorithm: str, kid: str, signature_bytes: int) -> int:
@@ -131,14 +139,12 @@ class AccessTokenMinter:
                 claims["status"] = status
         claims["roles"] = roles
         key = self._keyring.signing_key
-        sign = partial(
-            _JWS.encode,
-            self._payload(claims, {"email": email, "name": name} if family_id else {}, key),
-            key.private_key,
-            algorithm=key.algorithm,
-            headers={"typ": "at+jwt", "kid": key.kid},
-        )
-        return await asyncio.get_running_loop().run_in_executor(self._thread, sign)
+        personal = {"email": email, "name": name} if family_id else {}
+        return await self.on_thread(partial(sign, self._payload(claims, personal, key), key, "at+jwt"))
+
+    async def on_thread(self, work: Callable[[], Result]) -> Result:
+        """Do a piece of work, of some milliseconds at most, on the thread that signs, and give its result."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _payload(self, claims: dict[str, object], personal: dict[str, str], key: SigningKey) -> bytes:
         for left_out in ((), ("name",), ("name", "email")):

@@ -11,12 +11,15 @@ from gateway.errors import CommandError
 from gateway.settings import Settings
 from gateway.tokens.access_tokens import token_characters
 from gateway.tokens.identity_headers import MAX_IDENTITY_HEADERS_BYTES, NAMES, encode_value, lines_bytes
+from gateway.tokens.status_claims import STATUS_PATH
 from gateway.verifier.verify import MAX_TOKEN_CHARACTERS
 
 MAX_SIGNATURE_BYTES = 512  # of an RSA key of 4096 bits, the largest that `rsa_key_bits` makes
 _USER_ID = "usr_" + "x" * 22
 _TOKEN_ID = "x" * 22
 _KID = "x" * 43
+_INDEX = 2**20 - 1
+_LIST = "9" * 22
 _SECONDS = 9_999_999_999
 
 
@@ -83,6 +86,7 @@ class SizeBounds:
             "sid": _TOKEN_ID,
             "auth_time": _SECONDS,
             "amr": ["pop", "user", "mfa", "hwk"],
+            "status": {"status_list": {"idx": _INDEX, "uri": f"{self._settings.issuer_origin}{STATUS_PATH}/{_LIST}"}},
             "roles": roles,
             **{claim: personal[claim] for claim in self._settings.access_token_claims},
         }

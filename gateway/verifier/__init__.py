@@ -6,8 +6,9 @@ Verify the gateway's access tokens in another service; needs PyJWT, cryptography
     verifier = AccessTokenVerifier(issuer="https://auth.example.com", audience="https://api.example.com")
     claims = verifier.verify(token)
 
-`AccessTokenMiddleware` does it for Starlette and FastAPI. `verify_access_token` is the same judgement without I/O,
-for those who have the keys; the gateway itself uses it.
+With `revocations="status-list"` it refuses the tokens of ended sessions too. `AccessTokenMiddleware` does it for
+Starlette and FastAPI. `verify_access_token` and `verify_status_list` are the same judgements without I/O,
+for those who have the keys; the gateway itself uses the first.
 """
 
 from .asgi import AccessTokenMiddleware, claims_of, require
@@ -20,13 +21,18 @@ from .errors import (
     InsufficientRole,
     KeysUnavailable,
     MalformedToken,
+    StatusUnavailable,
+    TokenRevoked,
     UnknownKey,
     UntrustedToken,
     UnusableKey,
 )
 from .fetch import Document, http_get
-from .jwks import AccessTokenVerifier, RemoteKeys
+from .jwks import RemoteKeys
 from .keys import VerificationKey, public_jwk, thumbprint
+from .remote_status_lists import RemoteStatusLists
+from .status_lists import StatusList, verify_status_list
+from .verifier import AccessTokenVerifier
 from .verify import VerifiedTokens, verify_access_token
 
 __all__ = [
@@ -42,6 +48,10 @@ __all__ = [
     "KeysUnavailable",
     "MalformedToken",
     "RemoteKeys",
+    "RemoteStatusLists",
+    "StatusList",
+    "StatusUnavailable",
+    "TokenRevoked",
     "UnknownKey",
     "UntrustedToken",
     "UnusableKey",
@@ -53,4 +63,5 @@ __all__ = [
     "require",
     "thumbprint",
     "verify_access_token",
+    "verify_status_list",
 ]

@@ -19,9 +19,9 @@ from typing import Any, Final, Protocol, TypeVar, cast
 import msgspec
 
 from .claims import AccessClaims
-from .errors import AccessTokenError, AccessTokenMissing, InsufficientRole, KeysUnavailable
-from .jwks import AccessTokenVerifier
+from .errors import AccessTokenError, AccessTokenMissing, InsufficientRole, KeysUnavailable, StatusUnavailable
 from .presented import SentTwice, find_access_token
+from .verifier import AccessTokenVerifier
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -49,9 +49,9 @@ class AccessTokenMiddleware:
 
     Answers, as RFC 6750 section 3 has them: 401 without `error` when there is no token, 401 `invalid_token` when it
     is not good, 400 `invalid_request` when there are two or the cookie was sent twice, 403 `insufficient_scope` when
-    `require` says so, and 503 with `Retry-After` when the issuer's keys can't be read. An `AccessTokenError` that the
-    application raises is answered likewise. A WebSocket is closed with 1008 instead. Put it inside CORS middleware,
-    since preflight requests carry no token.
+    `require` says so, and 503 with `Retry-After` when the issuer's keys, or a status list that is needed, can't be
+    read. An `AccessTokenError` that the application raises is answered likewise. A WebSocket is closed with 1008
+    instead. Put it inside CORS middleware, since preflight requests carry no token.
 
     Args:
         app: The application behind.
@@ -108,7 +108,7 @@ class AccessTokenMiddleware:
             "content-length": str(len(body)),
             "cache-control": "no-store",
         }
-        if isinstance(error, KeysUnavailable):
+        if isinstance(error, (KeysUnavailable, StatusUnavailable)):
             headers["retry-after"] = str(error.retry_after_seconds)
         else:
             headers["www-authenticate"] = f'Bearer realm="{self._realm}"' + (f', error="{code}"' if code else "")
@@ -191,7 +191,7 @@ def _answer_to(error: Exception) -> tuple[int, str | None, str]:
             return 401, None, "An access token is needed"
         case InsufficientRole():
             return 403, "insufficient_scope", "The access token does not allow this"
-        case KeysUnavailable():
+        case KeysUnavailable() | StatusUnavailable():
             return 503, None, "The access token cannot be checked at the moment"
         case _:
             return 401, "invalid_token", "The access token is not valid"

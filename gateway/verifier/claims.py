@@ -1,11 +1,14 @@
 """The claims of an access token, as RFC 9068 and the gateway's contract name them."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 import msgspec
 
 LARGEST_EXACT_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader keeps exact (RFC 8259 section 6)."""
+
+_CLAIM_IN_MESSAGE: Final = re.compile(r"`(?:\$\.)?([a-z_]+)(?:[.\[][^`]*)?`\Z")
 
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 _Seconds = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_EXACT_INTEGER)]
@@ -57,3 +60,9 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True):
     def is_of_client(self) -> bool:
         """Whether a machine client has this token for itself: there is no user, no session and no login."""
         return not self.sid
+
+
+def claim_in(error: msgspec.ValidationError) -> str:
+    """Give the name of the claim that an error of a decoder is about; "?" where it names none."""
+    claim = _CLAIM_IN_MESSAGE.search(str(error))
+    return claim[1] if claim else "?"

@@ -90,5 +90,35 @@ class KeysUnavailable(AccessTokenError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class TokenRevoked(AccessTokenError):
+    """
+    Good but for the issuer's status list, which calls it anything but valid: its session was ended, above all: 401.
+
+    Attributes:
+        sub: Whose it was.
+    """
+
+    code = "token_revoked"
+
+    def __init__(self, reason: str, sub: str = "") -> None:
+        super().__init__(reason)
+        self.sub = sub
+
+
+class StatusUnavailable(AccessTokenError):
+    """
+    The status list that tells of this token could not be read, and there is none that still counts: 503.
+
+    Attributes:
+        retry_after_seconds: When the list will be asked for again.
+    """
+
+    code = "status_unavailable"
+
+    def __init__(self, reason: str, retry_after_seconds: int) -> None:
+        super().__init__(reason)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class UnusableKey(ValueError):
     """A key or JWK that must not verify access tokens: its kind, size, use or spelling is wrong."""

@@ -5,7 +5,7 @@ import http.client
 import socket
 import threading
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 FETCH_TIMEOUT_SECONDS: Final = 5
@@ -13,20 +13,30 @@ MAX_DOCUMENT_BYTES: Final = 262_144
 
 
 class Document(NamedTuple):
-    """What a GET gave: the status, the value of `Cache-Control` ("" when absent), and the body."""
+    """
+    What a GET gave: the status, the value of `Cache-Control` ("" when absent), and the body.
+
+    `etag` and `content_type` are those headers; "" when absent, and from a fetch that does not tell them.
+    """
 
     status: int
     cache_control: str
     body: bytes
+    etag: str = ""
+    content_type: str = ""
 
 
 Fetch = Callable[[str], Document]
 """Gets an http or https URL without following redirects; blocks; may raise anything when it cannot."""
 
 
-def http_get(url: str) -> Document:
+def http_get(url: str, headers: Mapping[str, str] | None = None, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Document:
     """
     Get *url* with the standard library: no redirects, no proxy from the environment, 5 seconds in all.
+
+    Args:
+        headers: Sent besides `Accept: application/json`, or instead of it.
+        max_bytes: No more is read than one octet beyond, which tells that there is more.
 
     Raises:
         OSError: No connection, or it broke.
@@ -41,10 +51,13 @@ def http_get(url: str) -> Document:
     deadline.daemon = True
     deadline.start()
     try:
-        headers = {"Accept": "application/json", "User-Agent": "token-gateway-verifier"}
-        connection.request("GET", target, headers=headers)
+        sent = {"Accept": "application/json", "User-Agent": "token-gateway-verifier"} | dict(headers or {})
+        connection.request("GET", target, headers=sent)
         response = connection.getresponse()
-        return Document(response.status, response.getheader("Cache-Control", ""), response.read(MAX_DOCUMENT_BYTES + 1))
+        cache_control, etag, content_type = (
+            response.getheader(name, "") for name in ("Cache-Control", "ETag", "Content-Type")
+        )
+        return Document(response.status, cache_control, response.read(max_bytes + 1), etag, content_type)
     finally:
         deadline.cancel()
         connection.close()

@@ -1,12 +1,7 @@
-"""
-The issuer's keys, found through its metadata and kept fresh over HTTP, and the verifier that services use.
+"""The issuer's keys, found through its metadata and kept fresh over HTTP."""
 
-One file: what is fetched, kept, and when to ask again is one state.
-"""
-
-import asyncio
-import concurrent.futures
 import contextlib
+import functools
 import logging
 import re
 import threading
@@ -16,11 +11,10 @@ from typing import Final
 
 import msgspec
 
-from .claims import AccessClaims
-from .errors import KeysUnavailable, UnknownKey, UnusableKey
-from .fetch import FETCH_TIMEOUT_SECONDS, MAX_DOCUMENT_BYTES, Document, Fetch, http_get, split_url
+from .errors import UnusableKey
+from .fetch import MAX_DOCUMENT_BYTES, Document, Fetch, http_get, split_url
+from .flights import Flight, new_flight, start_flight
 from .keys import VerificationKey
-from .verify import VerifiedTokens
 
 COOLDOWN_SECONDS: Final = 30
 DEFAULT_LIFETIME_SECONDS: Final = 300
@@ -30,9 +24,6 @@ MAX_LIFETIME_SECONDS: Final = 86_400
 _LOG: Final = logging.getLogger(__name__)
 _MAX_AGE: Final = re.compile(r"(?:^|[\s,])max-age=\"?(\d{1,9})", re.IGNORECASE)
 _UNCACHED: Final = re.compile(r"\bno-(?:store|cache)\b", re.IGNORECASE)
-
-Flight = concurrent.futures.Future[None]
-"""One fetch of the keys, shared by all who wait for it."""
 
 
 class RemoteKeys:
@@ -69,7 +60,7 @@ class RemoteKeys:
             split_url(jwks_uri)
         self._given_jwks_uri = self._jwks_uri = jwks_uri
         self._fetch = fetch or http_get
-        self._clock = clock or _wall_clock
+        self._clock = clock or wall_clock
         self._lock = threading.Lock()
         self._flight: Flight | None = None
         self._asked_at: int | None = None
@@ -94,9 +85,8 @@ class RemoteKeys:
             if self._asked_at is not None and 0 <= now - self._asked_at < COOLDOWN_SECONDS:
                 return self._flight if unknown_kid or not self.current else None
             self._asked_at = now
-            self._flight = flight = Flight()
-            flight.set_running_or_notify_cancel()
-            threading.Thread(target=self._fly, args=(flight, now), daemon=True, name="jwks").start()
+            self._flight = flight = new_flight()
+            start_flight(flight, functools.partial(self._fly, now=now), "jwks")
             return flight
 
     @property
@@ -157,82 +147,6 @@ class RemoteKeys:
         return document
 
 
-class AccessTokenVerifier:
-    """
-    Verifies the access tokens of one issuer for one audience, offline but for the keys.
-
-        verifier = AccessTokenVerifier(issuer="https://auth.example.com", audience="https://api.example.com")
-        claims = verifier.verify(token)                # in a thread
-        claims = await verifier.verify_async(token)    # on an asyncio event loop, which it never blocks
-
-    Make one per process and keep it. Good tokens are remembered (see `VerifiedTokens`).
-
-    Args:
-        issuer: The gateway's `issuer`, byte for byte.
-        audience: This service, as the gateway's `audience` names it, byte for byte.
-        jwks_uri: Where the keys are, when the issuer's own address can't be reached from here.
-        fetch: How to get a URL; by default with `http_get`.
-        clock: Whole seconds since the epoch.
-        max_remembered_tokens: How many good tokens are remembered; 0: none.
-
-    Raises:
-        ValueError: *issuer* or *jwks_uri* is not a plain http or https URL.
-    """
-
-    def __init__(
-        self,
-        *,
-        issuer: str,
-        audience: str,
-        jwks_uri: str | None = None,
-        fetch: Fetch | None = None,
-        clock: Callable[[], int] | None = None,
-        max_remembered_tokens: int = 4096,
-    ) -> None:
-        self.issuer = issuer
-        self._clock = clock or _wall_clock
-        self._keys = RemoteKeys(issuer, jwks_uri=jwks_uri, fetch=fetch, clock=self._clock)
-        self._tokens = VerifiedTokens(issuer=issuer, audience=audience, max_tokens=max_remembered_tokens)
-
-    def verify(self, token: str) -> AccessClaims:
-        """
-        Give the claims of *token*; blocks for at most 10 seconds when the keys have to be read.
-
-        Raises:
-            KeysUnavailable: The issuer's keys can't be read, so that nobody knows whether the token is good.
-            AccessTokenError: The token is not good; the leaf says why (see `verify_access_token`).
-
-        Does not check what `verify_access_token` does not check: revocation and roles above all.
-        """
-        _wait(self._keys.refresh())
-        try:
-            return self._judge(token)
-        except UnknownKey:
-            _wait(self._keys.refresh(unknown_kid=True))
-            return self._judge_finally(token)
-
-    async def verify_async(self, token: str) -> AccessClaims:
-        """Do the same as `verify` without blocking the event loop."""
-        await _wait_async(self._keys.refresh())
-        try:
-            return self._judge(token)
-        except UnknownKey:
-            await _wait_async(self._keys.refresh(unknown_kid=True))
-            return self._judge_finally(token)
-
-    def _judge(self, token: str) -> AccessClaims:
-        return self._tokens.verify(token, self._keys.current, now=self._clock())
-
-    def _judge_finally(self, token: str) -> AccessClaims:
-        try:
-            return self._judge(token)
-        except UnknownKey:
-            failure = self._keys.failure
-            if failure is None:
-                raise
-            raise KeysUnavailable(failure, self._keys.retry_after_seconds()) from None
-
-
 class _Jwks(msgspec.Struct):
     keys: list[dict[str, object]]
 
@@ -242,18 +156,9 @@ class _Metadata(msgspec.Struct):
     jwks_uri: str
 
 
-def _wall_clock() -> int:
+def wall_clock() -> int:
+    """Give whole seconds since the epoch."""
     return int(time.time())  # noqa: TID251 - the package takes nothing from the rest of the gateway, its clock included
-
-
-def _wait(flight: Flight | None) -> None:
-    if flight is not None:
-        concurrent.futures.wait([flight], timeout=FETCH_TIMEOUT_SECONDS)
-
-
-async def _wait_async(flight: Flight | None) -> None:
-    if flight is not None:
-        await asyncio.wait([asyncio.wrap_future(flight)], timeout=FETCH_TIMEOUT_SECONDS)
 
 
 def _metadata_uri(issuer: str) -> str:

@@ -47,14 +47,37 @@ def find_access_token(headers: RawHeaders, *, is_https: bool) -> tuple[str, bool
     Raises:
         SentTwice: There are two.
     """
+    scheme, credentials = find_authorization(headers)
+    bearer = credentials.strip(b" ").decode("latin-1") if scheme == b"bearer" else None
+    return beside_cookie(bearer, headers, is_https=is_https)
+
+
+def find_authorization(headers: RawHeaders) -> tuple[bytes, bytes]:
+    """
+    Give the scheme of `Authorization`, in lower case, and what follows it; both empty without one.
+
+    Raises:
+        SentTwice: There are two.
+    """
     authorizations = [value for name, value in headers if name == b"authorization"]
+    if not authorizations:
+        return b"", b""
     if len(authorizations) > 1:
         raise SentTwice("Two Authorization headers")
+    scheme, _, credentials = authorizations[0].strip(b" \t").partition(b" ")
+    return scheme.lower(), credentials
+
+
+def beside_cookie(sent: str | None, headers: RawHeaders, *, is_https: bool) -> tuple[str, bool] | None:
+    """
+    Give the token that was sent in `Authorization`, or that of the cookie, and whether it is this one.
+
+    Raises:
+        SentTwice: There are both, or two cookies.
+    """
     cookie = read_cookie(headers, full_cookie_name(ACCESS_TOKEN, is_https=is_https))
-    scheme, _, credentials = authorizations[0].strip(b" \t").partition(b" ") if authorizations else (b"", b"", b"")
-    is_bearer = scheme.lower() == b"bearer"
-    if is_bearer and cookie is not None:
+    if sent is None:
+        return (cookie, True) if cookie is not None else None
+    if cookie is not None:
         raise SentTwice("Two access tokens: one in Authorization, one as a cookie")
-    if is_bearer:
-        return credentials.strip(b" ").decode("latin-1"), False
-    return (cookie, True) if cookie is not None else None
+    return sent, False

@@ -4,18 +4,16 @@ One access token, one set of keys, one verdict: no I/O, no clock of its own.
 RFC 7515 (JWS), RFC 8725 (best practices), RFC 9068 (access tokens).
 """
 
-import functools
-import json
-import re
 import threading
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from .claims import AccessClaims
-from .errors import ClaimsRejected, ExpiredToken, MalformedToken, UnknownKey, UntrustedToken
-from .keys import ALGORITHMS, KID, VerificationKey, decode_base64url, public_jwk, thumbprint
+from .claims import AccessClaims, claim_in
+from .errors import ClaimsRejected, ExpiredToken, MalformedToken
+from .jws import signed_payload
+from .keys import VerificationKey, public_jwk, thumbprint
 
 __all__ = ["VerificationKey", "VerifiedTokens", "public_jwk", "thumbprint", "verify_access_token"]
 
@@ -23,9 +21,6 @@ MAX_TOKEN_CHARACTERS: Final = 4096
 CLOCK_LEEWAY_SECONDS: Final = 5
 
 _TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
-_HEADER_MEMBERS: Final = frozenset({"alg", "typ", "kid"})
-_COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
-_CLAIM_IN_MESSAGE: Final = re.compile(r"`(?:\$\.)?([a-z_]+)(?:[.\[][^`]*)?`\Z")
 
 
 def verify_access_token(
@@ -56,22 +51,7 @@ def verify_access_token(
     Does not check: revocation, roles, the age of the login (`auth_time`), whether the user still exists, or that
     the one who sends the token is the one it was given to (it is a bearer token).
     """
-    if len(token) > MAX_TOKEN_CHARACTERS:
-        raise MalformedToken(f"longer than {MAX_TOKEN_CHARACTERS} characters")
-    match = _COMPACT.fullmatch(token)
-    if match is None:
-        raise MalformedToken("not three parts of base64url")
-    header, payload, signature = match.groups()
-    algorithm, kid = _read_header(header)
-    octets, signature_octets = _decode(payload), _decode(signature)
-    key = keys.get(kid)
-    if key is None:
-        raise UnknownKey("no key has this kid")
-    if key.algorithm != algorithm:
-        raise UntrustedToken("alg is not the key's own")
-    if not key.has_signed(token[: match.end(2)].encode(), signature_octets):
-        raise UntrustedToken("bad signature")
-    claims = _read_claims(octets)
+    claims = _read_claims(signed_payload(token, keys, types=_TYPES, max_characters=MAX_TOKEN_CHARACTERS))
     if not claims.sid and claims.sub != claims.client_id:
         raise ClaimsRejected("sid", "missing, and the token is not that of a machine client")
     if claims.iss != issuer:
@@ -132,61 +112,13 @@ class VerifiedTokens:
         return claims
 
 
-# All tokens of one key have the same header, so that reading it once is enough; what is refused is not remembered.
-@functools.lru_cache(maxsize=64)
-def _read_header(part: str) -> tuple[str, str]:
-    """Give `alg` and `kid`."""
-    header = _json_object(_decode(part))
-    if header.keys() != _HEADER_MEMBERS or not all(isinstance(value, str) for value in header.values()):
-        raise MalformedToken("the header must hold alg, typ and kid, all text, and nothing else")
-    if not KID.fullmatch(header["kid"]):
-        raise MalformedToken("the kid is not 1 to 64 characters of base64url")
-    if header["typ"] not in _TYPES:
-        raise UntrustedToken("typ is not at+jwt")
-    if header["alg"] not in ALGORITHMS:
-        raise UntrustedToken("alg is not accepted")
-    return header["alg"], header["kid"]
-
-
-def _decode(part: str) -> bytes:
-    try:
-        return decode_base64url(part)
-    except ValueError:
-        raise MalformedToken("not canonical base64url") from None
-
-
 def _read_claims(payload: bytes) -> AccessClaims:
-    _json_object(payload)
     try:
         return _CLAIMS_DECODER.decode(payload)
     except msgspec.ValidationError as error:
-        claim = _CLAIM_IN_MESSAGE.search(str(error))
-        raise ClaimsRejected(claim[1] if claim else "?", "missing or of a wrong type") from None
+        raise ClaimsRejected(claim_in(error), "missing or of a wrong type") from None
     except (msgspec.DecodeError, RecursionError):
         raise MalformedToken("the payload is not strict JSON") from None
 
 
-def _json_object(text: bytes) -> dict[str, Any]:
-    try:
-        value = _STRICT_JSON.decode(text.decode())
-    except (ValueError, RecursionError):
-        # The cause would quote the text, which is a part of the token.
-        raise MalformedToken("not strict JSON in UTF-8") from None
-    if not isinstance(value, dict):
-        raise MalformedToken("not a JSON object")
-    return value
-
-
-def _members_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a member occurs twice")
-    return members
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-_STRICT_JSON: Final = json.JSONDecoder(object_pairs_hook=_members_once, parse_constant=_refuse_constant)
 _CLAIMS_DECODER: Final = msgspec.json.Decoder(AccessClaims)

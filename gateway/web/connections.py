@@ -9,9 +9,9 @@ The parser sees a stream, so nothing is decided by where a read ends: what a req
 it, is what the parser says. It is given the bytes in pieces, none of them of two requests, and the next request only
 when the one before has its answer and the client reads.
 
-Allowed subrequests, the JWKS, and logins that there is no room for are answered here, from memory, as soon as their
-head is read: routes, middleware and a task for each request would take several times as long as the answer itself
-(`gateway.state.QuickAnswer`).
+Allowed subrequests, the JWKS, signed status lists, and logins that there is no room for are answered here, from memory,
+as soon as their head is read: routes, middleware and a task for each request would take several times as long as the
+answer itself (`gateway.state.QuickAnswer`).
 
 One file, since it is one state machine: a connection and what it waits for.
 """
@@ -263,7 +263,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse_head(names)
         path, _, query = self.url.partition(b"?")
         method = self.parser.get_method()
-        quick = self._quick_answers.get(method + b" " + path)
+        line = method + b" " + path
+        quick = self._quick_answers.get(line) or self._quick_answers.get(line[: line.rfind(b"/") + 1] + b"*")
         if quick is not None and self._is_plain(names):
             self.scope |= {"method": method.decode(), "path": path.decode(), "query_string": query}
             self._is_answered = self._answer_quickly(quick)

@@ -18,13 +18,16 @@ from gateway.web.api import (
     end_session,
     list_factors,
     list_sessions,
+    list_tokens,
     log_in,
     log_out,
     log_out_everywhere,
     login_quickly,
     make_recovery_codes,
+    make_token,
     refresh_tokens,
     remove_factor,
+    revoke_personal_token,
     show_me,
 )
 from gateway.web.html import STATIC_PATH, asks_for_page, give_static_file
@@ -54,7 +57,20 @@ from gateway.web.pages import (
     show_recovery,
     show_welcome,
 )
-from gateway.web.public import JWKS_PATH, METADATA_PATHS, jwks, jwks_quickly, livez, metadata, readyz
+from gateway.web.public import (
+    JWKS_PATH,
+    METADATA_PATHS,
+    STATUS_PATH,
+    STATUS_PREFIX,
+    jwks,
+    jwks_quickly,
+    livez,
+    metadata,
+    readyz,
+    status_list,
+    status_list_quickly,
+    status_lists,
+)
 from gateway.web.subrequest import Authz, Endpoint
 
 
@@ -87,10 +103,12 @@ QUICK_ANSWERS: dict[bytes, QuickAnswer] = {
     b"GET /api/authz/auth-request": NGINX.quickly,
     b"GET /api/authz/forward-auth": FORWARD.quickly,
     b"GET " + JWKS_PATH.encode(): jwks_quickly,
+    b"GET " + STATUS_PREFIX.encode() + b"*": status_list_quickly,
     b"POST /auth/login": login_quickly,
 }
 """
 What `gateway.web.connections` asks about a plain request before the route table; what it does not answer goes there.
+The last part of a path may be any, `*`.
 """
 
 CAPPED = [Middleware(BodyCap)]
@@ -140,6 +158,8 @@ _OTHERS: list[BaseRoute] = [
     Route("/auth/factors/passkeys", add_passkey, methods=["POST"], middleware=CAPPED),
     Route("/auth/factors/recovery", make_recovery_codes, methods=["POST"], middleware=CAPPED),
     Route("/auth/factors/{id:factor}", remove_factor, methods=["DELETE"], middleware=CAPPED),
+    Route("/auth/tokens", get_or_post(list_tokens, make_token), methods=["GET", "POST"], middleware=CAPPED),
+    Route("/auth/tokens/{id}", revoke_personal_token, methods=["DELETE"], middleware=CAPPED),
     Route("/oauth/token", issue_token, methods=["POST"], middleware=CAPPED),
     Route("/oauth/introspect", introspect_token, methods=["POST"], middleware=CAPPED),
     Route("/oauth/revoke", revoke_token, methods=["POST"], middleware=CAPPED),
@@ -149,6 +169,8 @@ _OTHERS: list[BaseRoute] = [
     Route("/api/authz/ext-authz/{path:any}", ENVOY),
     Route(JWKS_PATH, jwks, methods=["GET"], middleware=CAPPED),
     *(Route(path, metadata, methods=["GET"], middleware=CAPPED) for path in METADATA_PATHS),
+    Route(STATUS_PATH, status_lists, methods=["GET"], middleware=CAPPED),
+    Route(STATUS_PREFIX + "{number}", status_list, methods=["GET"], middleware=CAPPED),
     Route("/livez", livez, methods=["GET"], middleware=CAPPED),
     Route("/readyz", readyz, methods=["GET"], middleware=CAPPED),
 ]

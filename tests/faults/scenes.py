@@ -153,7 +153,7 @@ class Scene:
                 user = await parts.users.add(email, f"User {start}", ("staff",), "no password")
                 for _ in range(min(per_user, count - start)):
                     family = await parts.families.open(user.user_id, 1, new_family_id(), "192.0.2.1", "Test")
-                    cookie = parts.presences.cookie_of(user.user_id, family)
+                    cookie = parts.families.cookie_of(user.user_id, family)
                     opened.append(Known(user.user_id, email, family.family_id, family.refresh_token, cookie=cookie))
             return opened
 

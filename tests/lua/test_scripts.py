@@ -20,10 +20,11 @@ from gateway.derived_keys import KeyChain
 from gateway.limits.guessing import GuessingThrottle
 from gateway.limits.rate_limits import RateLimiter
 from gateway.machines import Clients, read_client_keys
+from gateway.machines.personal_tokens import PersonalTokens
 from gateway.sessions.browser import SessionCookie
 from gateway.sessions.families import RefreshFamilies, new_family_id
-from gateway.sessions.presence import Presences
 from gateway.sessions.revocations import Revocations
+from gateway.sessions.session_looks import SessionLooks
 from gateway.settings import Quota
 from gateway.store.store import Script, Store
 from gateway.telemetry.audit_trail import AuditTrail
@@ -34,7 +35,7 @@ from tests.machines.clients import KeyedService, new_key, public_pem
 from tests.scripts import PLACES, load_script
 
 REPOSITORY = Path(__file__).parents[2]
-INCLUDED = ("family_record", "guess_lane", "factor_record")
+INCLUDED = ("family_record", "guess_lane", "factor_record", "token_record")
 FIELDS = ("RETURNS", "CLOCK", "COST", "CALLER")
 COMMANDS_OF_REDIS_6_2 = {
     *("DEL", "EXISTS", "EXPIRE", "GET", "HDEL", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HMGET", "HSET", "HVALS"),
@@ -217,13 +218,19 @@ async def test_every_script_keeps_to_one_slot_of_a_cluster(cluster_store: Store)
     assert [family.family_id for family in await families.list(user.user_id)] == [opened[1].family_id]
     assert await families.exists(user.user_id, opened[1].family_id)
     revocations = Revocations(cluster_store, lambda: 0)
-    presences = Presences(cluster_store, keychain, revocations, idle_ttl_seconds=60, check_seconds=60)
+    looks = SessionLooks(cluster_store, keychain, revocations, idle_ttl_seconds=60)
     cookie = SessionCookie(user.user_id, opened[1].family_id, opened[1].auth_time)
-    assert (await presences._ask(cookie)).presence.roles == ("staff",)
+    assert (await looks.look(cookie)).presence.roles == ("staff",)
     assert await families.mark(user.user_id, opened[1].unannounced) == opened[1].unannounced
     await revocations.announce(opened[1].unannounced)
     assert await families.revoke(user.user_id, opened[1].unannounced) == 1
     await use_a_second_factor(cluster_store, users, keychain, user)
+    tokens = PersonalTokens(cluster_store, keychain)
+    text, token = await tokens.create(user.user_id, "backup", ("staff",))
+    assert (await tokens.look(tokens.parse(text))).roles == ("staff",)
+    assert [one.token_id for one in await tokens.all(user.user_id)] == [token.token_id]
+    assert await tokens.mark(user.user_id, token.token_id)
+    await tokens.revoke(user.user_id, token.token_id)
     await Changes(cluster_store, lambda: 0).note(user.user_id, "reset")
     assert (await users.set_active(user.user_id, False))[:-1] == (opened[1].family_id,)
     await users.remove(user.user_id, user.email)

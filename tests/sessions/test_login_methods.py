@@ -19,8 +19,8 @@ from gateway.sessions.login_methods import (
     unpack_methods,
     was_recovery,
 )
-from gateway.sessions.presence import Presences
 from gateway.sessions.revocations import Revocations
+from gateway.sessions.session_looks import SessionLooks
 from gateway.store.store import Store
 from tests.sessions.test_families import KEYCHAIN, add_user, families_key, make_families, read_record, rewrite
 
@@ -61,9 +61,8 @@ async def opened(
     )
 
 
-def presences(store: Store) -> Presences:
-    revocations = Revocations(store, lambda: 0)
-    return Presences(store, KEYCHAIN, revocations, idle_ttl_seconds=3600, check_seconds=60)
+def looks(store: Store) -> SessionLooks:
+    return SessionLooks(store, KEYCHAIN, Revocations(store, lambda: 0), idle_ttl_seconds=3600)
 
 
 @pytest.mark.redis
@@ -82,7 +81,7 @@ async def test_the_methods_stay_with_the_session_whatever_is_done_with_it(
     assert (kept.outcome, kept.amr) == ("kept", amr)
     [listed] = await families.list(user_id)
     assert (listed.amr, listed.by_recovery_code) == (amr, by_recovery_code)
-    seen = await presences(store)._ask(SessionCookie(user_id, family.family_id, family.auth_time))
+    seen = await looks(store).look(SessionCookie(user_id, family.family_id, family.auth_time))
     assert seen.presence.amr == amr
     record = await read_record(store, token)
     assert record is not None
@@ -130,7 +129,7 @@ async def test_a_mark_is_one_that_a_release_before_there_were_methods_knows(
     assert record.ended == 1
     assert family.family_id not in [one.family_id for one in await families.list(user_id)]
     with pytest.raises(BrowserSessionEnded):
-        await presences(store)._ask(SessionCookie(user_id, family.family_id, family.auth_time))
+        await looks(store).look(SessionCookie(user_id, family.family_id, family.auth_time))
 
 
 @pytest.mark.redis

@@ -19,6 +19,8 @@ NAMES_OF_THE_CONTRACT = (
     *(
         "factor_added",
         "factor_removed",
+        "token_created",
+        "token_revoked",
         "client_added",
         "client_changed",
         "client_removed",
@@ -45,6 +47,7 @@ GIVEN_ELSEWHERE = {
             "second-factor",
             "passkey",
             "factors",
+            "tokens",
             "oauth",
             "oauth-client",
             "account",

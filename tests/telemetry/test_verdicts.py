@@ -63,7 +63,8 @@ def causes_by_name() -> Iterator[tuple[str, str]]:
     """Give those that are computed."""
     yield from (("store-unavailable", code) for code in re.findall(r"[A-Z]+", faults._CODE.pattern))
     yield from (("store-unavailable", code) for code in ("BUSYPOOL", "TIMEOUT", "CONNECTION", "ERROR", "AWAY"))
-    lacking = {"access_token_missing", "insufficient_role", "keys_unavailable"}  # not of a token that was sent here
+    # Not of a token that was sent here.
+    lacking = {"access_token_missing", "insufficient_role", "keys_unavailable", "status_unavailable", "token_revoked"}
     codes = {kind.code for kind in leaves(verifier_errors.AccessTokenError)} - lacking
     yield from (("access-token-invalid", code) for code in codes)
     claims = ("wrong_issuer", "wrong_audience", "not_yet_valid")

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.accounts.users import check_name, check_roles
+from gateway.derived_keys import DerivedKeys
 from gateway.errors import CommandError
+from gateway.sessions.status_indexes import LIST_POSITIONS
 from gateway.settings import Settings
 from gateway.state import Gateway
 from gateway.tokens.identity_headers import MAX_IDENTITY_HEADERS_BYTES, IdentityHeaders
@@ -16,7 +18,7 @@ from gateway.tokens.size_bounds import SizeBounds
 from gateway.verifier import AccessClaims
 from gateway.verifier.verify import MAX_TOKEN_CHARACTERS
 from tests.cli.commands import assert_refused, here
-from tests.harness import GatewayProcess, in_gateway
+from tests.harness import SECRET, GatewayProcess, in_gateway
 from tests.web.asking import client_of, log_in
 
 EMAIL = "ann@example.com"
@@ -74,7 +76,10 @@ def test_the_token_that_is_counted_is_the_token_that_is_minted(
 
     async def work(gateway: Gateway) -> tuple[int, int]:
         await gateway.keyring.open()
-        facts: dict[str, Any] = {"subject": "usr_" + "x" * 22, "family_id": "x" * 22, "auth_time": 1_790_000_000}
+        index = gateway.status_indexes.find(await gateway.status_indexes.new_session_id())
+        assert index is not None
+        family_id = index._replace(position=LIST_POSITIONS - 1).session_id(DerivedKeys.of(SECRET))
+        facts: dict[str, Any] = {"subject": "usr_" + "x" * 22, "family_id": family_id, "auth_time": 1_790_000_000}
         facts |= {"amr": ("pop", "user", "mfa", "hwk"), "now": gateway.clock()}
         minted = await gateway.access_tokens.mint(
             **facts, roles=roles, email=EMAIL, name=name, session_seconds_left=3600

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -96,6 +97,18 @@ def compact(
 def token(signing: str = "RS256", /, **changes: Any) -> str:
     """Give an access token as the gateway makes it, but for *changes* of its claims."""
     return compact(header(signing), claims(**changes), signer=signing)
+
+
+def list_claims(uri: str, octets: bytes, *, bits: int = 1, **changes: Any) -> dict[str, Any]:
+    """Give the claims of a status list as the gateway makes it, but for *changes*."""
+    status_list = {"bits": bits, "lst": encode_base64url(zlib.compress(octets, 9))}
+    exp = changes.get("iat", NOW) + 60
+    return {"sub": uri, "iat": NOW, "exp": exp, "ttl": 10, "status_list": status_list} | changes
+
+
+def list_token(uri: str, octets: bytes, *, signer: str = "RS256", bits: int = 1, **changes: Any) -> str:
+    typed = header(signer, typ="statuslist+jwt")
+    return compact(typed, list_claims(uri, octets, bits=bits, **changes), signer=signer)
 
 
 def verify(access_token: str, *, now: int = NOW) -> AccessClaims:

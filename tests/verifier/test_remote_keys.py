@@ -8,8 +8,7 @@ import json
 import logging
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -22,64 +21,13 @@ from gateway.verifier import (
     RemoteKeys,
     UnknownKey,
     UntrustedToken,
-    VerificationKey,
     fetch,
     http_get,
     public_jwk,
 )
 from tests.clocks import FakeClock
+from tests.verifier.issuing import JWKS, METADATA, Issuer
 from tests.verifier.mint import AUDIENCE, ISSUER, NOW, claims, compact, header, verification_key
-
-JWKS = "/.well-known/jwks.json"
-METADATA = "/.well-known/oauth-authorization-server"
-
-
-class Issuer:
-    """An HTTP server whose answers the test sets, and which counts what it is asked."""
-
-    def __init__(self, path: str = "") -> None:
-        self.status = 200
-        self.headers: dict[str, str] = {"Cache-Control": "public, max-age=300"}
-        self.bodies: dict[str, bytes] = {}
-        self.asked: Counter[str] = Counter()
-        self.pause = threading.Event()
-        self.pause.set()
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.server.daemon_threads = True
-        self.origin = f"http://127.0.0.1:{self.server.server_port}"
-        self.issuer = self.origin + path
-        self.bodies[METADATA + path] = self.metadata()
-        self.publish([verification_key()])
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    def _handler(issuer) -> type[http.server.BaseHTTPRequestHandler]:
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                issuer.asked[self.path] += 1
-                issuer.pause.wait(10)
-                body = issuer.bodies.get(self.path)
-                self.send_response(404 if body is None else issuer.status)
-                for name, value in issuer.headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body or b"")
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
-
-    def metadata(self, **changes: str) -> bytes:
-        return json.dumps({"issuer": self.issuer, "jwks_uri": self.origin + JWKS} | changes).encode()
-
-    def publish(self, keys: Sequence[VerificationKey], *others: Mapping[str, object]) -> None:
-        self.bodies[JWKS] = json.dumps({"keys": [*others, *map(public_jwk, keys)]}).encode()
-
-    def token(self, signing: str = "RS256", /, **changes: object) -> str:
-        return compact(header(signing), claims(iss=self.issuer, **changes), signer=signing)
-
-    def stranger(self, number: int) -> str:
-        return compact(header("EdDSA", kid=f"k{number}"), claims(iss=self.issuer), signer="EdDSA")
 
 
 @pytest.fixture
@@ -515,7 +463,7 @@ def test_those_who_can_use_the_old_keys_do_not_wait_for_the_new(
 def test_an_issuer_that_never_answers_costs_a_bounded_wait(
     issuer: Issuer, clock: FakeClock, verifier: AccessTokenVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.verifier.jwks.FETCH_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("gateway.verifier.flights.FETCH_TIMEOUT_SECONDS", 0.2)
     issuer.pause.clear()
     started = time.monotonic()
     with pytest.raises(KeysUnavailable, match="in time"):
@@ -527,7 +475,7 @@ def test_an_issuer_that_never_answers_costs_a_bounded_wait(
 def test_an_answer_that_was_overtaken_changes_nothing(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch, late_answer_is_good: bool
 ) -> None:
-    monkeypatch.setattr("gateway.verifier.jwks.FETCH_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("gateway.verifier.flights.FETCH_TIMEOUT_SECONDS", 0.2)
     released = threading.Event()
     flights = iter(["RS256", "ES256"])
     threads: list[threading.Thread] = []

@@ -42,6 +42,8 @@ METHODS: dict[str, frozenset[str]] = {
     "/auth/factors/passkeys": frozenset({"POST"}),
     "/auth/factors/recovery": frozenset({"POST"}),
     "/auth/factors/fac_unknown": frozenset({"DELETE"}),
+    "/auth/tokens": frozenset({"GET", "HEAD", "POST"}),
+    "/auth/tokens/pat_unknown": frozenset({"DELETE"}),
     "/api/authz/auth-request": frozenset({"GET", "HEAD"}),
     "/api/authz/forward-auth": frozenset({"GET", "HEAD"}),
     "/.well-known/jwks.json": frozenset({"GET", "HEAD"}),
@@ -296,6 +298,12 @@ def _cases() -> Iterator[Case]:
     for path in ("/auth/factors/totp/confirm", "/auth/factors/passkeys", "/auth/factors/recovery"):
         yield Case("POST", path, 400, "malformed-request", BEARER, json={"pending": None, "more": 1})
     yield Case("DELETE", "/auth/factors/fac_unknown", 404, "not-found", BEARER)
+    yield Case("GET", "/auth/tokens", 200, headers=BEARER)
+    yield Case("POST", "/auth/tokens", 200, headers=BEARER, json={"name": "backup"})
+    named = {"name": "backup"}
+    for members in ({}, {"name": ""}, named | {"days": 0}, named | {"days": 366}, named | {"roles": ["unknown"]}):
+        yield Case("POST", "/auth/tokens", 400, "malformed-request", BEARER, json=members)
+    yield Case("DELETE", "/auth/tokens/pat_unknown", 404, "not-found", BEARER)
     for method, path in ACCESS_TOKEN_ENDPOINTS:
         yield Case(method, path, 401, "access-token-missing")
         yield Case(method, path, 401, "access-token-invalid", FORGED_BEARER)
@@ -334,5 +342,8 @@ ACCESS_TOKEN_ENDPOINTS = (
     ("POST", "/auth/factors/passkeys"),
     ("POST", "/auth/factors/recovery"),
     ("DELETE", "/auth/factors/fac_unknown"),
+    ("GET", "/auth/tokens"),
+    ("POST", "/auth/tokens"),
+    ("DELETE", "/auth/tokens/pat_unknown"),
 )
 CASES = tuple(_cases())

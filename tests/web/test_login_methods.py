@@ -18,7 +18,7 @@ def sign_in(gateway: GatewayProcess, amr: tuple[str, ...]) -> tuple[str, str]:
 
     async def work(parts: Gateway) -> tuple[str, str]:
         opened = await parts.families.open(user.user_id, 1, new_family_id(), "192.0.2.7", "curl", amr=amr)
-        return opened.refresh_token, parts.presences.cookie_of(user.user_id, opened)
+        return opened.refresh_token, parts.families.cookie_of(user.user_id, opened)
 
     return in_gateway(gateway.env, work)
 

@@ -57,7 +57,7 @@ async def _session_in(answer: Answer, gateway: Gateway, person: Person) -> Sessi
 
 async def _open(gateway: Gateway, person: Person) -> Session:
     opened = await gateway.families.open(person.user_id, person.password_version, new_family_id(), "", "gateway doctor")
-    cookie = gateway.presences.cookie_of(person.user_id, opened)
+    cookie = gateway.families.cookie_of(person.user_id, opened)
     return Session(person.user_id, opened.family_id, session_cookie_name(gateway.settings), cookie)
 
 

@@ -15,6 +15,7 @@ from gateway.web.api.logout import log_out, log_out_everywhere
 from gateway.web.api.me import show_me
 from gateway.web.api.refresh import refresh_tokens
 from gateway.web.api.sessions import end_session, list_sessions
+from gateway.web.api.tokens import list_tokens, make_token, revoke_personal_token
 
 __all__ = [
     "log_in",
@@ -34,4 +35,7 @@ __all__ = [
     "add_passkey",
     "make_recovery_codes",
     "remove_factor",
+    "list_tokens",
+    "make_token",
+    "revoke_personal_token",
 ]

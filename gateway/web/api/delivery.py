@@ -77,7 +77,7 @@ async def _first_tokens(gateway: Gateway, login: LoggedIn, *, as_cookie: bool) -
 def _session_response(gateway: Gateway, login: LoggedIn) -> Response:
     """Hand out a browser session, which outlives the browser when it is to be remembered."""
     response = json_response(UserAnswer(user_body(login.user)))
-    cookie = gateway.presences.cookie_of(login.user.user_id, login.opened)
+    cookie = gateway.families.cookie_of(login.user.user_id, login.opened)
     max_age_seconds = gateway.settings.refresh_absolute_ttl_seconds if login.wanted.remember else None
     set_session_cookie(response, gateway.settings, cookie, max_age_seconds)
     tell_rate(response, login.rate)

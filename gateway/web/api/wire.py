@@ -1,8 +1,11 @@
 """Every body of the API that comes in or goes out. `expires_in` is in seconds; times are RFC 3339 in UTC."""
 
+from typing import Annotated
+
 import msgspec
 
 from gateway.accounts import Assertion, NewCredential
+from gateway.machines import DEFAULT_DAYS, MAX_DAYS
 from gateway.web.http import SecretBody
 
 
@@ -164,6 +167,43 @@ class RecoveryCodesBody(SecretBody, frozen=True):
     """Answer of POST /auth/factors/recovery."""
 
     codes: tuple[str, ...]
+
+
+class NewPersonalTokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /auth/tokens; without `roles` all that the owner has, `days` from now until it ends."""
+
+    name: str
+    roles: tuple[str, ...] | None = None
+    days: Annotated[int, msgspec.Meta(ge=1, le=MAX_DAYS)] = DEFAULT_DAYS
+
+
+class PersonalTokenBody(msgspec.Struct, frozen=True):
+    """One row of GET /auth/tokens. `roles` are those that it gives now, `last_used_at` is null for never."""
+
+    id: str
+    name: str
+    roles: tuple[str, ...]
+    created_at: str
+    expires_at: str
+    last_used_at: str | None
+
+
+class NewPersonalTokenBody(SecretBody, frozen=True):
+    """Answer of POST /auth/tokens: the same, and the token, this once."""
+
+    id: str
+    token: str
+    name: str
+    roles: tuple[str, ...]
+    created_at: str
+    expires_at: str
+    last_used_at: str | None
+
+
+class PersonalTokensBody(msgspec.Struct, frozen=True):
+    """Answer of GET /auth/tokens, newest first."""
+
+    tokens: list[PersonalTokenBody]
 
 
 class RevokedBody(msgspec.Struct, frozen=True):

@@ -5,8 +5,10 @@ from gateway.web.http.audit import tell
 from gateway.web.http.bearer import (
     Caller,
     find_access_token,
+    find_owner,
     find_presence,
     find_session,
+    is_personal_token,
     refuse_token_in_query,
     require_caller,
     verify,
@@ -58,6 +60,8 @@ from gateway.web.http.second_step import (
     complete_login,
     user_to_enrol,
 )
+from gateway.web.http.token_changes import make_own_token, revoke_own_token
+from gateway.web.http.young_login import user_with_young_login
 
 __all__ = [
     "SECURITY_HEADERS",
@@ -71,8 +75,10 @@ __all__ = [
     "read_body",
     "Caller",
     "find_access_token",
+    "find_owner",
     "find_presence",
     "find_session",
+    "is_personal_token",
     "refuse_token_in_query",
     "require_caller",
     "verify",
@@ -116,6 +122,7 @@ __all__ = [
     "user_to_enrol",
     "complete_by_first_totp",
     "complete_by_first_passkey",
+    "user_with_young_login",
     "user_who_may_change",
     "begin_own_totp",
     "confirm_own_totp",
@@ -123,6 +130,8 @@ __all__ = [
     "add_own_passkey",
     "make_own_recovery_codes",
     "remove_own_factor",
+    "make_own_token",
+    "revoke_own_token",
     "end_own_session",
     "change_password_of",
     "tell",

@@ -6,7 +6,9 @@ from gateway.web.http.client_address import address_of
 from gateway.web.http.request_id import request_id_of
 
 
-def tell(event: Event, request: GatewayRequest, reason: str = "", *, sub: str = "", sid: str = "") -> None:
+def tell(
+    event: Event, request: GatewayRequest, reason: str = "", *, sub: str = "", sid: str = "", token_id: str = ""
+) -> None:
     """
     Tell a security event with one of its reasons (`gateway.telemetry.AuditTrail.tell`).
 
@@ -20,6 +22,7 @@ def tell(event: Event, request: GatewayRequest, reason: str = "", *, sub: str = 
         sub=sub or scope.get("gateway.sub", ""),
         email=scope.get("gateway.email", ""),
         sid=sid,
+        token_id=token_id,
         address=str(address_of(request, gateway.trusted_networks)),
         request_id=request_id_of(scope),
         **trace_of(scope["headers"]),

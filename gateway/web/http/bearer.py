@@ -1,5 +1,10 @@
-"""Who asks: by an access token, found, verified, and looked up among the revoked; or by the cookie of a session."""
+"""
+Who asks: by an access token, found, verified, and looked up among the revoked; by a personal token, where one is taken;
+or by the cookie of a session.
+"""
 
+import base64
+import binascii
 from contextlib import suppress
 
 from gateway.errors import (
@@ -9,9 +14,11 @@ from gateway.errors import (
     CrossSiteRequest,
     GatewayError,
     MalformedRequest,
+    PersonalTokenInvalid,
     StoreUnavailable,
 )
-from gateway.sessions import Presence, SessionCookie
+from gateway.machines import PERSONAL_TOKEN_PREFIX, PersonalToken
+from gateway.sessions import BY_PERSONAL_TOKEN, Presence, SessionCookie
 from gateway.settings import Settings
 from gateway.state import Gateway, GatewayRequest
 from gateway.tokens import RawHeaders
@@ -29,15 +36,37 @@ TOKENS_IN_QUERY = ("access_token", "refresh_token", "token")
 
 def find_access_token(headers: RawHeaders, settings: Settings) -> tuple[str, bool] | None:
     """
-    Give the access token and whether it came as a cookie; None without one.
+    Give the access token, or the personal token, and whether it came as a cookie; None without one.
+
+    A personal token comes as `Bearer`, or as the password of `Basic` with any name (RFC 7617): other names and
+    passwords are the application's own.
 
     Raises:
         MalformedRequest: There are two, or the cookie was sent twice.
     """
     try:
-        return presented.find_access_token(headers, is_https=settings.is_https)
+        scheme, credentials = presented.find_authorization(headers)
+        sent = None
+        if scheme == b"bearer":
+            sent = credentials.strip(b" ").decode("latin-1")
+        elif scheme == b"basic":
+            sent = _personal_token_as_password(credentials)
+        return presented.beside_cookie(sent, headers, is_https=settings.is_https)
     except presented.SentTwice as error:
         raise MalformedRequest(str(error), "token-sent-twice") from error
+
+
+def _personal_token_as_password(credentials: bytes) -> str | None:
+    try:
+        password = base64.b64decode(credentials.strip(b" "), validate=True).partition(b":")[2].decode("latin-1")
+    except binascii.Error:
+        return None
+    return password if password.startswith(PERSONAL_TOKEN_PREFIX) else None
+
+
+def is_personal_token(token: str, *, is_cookie: bool) -> bool:
+    """Tell whether what was found is a personal token, by how it begins. As a cookie there is none."""
+    return not is_cookie and token.startswith(PERSONAL_TOKEN_PREFIX)
 
 
 def verify(token: str, gateway: Gateway, now: int, audience: str | None = None) -> AccessClaims:
@@ -60,7 +89,9 @@ def verify(token: str, gateway: Gateway, now: int, audience: str | None = None) 
     except AccessTokenError as error:
         raise AccessTokenInvalid(_cause(error), **_facts(error, gateway.settings)) from error
     revocations = gateway.revocations
-    if revocations.has_ended(claims.sub, claims.sid, claims.auth_time) or claims.jti in revocations:
+    # What was made for a personal token has no login that a cut-off could end: it counts from when it was made.
+    since = claims.iat if claims.amr == BY_PERSONAL_TOKEN else claims.auth_time
+    if revocations.has_ended(claims.sub, claims.sid, since) or claims.jti in revocations:
         raise AccessTokenInvalid("revoked", sub=claims.sub)
     return claims
 
@@ -100,14 +131,18 @@ def find_session(headers: RawHeaders, gateway: Gateway) -> SessionCookie | None:
     return gateway.presences.parse(text) if text is not None else None
 
 
-async def require_caller(request: GatewayRequest) -> Caller:
+async def require_caller(request: GatewayRequest, *, takes_personal_tokens: bool = False) -> Caller:
     """
-    Give who asks: by an access token, or without one by a browser session. With a cookie and an unsafe method, the
-    request must come from where it may.
+    Give the person who asks: by an access token, or without one by a browser session. With a cookie and an unsafe
+    method, the request must come from where it may.
+
+    The access token of a machine client, or one that was made for a personal token, is not that of a person. A personal
+    token is not one either, but where *takes_personal_tokens* says so: what scripts hold does not change accounts.
 
     Raises:
         AccessTokenMissing, AccessTokenInvalid, MalformedRequest, CrossSiteRequest, StoreUnavailable: As above.
         BrowserSessionEnded: The session is revoked or over.
+        PersonalTokenInvalid: It is revoked or over, or is not taken here.
     """
     gateway = request.state["gateway"]
     refuse_token_in_query(request)
@@ -124,14 +159,28 @@ async def require_caller(request: GatewayRequest) -> Caller:
             with suppress(GatewayError):
                 request.scope["gateway.sub"] = (await _caller(token, session, gateway)).sub
             raise
-    caller = await _caller(token, session, gateway)
+    if token is not None and is_personal_token(token, is_cookie=is_cookie):
+        caller: Caller = await _owner(token, gateway, is_taken=takes_personal_tokens)
+    else:
+        caller = await _caller(token, session, gateway)
     request.scope["gateway.sub"] = caller.sub
     return caller
 
 
+async def _owner(token: str, gateway: Gateway, *, is_taken: bool) -> Presence:
+    claim = gateway.token_presences.parse(token)
+    assert claim is not None  # noqa: S101 - it is given, or refused
+    if not is_taken:
+        raise PersonalTokenInvalid("elsewhere", sub=claim.user_id, token_id=claim.token_id)
+    return await find_owner(claim, gateway)
+
+
 async def _caller(token: str | None, session: SessionCookie | None, gateway: Gateway) -> Caller:
     if token is not None:
-        return verify(token, gateway, gateway.clock())
+        claims = verify(token, gateway, gateway.clock())
+        if claims.is_of_client or claims.amr == BY_PERSONAL_TOKEN:
+            raise AccessTokenInvalid("not-a-person", sub=claims.sub)
+        return claims
     assert session is not None  # noqa: S101 - one of both is there
     return await find_presence(session, gateway)
 
@@ -150,4 +199,23 @@ async def find_presence(session: SessionCookie, gateway: Gateway) -> Presence:
         error.facts["sub"] = session.user_id
         with suppress(StoreUnavailable):
             await gateway.end_families(session.user_id, error.unannounced)
+        raise
+
+
+async def find_owner(token: PersonalToken, gateway: Gateway) -> Presence:
+    """
+    Give the owner of a personal token, from memory or by a look at Redis; complete its end where that was left half
+    done.
+
+    Raises:
+        PersonalTokenInvalid: It is revoked, over, or nobody's, or its owner is disabled.
+        StoreUnavailable: Redis did not answer, and the token was not seen within the last hour.
+    """
+    try:
+        return await gateway.token_presences.find(token)
+    except PersonalTokenInvalid as error:
+        error.facts |= {"sub": token.user_id, "token_id": token.token_id}
+        if error.is_unannounced:
+            with suppress(StoreUnavailable):
+                await gateway.end_personal_token(token.user_id, token.token_id)
         raise

@@ -1,12 +1,11 @@
 """
 How second factors are set up and taken away by who has logged in, whoever asks for it, the API or a page.
 
-All of it takes a login that is at most `YOUNG_SECONDS` old, and one with a second factor from who has one: whoever
-finds a browser open, or has a password alone, changes nothing.
+All of it takes a young login (`young_login`).
 """
 
 from gateway.accounts import Factor, NewCredential, NewTotp, User
-from gateway.errors import AccessTokenInvalid, AuthenticationTooWeak, MalformedRequest, NotFound
+from gateway.errors import MalformedRequest, NotFound
 from gateway.state import GatewayRequest
 from gateway.telemetry import FACTOR_ADDED, FACTOR_REMOVED
 from gateway.web.http.audit import tell
@@ -14,9 +13,7 @@ from gateway.web.http.bearer import Caller
 from gateway.web.http.client_address import address_of, rate_keys
 from gateway.web.http.noting import note_change
 from gateway.web.http.second_step import failures_told
-
-YOUNG_SECONDS = 600
-MULTIPLE = "mfa"
+from gateway.web.http.young_login import MULTIPLE, user_with_young_login
 
 
 async def user_who_may_change(request: GatewayRequest, caller: Caller) -> User:
@@ -24,21 +21,12 @@ async def user_who_may_change(request: GatewayRequest, caller: Caller) -> User:
     Give the user who asks, if he may change his factors with this login.
 
     Raises:
-        AuthenticationTooWeak: It is too old, or was made without a second factor though there is one.
-        AccessTokenInvalid: The user is disabled or gone.
+        AuthenticationTooWeak, AccessTokenInvalid: As `user_with_young_login`.
         NotFound: Second factors are off: they rest as they are.
     """
-    gateway = request.state["gateway"]
-    if not gateway.factors.logins.is_on:
+    if not request.state["gateway"].factors.logins.is_on:
         raise NotFound("Second factors are off here")
-    user = await gateway.users.get(caller.sub)
-    if user is None or not user.is_active:
-        raise AccessTokenInvalid("user_disabled")
-    is_old = gateway.clock() - caller.auth_time > YOUNG_SECONDS
-    is_weak = MULTIPLE not in caller.amr and bool(await gateway.factors.all(caller.sub))
-    if is_old or is_weak:
-        raise AuthenticationTooWeak(YOUNG_SECONDS if is_old else None, ((MULTIPLE,),) if is_weak else ())
-    return user
+    return await user_with_young_login(request, caller)
 
 
 async def begin_own_totp(request: GatewayRequest, caller: Caller) -> NewTotp:

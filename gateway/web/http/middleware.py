@@ -81,23 +81,28 @@ class Cors:
     Lets the allowed origins read answers under /auth/, errors included (Fetch standard, CORS protocol).
 
     Args:
-        public_paths: Those of documents that say themselves that all origins may read them; here their preflights are
-            answered.
+        public_paths: Those of documents that say themselves that all origins may read them, one that ends with a slash
+            for all that is below; here their preflights are answered.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, public_paths: tuple[str, ...]) -> None:
         self.app = app
         self.allowed_origins = settings.allowed_origins
-        self.public_paths = public_paths
+        self.public_paths = frozenset(public_paths)
+        self.public_prefixes = tuple(path for path in public_paths if path.endswith("/"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, a preflight included."""
-        if scope["type"] != "http" or not (scope["path"] in self.public_paths or scope["path"].startswith("/auth/")):
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        is_public = scope["path"] in self.public_paths or scope["path"].startswith(self.public_prefixes)
+        if not is_public and not scope["path"].startswith("/auth/"):
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         origin = headers.get("origin", "")
-        if scope["path"] in self.public_paths:
+        if is_public:
             answers = _preflight(headers, "GET, HEAD", "*") if scope["method"] == "OPTIONS" and origin else self.app
             await answers(scope, receive, send)
             return

@@ -20,7 +20,7 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.limits import RateState
-from gateway.sessions import BY_PASSWORD, Opened, new_family_id
+from gateway.sessions import BY_PASSWORD, Opened
 from gateway.settings import Settings
 from gateway.state import Gateway, GatewayRequest
 from gateway.telemetry import LOGIN_SUCCEEDED, LOGINS, SESSIONS_REVOKED
@@ -118,10 +118,11 @@ async def open_family(
     Args:
         proved: The second factor, or the passkey alone; None where a password is enough.
     """
-    return await request.state["gateway"].families.open(
+    gateway = request.state["gateway"]
+    return await gateway.families.open(
         user.user_id,
         user.password_version,
-        new_family_id(),
+        await gateway.status_indexes.new_session_id(),
         str(address),
         device_label(request.headers.get("user-agent", "")),
         most_seconds=most_seconds,

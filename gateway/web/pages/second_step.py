@@ -38,7 +38,7 @@ def enter(request: GatewayRequest, login: LoggedIn, location: str, **parameters:
     gateway = request.state["gateway"]
     settings = gateway.settings
     response = see_other(request, location, **parameters)
-    cookie = gateway.presences.cookie_of(login.user.user_id, login.opened)
+    cookie = gateway.families.cookie_of(login.user.user_id, login.opened)
     is_kept = login.wanted.remember
     set_session_cookie(response, settings, cookie, settings.refresh_absolute_ttl_seconds if is_kept else None)
     if login.device_token is not None:

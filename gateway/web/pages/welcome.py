@@ -80,7 +80,7 @@ async def accept_invitation(request: GatewayRequest) -> Response:
     opened = await open_family(request, user, address, most_seconds=wanted.most_seconds(gateway.settings))
     await finish_opening(request, user, opened, [], "invitation")
     response = see_other(request, ACCOUNT_PATH)
-    set_session_cookie(response, gateway.settings, gateway.presences.cookie_of(user.user_id, opened), None)
+    set_session_cookie(response, gateway.settings, gateway.families.cookie_of(user.user_id, opened), None)
     return response
 
 

@@ -1,15 +1,19 @@
 """What everybody may read: the keys, the metadata, and how the gateway is."""
 
+from gateway.tokens import STATUS_PATH
 from gateway.web.public.operations import livez, readyz
+from gateway.web.public.status import STATUS_PREFIX, status_list, status_list_quickly, status_lists
 from gateway.web.public.well_known import (
     JWKS_PATH,
     METADATA_PATHS,
-    PUBLIC_PATHS,
     jwks,
     jwks_quickly,
     jwks_uri,
     metadata,
 )
+
+PUBLIC_PATHS = (JWKS_PATH, *METADATA_PATHS, STATUS_PATH, STATUS_PREFIX)
+"""What everybody may read from everywhere; what ends with a slash is all that is below."""
 
 __all__ = [
     "JWKS_PATH",
@@ -19,6 +23,11 @@ __all__ = [
     "jwks_quickly",
     "jwks_uri",
     "metadata",
+    "STATUS_PATH",
+    "STATUS_PREFIX",
+    "status_list",
+    "status_list_quickly",
+    "status_lists",
     "livez",
     "readyz",
 ]

@@ -7,13 +7,14 @@ from starlette.types import Scope
 from gateway.machines import ASSERTION_ALGORITHMS
 from gateway.settings import Settings
 from gateway.state import GatewayRequest
+from gateway.tokens import STATUS_PATH
 from gateway.web.http import SECURITY_HEADERS
+from gateway.web.public.validators import is_known
 
 HEADERS = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
 JWKS_PATH = "/.well-known/jwks.json"
 CLIENT_AUTHENTICATION_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 METADATA_PATHS = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
-PUBLIC_PATHS = (JWKS_PATH, *METADATA_PATHS)
 _LINES = "".join(
     f"{name.lower()}: {value}\r\n"
     for name, value in (HEADERS | SECURITY_HEADERS | {"Content-Type": "application/json"}).items()
@@ -24,9 +25,7 @@ async def jwks(request: GatewayRequest) -> Response:
     """Give the public keys (RFC 7517 section 5), or 304 to who has them already."""
     keys = request.state["gateway"].keyring.keys
     headers = HEADERS | {"ETag": keys.etag}
-    asked = ",".join(request.headers.getlist("if-none-match"))
-    known = [tag.strip(" \t").removeprefix("W/") for tag in asked.split(",")]
-    if keys.etag in known or "*" in known:
+    if is_known(request, keys.etag):
         return Response(status_code=304, headers=headers)
     return Response(keys.jwks, headers=headers, media_type="application/json")
 
@@ -74,6 +73,8 @@ def _metadata(settings: Settings, algorithms: list[str]) -> dict[str, object]:
     for endpoint in ("token", "introspection", "revocation"):
         members[f"{endpoint}_endpoint_auth_methods_supported"] = CLIENT_AUTHENTICATION_METHODS
         members[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = ASSERTION_ALGORITHMS
+    if settings.status_list == "on":
+        members["status_list_aggregation_endpoint"] = origin + STATUS_PATH
     return members
 
 

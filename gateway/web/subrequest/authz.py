@@ -3,7 +3,8 @@
 
 The verdict depends on the credentials and on the requirements in the query that the proxy's own configuration names,
 and on nothing else. It is 200 with every identity header, or 401, or 403, whatever is sent. It comes from memory, Redis
-up or down; only a browser session that was not seen for a while takes a look at Redis, and is 503 where that is away.
+up or down; only a browser session or a personal token that was not seen for a while takes a look at Redis, and is 503
+where that is away.
 What a denied browser is told besides is said by `denied`.
 """
 
@@ -17,9 +18,11 @@ from gateway.errors import (
     AuthenticationTooWeak,
     GatewayError,
     InsufficientRole,
+    PersonalTokenInvalid,
     SessionUnseen,
     StoreUnavailable,
 )
+from gateway.machines import PersonalToken
 from gateway.sessions import Presence, SessionCookie
 from gateway.state import Gateway
 from gateway.tokens import RawHeaders
@@ -28,7 +31,10 @@ from gateway.web.http import (
     Caller,
     cookies_of_others,
     find_access_token,
+    find_owner,
     find_presence,
+    find_session,
+    is_personal_token,
     read_cookie,
     request_id_of,
     session_cookie_name,
@@ -43,6 +49,8 @@ from gateway.web.subrequest.requirements import (
     holds_until,
     read_requirements,
 )
+
+BASIC_CHALLENGE = 'Basic realm="token-gateway", charset="UTF-8"'  # RFC 7617
 
 logger = logging.getLogger("gateway.authz")
 
@@ -86,14 +94,24 @@ class Authz:
             await send({"type": "http.response.body", "body": b""})
             return
         scope["gateway.error"] = denial
-        await denied_response(denial, self._endpoint, scope, may_lead=not is_ours)(scope, receive, send)
+        response = denied_response(denial, self._endpoint, scope, may_lead=not is_ours)
+        if (
+            response.status_code == 401
+            and self._reads_query
+            and read_requirements(scope["query_string"]).asks_for_basic
+        ):
+            response.headers.append("WWW-Authenticate", BASIC_CHALLENGE)
+        await response(scope, receive, send)
 
     def quickly(self, scope: Scope) -> tuple[int, bytes] | None:
         """Give the 200 (`gateway.state.QuickAnswer`), or raise why it is none; None where it takes more than memory."""
         gateway: Gateway = scope["state"]["gateway"]
         query, now = scope["query_string"], gateway.clock()
         found = self._find(scope, gateway, now)
-        caller = gateway.presences.known(found) if isinstance(found, SessionCookie) else found
+        if isinstance(found, SessionCookie):
+            caller: Caller | None = gateway.presences.known(found)
+        else:
+            caller = gateway.token_presences.known(found) if isinstance(found, PersonalToken) else found
         if caller is None:
             return None
         key, headers = _key_of(caller), gateway.identity_headers
@@ -121,9 +139,10 @@ class Authz:
         gateway: Gateway = scope["state"]["gateway"]
         asked, now = self._asked(scope, gateway), gateway.clock()
         found = self._find(scope, gateway, now)
-        if isinstance(found, SessionCookie):
-            scope["gateway.sub"] = found.user_id
-            caller: Caller = await _present(found, gateway)
+        if isinstance(found, PersonalToken):
+            caller: Caller = await _present_by_token(found, scope, gateway)
+        elif isinstance(found, SessionCookie):
+            caller = await _present(found, scope, gateway)
         else:
             caller = found
         self._check(scope, gateway, caller, asked, now)
@@ -132,9 +151,9 @@ class Authz:
         cookies = cookies_of_others(scope["headers"]) if asked and asked.wants_cookies else b""
         return [(b"cookie", cookies), *headers] if cookies else headers
 
-    def _find(self, scope: Scope, gateway: Gateway, now: int) -> AccessClaims | SessionCookie:
+    def _find(self, scope: Scope, gateway: Gateway, now: int) -> AccessClaims | PersonalToken | SessionCookie:
         """
-        Give who asks: an access token of ours that is good, else a session cookie of ours.
+        Give who asks: an access token of ours that is good, or a personal token of ours, else a session cookie of ours.
 
         Any other `Authorization` beside that cookie is the application's own, and is not looked at.
         """
@@ -146,8 +165,11 @@ class Authz:
             if session is None:
                 raise AccessTokenMissing
             return session
+        token, is_cookie = sent
         try:
-            return verify(sent[0], gateway, now)
+            if is_personal_token(token, is_cookie=is_cookie) and (claim := gateway.token_presences.parse(token)):
+                return claim
+            return verify(token, gateway, now)
         except AccessTokenInvalid:
             if session is None:
                 raise
@@ -177,7 +199,21 @@ class Authz:
             check(asked, caller, now, gateway.application_tokens.audiences)
 
 
-async def _present(session: SessionCookie, gateway: Gateway) -> Presence:
+async def _present_by_token(token: PersonalToken, scope: Scope, gateway: Gateway) -> Presence:
+    scope["gateway.sub"] = token.user_id
+    try:
+        return await find_owner(token, gateway)
+    except StoreUnavailable as error:
+        raise SessionUnseen(error.cause) from error
+    except PersonalTokenInvalid:
+        session = find_session(scope["headers"], gateway)
+        if session is None:
+            raise
+        return await _present(session, scope, gateway)
+
+
+async def _present(session: SessionCookie, scope: Scope, gateway: Gateway) -> Presence:
+    scope["gateway.sub"] = session.user_id
     try:
         return await find_presence(session, gateway)
     except StoreUnavailable as error:
@@ -186,7 +222,8 @@ async def _present(session: SessionCookie, gateway: Gateway) -> Presence:
 
 async def _token_for(caller: Caller, audience: str, gateway: Gateway, now: int) -> str:
     if isinstance(caller, Presence):
-        seconds_left = gateway.presences.seconds_left(caller.sid)
+        seen = gateway.token_presences if caller.is_of_personal_token else gateway.presences
+        seconds_left = seen.seconds_left(caller.sid)
     else:
         seconds_left = caller.exp - now  # of its session we know no more
     return await gateway.application_tokens.make(caller, audience, now, seconds_left)

@@ -1,6 +1,6 @@
 """
 What the query of a subrequest asks for, besides a login: roles, a young or a strong login, a token for the application,
-the cookies that are not ours.
+the cookies that are not ours, a challenge that makes programs send a password.
 
 Only the proxy's own configuration is meant to say so. A client's own query, where a proxy appends it, can make it
 stricter and nothing else.
@@ -8,6 +8,7 @@ stricter and nothing else.
 
 import difflib
 import functools
+import math
 import re
 import unicodedata
 from typing import NamedTuple
@@ -21,7 +22,7 @@ MAX_REMEMBERED_QUERIES = 128
 MAX_NAMES_COMPARED = 16
 MAX_NAME_CHARACTERS = 64
 LIKENESS = 0.75
-NAMES = ("role", "max_auth_age", "amr", "token", "cookies")
+NAMES = ("role", "max_auth_age", "amr", "token", "cookies", "challenge")
 _BY_LETTERS = {name.replace("_", ""): name for name in NAMES}
 _LONG_ENOUGH_TO_STAND_OUT = ("role", "maxauthage")
 _SECONDS = re.compile(r"\A[0-9]{1,10}\Z")
@@ -35,6 +36,7 @@ class Requirements(NamedTuple):
 
     `roles` and `amr` hold groups, of each of which one must be there; `max_auth_age` is in seconds; `audience` is of
     the token that is asked for; `wants_cookies` says that the answer is to give back those cookies that are not ours;
+    `asks_for_basic` says that a 401 is to ask for name and password, too, as git and WebDAV clients wait for;
     `near_misses` has names of ours by those that are like them.
     """
 
@@ -44,6 +46,7 @@ class Requirements(NamedTuple):
     amr: tuple[Group, ...] = ()
     audience: str | None = None
     wants_cookies: bool = False
+    asks_for_basic: bool = False
     near_misses: tuple[tuple[str, str], ...] = ()
 
 
@@ -60,6 +63,7 @@ def read_requirements(query: bytes) -> Requirements:
         and all(_METHOD.match(method) for group in amr for method in group)
         and len(audiences) <= 1
         and all(whose == "others" for whose in said["cookies"])
+        and all(scheme == "basic" for scheme in said["challenge"])
     )
     others = [name for name in dict.fromkeys(name for name, _ in asked) if name not in NAMES]
     near_misses = tuple((name, ours) for name in others[:MAX_NAMES_COMPARED] if (ours := _nearest(name)))
@@ -72,6 +76,7 @@ def read_requirements(query: bytes) -> Requirements:
         amr=amr,
         audience=audiences[0] if audiences else None,
         wants_cookies=bool(said["cookies"]),
+        asks_for_basic=bool(said["challenge"]),
         near_misses=near_misses,
     )
 
@@ -86,7 +91,9 @@ def check(asked: Requirements, caller: Caller, now: int, audiences: frozenset[st
     """
     if not asked.is_readable:
         raise InsufficientRole("requirement-unreadable", "A requirement of the proxy's configuration cannot be read")
-    is_old = asked.max_auth_age is not None and now - caller.auth_time > asked.max_auth_age
+    # Without a time nobody has logged in: a personal token, a machine client.
+    age = now - caller.auth_time if caller.auth_time else math.inf
+    is_old = asked.max_auth_age is not None and age > asked.max_auth_age
     unmet = tuple(group for group in asked.amr if set(group).isdisjoint(caller.amr)) if asked.amr else ()
     if is_old or unmet:
         raise AuthenticationTooWeak(asked.max_auth_age if is_old else None, unmet)

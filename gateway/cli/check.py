@@ -32,7 +32,8 @@ def check(ctx: click.Context, as_json: bool) -> None:
 
     Checked are: the settings, each by itself and together; whether Redis answers, keeps what it is given, lets the
     gateway do what it must and no more, has no known holes and a clock that agrees; whether the signing keys can be
-    opened with `secret`; and which passwords and second factors still need a previous secret. Nothing is changed.
+    opened with `secret`; and which passwords, second factors and clients still need a previous secret. Nothing is
+    changed.
 
     Exit status: 0 all is well, or there are warnings; 3 `gateway serve` could not start, and the line on stderr says
     why; 2 wrong usage.
@@ -117,6 +118,7 @@ async def _inspect(is_private: bool, gateway: Gateway, warnings: list[str]) -> t
         warnings = [*warnings, *await examine_server(gateway.store, gateway.settings.redis_url, facts)]
     passwords = await _count_passwords(gateway)
     warnings = [*warnings, *_behind(gateway.settings, passwords), *await _factors_behind(gateway)]
+    warnings += await _clients_behind(gateway)
     warnings += await _too_large(gateway)
     name = "Valkey " + str(facts["valkey_version"]) if "valkey_version" in facts else "Redis " + facts["redis_version"]
     return name, gateway.keyring.is_open, passwords, warnings
@@ -191,6 +193,34 @@ async def _factors_behind(gateway: Gateway) -> list[str]:
         warnings.append(
             f"{lost} second factors are sealed under a secret that is not set, and log nobody in: put it back into "
             "previous_secrets, or gateway users factors EMAIL --reset"
+        )
+    return warnings
+
+
+async def _clients_behind(gateway: Gateway) -> list[str]:
+    """Tell of secrets of machine clients that need a previous secret, or one that is gone, and of their audiences."""
+    keychain, settings = _keychain(gateway.settings), gateway.settings
+    behind = lost = 0
+    warnings = []
+    async for client in gateway.clients.all():
+        known = [keychain.find(key_id) for key_id in client.key_ids]
+        behind += sum(keys is not None and keys is not keychain.current for keys in known)
+        lost += known.count(None)
+        if not {settings.audience, *settings.audiences} & {*client.audiences}:
+            warnings.append(
+                f"{client.client_id} gets no tokens: none of its audiences is in audience and audiences "
+                f"({', '.join(client.audiences)})"
+            )
+    warnings = sorted(warnings)[:MAX_NAMED_USERS]
+    if behind:
+        warnings.append(
+            f"{behind} secrets of clients are kept under a previous secret: keep it in previous_secrets until they "
+            "have been used"
+        )
+    if lost:
+        warnings.append(
+            f"{lost} secrets of clients are kept under a secret that is not set, and are no good: put it back into "
+            "previous_secrets, or gateway clients new-secret CLIENT_ID"
         )
     return warnings
 

@@ -64,6 +64,11 @@ class Client:
         return sum(bool(stored) for stored in self.stored_secrets)
 
     @property
+    def key_ids(self) -> tuple[str, ...]:
+        """Give the names of the keys that its secrets are kept under (`gateway.derived_keys`)."""
+        return tuple(stored.partition(":")[0] for stored in self.stored_secrets if stored)
+
+    @property
     def keys(self) -> tuple[ClientKey, ...]:
         """Give the public keys."""
         return client_keys_of(self.jwks)
@@ -254,11 +259,6 @@ class Clients:
     async def delete(self, client_id: str) -> None:
         """Delete a client that was marked, and whose revocation was announced."""
         await self._store.execute("DEL", self._key(client_id), durable=True)
-
-    def is_under_current_keys(self, client: Client) -> bool:
-        """Tell whether nothing of its secrets needs one of `previous_secrets`."""
-        name = self._keychain.current.key_id + ":"
-        return all(stored.startswith(name) for stored in client.stored_secrets if stored)
 
     async def _found(self, client_id: str) -> Client:
         client = await self.get(client_id)

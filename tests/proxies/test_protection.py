@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from tests.harness import GatewayProcess, Login
+from tests.machines.clients import GRANT, add_client
 from tests.proxies.conftest import Signer, log_in, log_out
 from tests.proxies.echo import EchoApplication, folded
 from tests.proxies.fronts import Front
@@ -353,6 +354,32 @@ def test_a_user_can_log_in_refresh_and_log_out_through_the_proxy(front: Front, a
         assert keys.headers["Cache-Control"] == "public, max-age=300"
         assert len(keys.json()["keys"]) >= 1
         assert client.get("/.well-known/openid-configuration").json()["issuer"] == "https://app.example.com"
+
+
+def test_a_service_gets_a_token_through_the_proxy_and_uses_it(
+    asked: GatewayProcess, front: Front, login: Login, application: EchoApplication
+) -> None:
+    """The application may have paths of its own beside the three."""
+    service = add_client(asked.env, roles=("demo",))
+    context = front.certificates.client_context()
+    with httpx2.Client(base_url=front.url, verify=context if front.is_tls else True, timeout=10) as client:
+        for form in (GRANT, GRANT | service.form):
+            answer = client.post("/oauth/token", data=form, auth=None if "client_id" in form else service.auth)
+            assert answer.status_code == 200, answer.text
+        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        assert client.get("/page", headers=headers).status_code == 200
+        token = {"token": answer.json()["access_token"]}
+        assert client.post("/oauth/introspect", data=token, auth=service.auth).json()["active"] is True
+        assert client.post("/oauth/revoke", data=token, auth=service.auth).status_code == 200
+        assert client.get("/page", headers=headers).status_code == 401
+        assert (
+            client.post("/oauth/token", data=GRANT, auth=(service.client_id, "x")).json()["error"] == "invalid_client"
+        )
+    for path in ("/oauth", "/oauth/", "/oauth/callback", "/oauth/tokens", "/oauth/token/", "/x/oauth/token"):
+        assert front.ask(path).status == 401, path
+        answered = front.ask(path, login.bearer)
+        assert answered.seen, path
+        assert answered.seen.target == path
 
 
 OURS = ("jwks.json", "oauth-authorization-server", "openid-configuration")

@@ -82,6 +82,12 @@ class TestSessionIds:
         assert not any(is_list((1_790_000_000 << 40) + n, KEYCHAIN) for n in range(0, 2**40, 2**31 + 1))
         assert not is_list(2**72, KEYCHAIN)
 
+    async def test_a_tag_by_chance_is_not_enough(self, store: Store) -> None:
+        """An old, random id that seemed to have a place would be looked for in a list that is not there."""
+        by_chance = StatusIndex(1_790_000_000 << 40, 5).session_id(KEYCHAIN.current)
+        assert find_index(by_chance, KEYCHAIN) is not None
+        assert indexes_on(store).find(by_chance) is None
+
     async def test_the_number_of_a_list_has_one_spelling(self, store: Store) -> None:
         number = await new_list(store)
         assert parse_list_number(str(number), KEYCHAIN) == number

@@ -13,6 +13,7 @@ import pytest
 from gateway.clock import system_clock
 from tests.harness import GatewayProcess, RedisServer, wait_until
 from tests.web.asking import Session, client_of, log_in, problem_of
+from tests.web.test_endings import lose_sessions
 from tests.web.test_quick_answers import Answers, connect, request
 
 # The signature is that old at most when something newer is known, and it is heard within a second.
@@ -252,3 +253,13 @@ def test_a_gateway_that_has_not_heard_for_too_long_gives_no_list(
         problem_of(client.get(uri), 503, "store-unavailable")
         redis.start()
         wait_until(lambda: client.get(uri).status_code == 200)
+
+
+def test_who_ends_all_his_sessions_is_in_the_list_though_redis_has_lost_his_own(
+    gateway: GatewayProcess, client: httpx2.Client
+) -> None:
+    """What ends all of them names no session that Redis does not have, but this one is known."""
+    session = log_in(gateway, client)
+    lose_sessions(session)
+    assert client.post("/auth/logout-all", headers=session.bearer).status_code == 200
+    wait_until(lambda: is_ended(client, status_of(session.access_token)), seconds=OUT_AFTER_SECONDS)

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.state import GatewayRequest, QuickAnswer
+from gateway.tokens import AGGREGATION_PATH
 from gateway.web.api import (
     add_passkey,
     begin_login_by_passkey,
@@ -54,7 +55,6 @@ from gateway.web.pages import (
     show_welcome,
 )
 from gateway.web.public import (
-    AGGREGATION_PATH,
     JWKS_PATH,
     METADATA_PATHS,
     STATUS_PREFIX,

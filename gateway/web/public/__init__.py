@@ -1,7 +1,7 @@
 """What everybody may read: the keys, the metadata, and how the gateway is."""
 
 from gateway.web.public.operations import livez, readyz
-from gateway.web.public.status import AGGREGATION_PATH, STATUS_PREFIX, status_list, status_list_quickly, status_lists
+from gateway.web.public.status import STATUS_PREFIX, status_list, status_list_quickly, status_lists
 from gateway.web.public.well_known import (
     JWKS_PATH,
     METADATA_PATHS,
@@ -22,7 +22,6 @@ __all__ = [
     "jwks_quickly",
     "jwks_uri",
     "metadata",
-    "AGGREGATION_PATH",
     "STATUS_PREFIX",
     "status_list",
     "status_list_quickly",

@@ -12,7 +12,6 @@ from gateway.web.http import SECURITY_HEADERS
 from gateway.web.public.validators import is_known
 
 STATUS_PREFIX = STATUS_PATH + "/"
-AGGREGATION_PATH = STATUS_PREFIX + "lists"
 MEDIA_TYPE = "application/statuslist+jwt"
 AGGREGATION_HEADERS = {"Cache-Control": "public, max-age=60", "Access-Control-Allow-Origin": "*"}
 _CONDITIONAL = (b"if-none-match", b"content-length")

@@ -6,8 +6,8 @@ from starlette.types import Scope
 
 from gateway.settings import Settings
 from gateway.state import GatewayRequest
+from gateway.tokens import AGGREGATION_PATH
 from gateway.web.http import SECURITY_HEADERS
-from gateway.web.public.status import AGGREGATION_PATH
 from gateway.web.public.validators import is_known
 
 HEADERS = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}

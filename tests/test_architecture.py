@@ -56,6 +56,8 @@ PATHS: dict[str, set[str] | None] = {
     "/.well-known/jwks.json": {"GET", "HEAD"},
     "/.well-known/oauth-authorization-server": {"GET", "HEAD"},
     "/.well-known/openid-configuration": {"GET", "HEAD"},
+    "/status/lists": {"GET", "HEAD"},
+    "/status/{number}": {"GET", "HEAD"},
     "/livez": {"GET", "HEAD"},
     "/readyz": {"GET", "HEAD"},
 }

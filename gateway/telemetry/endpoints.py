@@ -51,7 +51,7 @@ ENDPOINTS = (
     "/auth/account/factors/{id}",
     "/auth/account/factors/{id}/name",
     "/auth/account/factors/{id}/remove",
-    "/status",
+    "/status/lists",
     "/status/{number}",
 )
 

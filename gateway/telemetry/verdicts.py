@@ -625,6 +625,13 @@ VERDICTS = (
         "Second factors were begun to be set up too often from this address, or from the network around it.",
         f"wait as long as Retry-After says, or raise login_limit; {_ONE_PROXY}",
     ),
+    Verdict(
+        142,
+        _STORE,
+        "status-index",
+        "A new session could not be given its place in a list of ended sessions.",
+        "what lies in the key status-index makes no sense: remove that key, and a new list begins",
+    ),
 )
 
 _BY_CAUSE = {(verdict.slug, verdict.cause): verdict for verdict in VERDICTS}

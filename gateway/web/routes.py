@@ -54,9 +54,9 @@ from gateway.web.pages import (
     show_welcome,
 )
 from gateway.web.public import (
+    AGGREGATION_PATH,
     JWKS_PATH,
     METADATA_PATHS,
-    STATUS_PATH,
     STATUS_PREFIX,
     jwks,
     jwks_quickly,
@@ -160,7 +160,7 @@ _OTHERS: list[BaseRoute] = [
     Route("/api/authz/ext-authz/{path:any}", ENVOY),
     Route(JWKS_PATH, jwks, methods=["GET"], middleware=CAPPED),
     *(Route(path, metadata, methods=["GET"], middleware=CAPPED) for path in METADATA_PATHS),
-    Route(STATUS_PATH, status_lists, methods=["GET"], middleware=CAPPED),
+    Route(AGGREGATION_PATH, status_lists, methods=["GET"], middleware=CAPPED),
     Route(STATUS_PREFIX + "{number}", status_list, methods=["GET"], middleware=CAPPED),
     Route("/livez", livez, methods=["GET"], middleware=CAPPED),
     Route("/readyz", readyz, methods=["GET"], middleware=CAPPED),

@@ -205,6 +205,27 @@ class TestLosses:
         given += await take(indexes_on(store), 600)
         assert len(set(given)) == len(given)
 
+    @pytest.mark.one_server
+    async def test_one_server_that_was_replaced_and_comes_back_gives_nothing_again(
+        self, own_redis: Callable[..., RedisServer], open_store: OpenStore
+    ) -> None:
+        """Its process is the same all the time; what it had given was lost when it followed the other one."""
+        first, other = [own_redis("--repl-diskless-sync-delay", "0") for _ in range(2)]
+        stores = [open_store(server.url) for server in (first, other)]
+        other.command("REPLICAOF", "127.0.0.1", str(first.port))
+        await until(lambda: b"master_link_status:up" in other.command("INFO", "replication"))
+        given = [index for _ in range(2) for index in await take(indexes_on(stores[0]))]
+        await until(lambda: b"512" in other.command("HGET", "gw:status-index", "next"))
+        other.command("REPLICAOF", "NO", "ONE")
+        given += await take(indexes_on(stores[0]), 600)
+        first.command("REPLICAOF", "127.0.0.1", str(other.port))
+        await until(lambda: b"master_link_status:up" in first.command("INFO", "replication"))
+        assert b"512" in first.command("HGET", "gw:status-index", "next")
+        first.command("REPLICAOF", "NO", "ONE")
+        for store in stores:
+            given += await take(indexes_on(store), 600)
+        assert len(set(given)) == len(given)
+
     async def test_when_the_key_was_put_back_by_hand_who_knows_better_begins_a_list(self, store: Store) -> None:
         indexes, key = indexes_on(store), store.key("status-index")
         given = await take(indexes)

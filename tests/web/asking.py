@@ -47,6 +47,8 @@ METHODS: dict[str, frozenset[str]] = {
     "/.well-known/jwks.json": frozenset({"GET", "HEAD"}),
     "/.well-known/oauth-authorization-server": frozenset({"GET", "HEAD"}),
     "/.well-known/openid-configuration": frozenset({"GET", "HEAD"}),
+    "/status/lists": frozenset({"GET", "HEAD"}),
+    "/status/1": frozenset({"GET", "HEAD"}),
     "/livez": frozenset({"GET", "HEAD"}),
     "/readyz": frozenset({"GET", "HEAD"}),
 }

@@ -145,7 +145,7 @@ def test_the_metadata_says_who_issues_and_where_the_keys_are_and_nothing_more(
     assert answer.json() == {
         "issuer": gateway.url,
         "jwks_uri": f"{gateway.url}{JWKS}",
-        "status_list_aggregation_endpoint": f"{gateway.url}/status",
+        "status_list_aggregation_endpoint": f"{gateway.url}/status/lists",
     }
     assert client.get(answer.json()["jwks_uri"]).status_code == 200
 

@@ -6,8 +6,8 @@ from starlette.types import Scope
 
 from gateway.settings import Settings
 from gateway.state import GatewayRequest
-from gateway.tokens import STATUS_PATH
 from gateway.web.http import SECURITY_HEADERS
+from gateway.web.public.status import AGGREGATION_PATH
 from gateway.web.public.validators import is_known
 
 HEADERS = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
@@ -41,7 +41,7 @@ async def metadata(request: GatewayRequest) -> Response:
     settings = request.state["gateway"].settings
     said = {"issuer": settings.issuer, "jwks_uri": jwks_uri(settings)}
     if settings.status_list == "on":
-        said["status_list_aggregation_endpoint"] = settings.issuer_origin + STATUS_PATH
+        said["status_list_aggregation_endpoint"] = settings.issuer_origin + AGGREGATION_PATH
     return Response(msgspec.json.encode(said), headers=HEADERS, media_type="application/json")
 
 

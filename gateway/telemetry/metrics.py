@@ -121,7 +121,9 @@ LIMITED = _counter(
     "gateway_rate_limited_total",
     meaning="Attempts that a limit refused.",
     labels=("limit",),
-    known=_words("login", "refresh", "change-password", "second-factor", "passkey", "factors", "account"),
+    known=_words(
+        "login", "refresh", "change-password", "second-factor", "passkey", "factors", "oauth", "oauth-client", "account"
+    ),
 )
 SESSIONS_ENDED = _counter(
     "gateway_sessions_ended_total",

@@ -2,13 +2,16 @@
 
 import itertools
 import secrets
+import urllib.parse
 from collections.abc import Callable
 from urllib.parse import unquote
 
 import httpx2
+import jwt
 import pytest
 
 from tests.harness import GatewayProcess, Login
+from tests.machines.clients import GRANT, add_client
 from tests.proxies.conftest import Signer, log_in, log_out
 from tests.proxies.echo import EchoApplication, folded
 from tests.proxies.fronts import Front
@@ -355,11 +358,59 @@ def test_a_user_can_log_in_refresh_and_log_out_through_the_proxy(front: Front, a
         assert client.get("/.well-known/openid-configuration").json()["issuer"] == "https://app.example.com"
 
 
+def test_a_service_gets_a_token_through_the_proxy_and_uses_it(
+    asked: GatewayProcess, front: Front, login: Login, application: EchoApplication
+) -> None:
+    """The application may have paths of its own beside the three."""
+    service = add_client(asked.env, roles=("demo",))
+    context = front.certificates.client_context()
+    with httpx2.Client(base_url=front.url, verify=context if front.is_tls else True, timeout=10) as client:
+        answer = client.post("/oauth/token", data=GRANT, auth=service.auth)
+        assert answer.status_code == 200, answer.text
+        answer = client.post("/oauth/token", data=GRANT | service.form)
+        assert answer.status_code == 200, answer.text
+        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        assert client.get("/page", headers=headers).status_code == 200
+        token = {"token": answer.json()["access_token"]}
+        assert client.post("/oauth/introspect", data=token, auth=service.auth).json()["active"] is True
+        assert client.post("/oauth/revoke", data=token, auth=service.auth).status_code == 200
+        assert client.get("/page", headers=headers).status_code == 401
+        assert (
+            client.post("/oauth/token", data=GRANT, auth=(service.client_id, "x")).json()["error"] == "invalid_client"
+        )
+    for path in ("/oauth", "/oauth/", "/oauth/callback", "/oauth/tokens", "/oauth/token/", "/x/oauth/token"):
+        assert front.ask(path).status == 401, path
+        answered = front.ask(path, login.bearer)
+        assert answered.seen, path
+        assert answered.seen.target == path
+
+
 OURS = ("jwks.json", "oauth-authorization-server", "openid-configuration")
 THEIRS = (
     "", "nothing", "security.txt", "acme-challenge/x", "change-passwords", "assetlinks.json", "jwks.jsonx",
     "jwks.json/", "jwks.json/x", "xjwks.json", "openid-configuration/x", "webfinger?resource=x",
 )  # fmt: skip
+
+
+def test_lists_of_ended_sessions_are_the_gateway_s_and_what_looks_like_them_is_not(
+    front: Front, login: Login, application: EchoApplication
+) -> None:
+    """Services behind the proxy fetch them from the address in the token, without a login."""
+    claims = jwt.decode(login.access_token, options={"verify_signature": False})
+    path = urllib.parse.urlsplit(claims["status"]["status_list"]["uri"]).path
+    answer = front.ask(path)
+    assert answer.status == 200
+    assert answer.values("Content-Type") == ["application/statuslist+jwt"]
+    assert front.ask("/status/lists").status == 200
+    before = application.requests
+    theirs = ("", "/", "/1", "/x", "/lists/", "/lists2", f"{path[7:]}0", f"{path[7:]}/", f"/x{path[7:]}", "/lists/x")
+    for name in theirs:
+        assert front.ask(f"/status{name}").status == 401, name
+    assert application.requests == before
+    for name in theirs:
+        answer = front.ask(f"/status{name}", login.bearer)
+        assert answer.seen, name
+        assert answer.seen.target == f"/status{name}"
 
 
 def test_only_four_well_known_paths_are_the_gateway_s_own(

@@ -10,6 +10,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
@@ -99,10 +100,10 @@ class Fuzzer:
 
     def _assertion(self) -> str:
         chance = self.chance
-        header = chance.choice(
+        header: dict[str, Any] = chance.choice(
             ({}, {}, {}, {"typ": "JWT"}, {"typ": "at+jwt"}, {"alg": "none"}, {"kid": "x"}, {"alg": []}, {"crit": ["a"]})
         )
-        claims = chance.choice(
+        claims: dict[str, Any] = chance.choice(
             ({}, {}, {}, {"aud": [self.issuer]}, {"aud": "x"}, {"exp": 0}, {"exp": 1e300}, {"exp": "x"}, {"jti": None},
              {"jti": "\x00"}, {"sub": "x"}, {"iss": 1}, {"nbf": 2**60}, {"sub": "cli_}{", "iss": "cli_}{"},
              {"jti": "x" * 255})

@@ -18,7 +18,7 @@ from gateway.state import Gateway
 from tests.certificates import make_certificates
 from tests.harness import PASSWORD, GatewayProcess, in_gateway, run_command
 from tests.interop.applications import Application, asking
-from tests.interop.pages import MACHINES, blocks, shell
+from tests.interop.pages import MACHINES, blocks, lines_that_ask, shell
 from tests.proxies.fronts import Front
 
 OWNER = "ann@example.com"
@@ -149,5 +149,4 @@ def billing(gateway: GatewayProcess) -> AddedClient:
 @pytest.fixture(scope="session")
 def asks_for_a_password() -> str:
     """Give the line of the page that makes a proxy ask for a password."""
-    [line] = blocks(MACHINES, "A proxy that asks for a password", "nginx")
-    return line.strip()
+    return lines_that_ask()["nginx"]

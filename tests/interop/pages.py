@@ -29,6 +29,13 @@ def blocks(page: str, heading: str, language: str) -> list[str]:
     return found
 
 
+def lines_that_ask() -> dict[str, str]:
+    """Give, by the name of each proxy, the line that makes it ask for a password (docs/machines.md)."""
+    text = (DOCS / MACHINES).read_text().partition("### A proxy that asks for a password")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| (\w+) \| `(?:address: \"…)?([^`]+?)\"?` \|$", text, re.MULTILINE)
+    return {name.lower(): line for name, line in rows}
+
+
 def put_in(code: str, values: dict[str, str]) -> str:
     """Put real values into a block; each must be there to be replaced."""
     for shown, real in values.items():

@@ -12,9 +12,14 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.interop.applications import Application, GitServer, start_webdav
+from tests.certificates import make_certificates
+from tests.harness import GatewayProcess
+from tests.interop.applications import Application, GitServer, asking, start_webdav
 from tests.interop.conftest import OWNER, StartFront
-from tests.interop.pages import APP, MACHINES, blocks, put_in, shell
+from tests.interop.pages import APP, MACHINES, blocks, lines_that_ask, put_in, shell
+from tests.proxies.fronts import KINDS, Front
+
+LUA_SOCKET = Path("/usr/share/lua/5.3/socket/http.lua")
 
 
 def test_curl_sends_a_personal_token_from_a_file_and_as_a_password(
@@ -51,6 +56,25 @@ def test_git_clones_and_pushes_with_a_personal_token(git_host: str, token: str, 
     shell(f"{push} && git push --quiet origin HEAD:refs/heads/{('header', 'password')[recipe]}", env, cwd=tmp_path)
     listed = shell(f"git ls-remote http://{git_host}/project.git", env, cwd=tmp_path)
     assert ("refs/heads/header", "refs/heads/password")[recipe] in listed
+
+
+def test_every_proxy_hands_the_question_for_a_password_on(gateway: GatewayProcess, place: Path) -> None:
+    """docs/machines.md, A proxy that asks for a password: the table."""
+    lines, certificates = lines_that_ask(), make_certificates(place)
+    assert lines.keys() == {kind.name for kind in KINDS} - {"envoy"}
+    for name, line in lines.items():
+        kind, application = asking(line, name), Application()
+        if kind.program is None or (name == "apache" and not LUA_SOCKET.exists()):
+            print(f"without {name}: its packages are not installed here")
+            continue
+        front = Front(kind, place / f"asks-{name}", gateway.port, application.port, certificates, tls=kind.always_tls)
+        try:
+            answer = front.start().ask("/")
+        finally:
+            front.stop()
+            application.stop()
+        assert answer.status == 401, name
+        assert [value.partition(" ")[0] for value in answer.values("WWW-Authenticate")] == ["Basic"], name
 
 
 def test_git_without_a_token_is_asked_for_a_password_and_gets_nothing(git_host: str, tmp_path: Path) -> None:

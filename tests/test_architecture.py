@@ -61,6 +61,8 @@ PATHS: dict[str, set[str] | None] = {
     "/oauth/token": {"POST"},
     "/oauth/introspect": {"POST"},
     "/oauth/revoke": {"POST"},
+    "/status/lists": {"GET", "HEAD"},
+    "/status/{number}": {"GET", "HEAD"},
     "/livez": {"GET", "HEAD"},
     "/readyz": {"GET", "HEAD"},
 }

@@ -20,17 +20,12 @@ class SessionCookie:
     """
 
     user_id: str
-    family_id: str
+    sid: str
     auth_time: int
-
-    @property
-    def sid(self) -> str:
-        """Give the session, as everybody else calls it."""
-        return self.family_id
 
     def format(self, keys: DerivedKeys) -> str:
         """Give its text, MAC'd with the key in *keys*."""
-        return format_opaque(self.user_id, self.family_id, self.auth_time, keys.browser_session_mac)
+        return format_opaque(self.user_id, self.sid, self.auth_time, keys.browser_session_mac)
 
     @classmethod
     def parse(cls, text: str, keychain: KeyChain) -> "SessionCookie | None":

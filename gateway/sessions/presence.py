@@ -123,7 +123,10 @@ class Presences(Generic[C]):
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._revocations = revocations
-        self._kind = looks
+        self._parse = looks.parse
+        self._look = looks.look
+        self._refuse_ended = looks.refuse_ended
+        self._is_told_of_cut_offs = looks.is_told_of_cut_offs
         self._check_seconds = check_seconds
         self._max_remembered = max_remembered
         self._monotonic = monotonic
@@ -134,7 +137,7 @@ class Presences(Generic[C]):
     def parse(self, text: str) -> C | None:
         """Read a cookie or a token. What was read before is not computed again."""
         claim = self._claims.get(text)
-        if claim is None and (claim := self._kind.parse(text)) is not None:
+        if claim is None and (claim := self._parse(text)) is not None:
             self._claims[text] = claim
             if len(self._claims) > self._max_remembered:
                 del self._claims[next(iter(self._claims))]
@@ -148,11 +151,13 @@ class Presences(Generic[C]):
             AccessTokenInvalid: It has been revoked.
             StoreUnavailable: What has been revoked is not known here.
         """
+        if not self._revocations.may_be_asked:
+            raise StoreUnavailable("revocations-stale" if self._revocations.was_read else "revocations-unread")
         self._refuse_ended(claim)
         seen = self._seen.get(claim.sid)
         if seen is None or self._monotonic() >= seen.passes_until:
             return None
-        if self._kind.is_told_of_cut_offs and self._cut_off(claim) is not seen.cut_off:
+        if self._is_told_of_cut_offs and self._cut_off(claim) is not seen.cut_off:
             return None
         return seen.presence
 
@@ -186,15 +191,9 @@ class Presences(Generic[C]):
         seen = self._seen.get(sid)
         return max(0, int(seen.ends_at - self._monotonic())) if seen is not None else 0
 
-    def _refuse_ended(self, claim: C) -> None:
-        revocations = self._revocations
-        if not revocations.may_be_asked:
-            raise StoreUnavailable("revocations-stale" if revocations.was_read else "revocations-unread")
-        self._kind.refuse_ended(claim)
-
     def _cut_off(self, claim: C) -> object | None:
         """Give what has to be the same as when it was seen, for what was seen to count."""
-        return self._revocations.last_cut_off(claim.user_id) if self._kind.is_told_of_cut_offs else None
+        return self._revocations.last_cut_off(claim.user_id) if self._is_told_of_cut_offs else None
 
     def _seen_before(self, claim: C) -> _Seen:
         """Give what was seen within the last hour, which passes for a moment without asking; or raise."""
@@ -212,7 +211,7 @@ class Presences(Generic[C]):
     async def _ask(self, claim: C) -> _Seen:
         asked_at, cut_off = self._monotonic(), self._cut_off(claim)
         try:
-            presence, seconds_left = await self._kind.look(claim)
+            presence, seconds_left = await self._look(claim)
         except StoreUnavailable:
             raise
         except GatewayError:

@@ -14,6 +14,7 @@ One file: what is announced, and how it is read, have one format.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import random
 import re
@@ -311,10 +312,9 @@ class Revocations:
     def _prune(self) -> None:
         """Forget those whose time is over, some at a time: no subrequest is answered meanwhile."""
         now = self._clock()
-        for _ in range(FORGOTTEN_AT_ONCE):
-            revocation = next(iter(self._entries), None)
-            if revocation is None or self._entries[revocation].forget_at > now:
-                return
+        first = itertools.islice(self._entries.items(), FORGOTTEN_AT_ONCE)
+        over = [revocation for revocation, entry in itertools.takewhile(lambda item: item[1].forget_at <= now, first)]
+        for revocation in over:
             del self._entries[revocation]
             if self._listener is not None:
                 self._listener.forgotten(revocation)

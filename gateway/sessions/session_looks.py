@@ -32,7 +32,7 @@ class SessionLooks:
 
     def refuse_ended(self, claim: SessionCookie) -> None:
         """Raise `BrowserSessionEnded` when the session was revoked, alone or with all those of its user."""
-        if self._revocations.has_ended(claim.user_id, claim.family_id, claim.auth_time):
+        if self._revocations.has_ended(claim.user_id, claim.sid, claim.auth_time):
             raise BrowserSessionEnded("revoked")
 
     async def look(self, claim: SessionCookie) -> Sighting:
@@ -44,19 +44,19 @@ class SessionLooks:
             StoreUnavailable: Redis did not answer.
         """
         keys = [self._store.key(f"{kind}:{{{claim.user_id}}}") for kind in ("families", "user")]
-        reply = await self._store.run(self._look, keys, claim.family_id, self._idle_ttl_seconds)
+        reply = await self._store.run(self._look, keys, claim.sid, self._idle_ttl_seconds)
         outcome = reply[0].decode()
-        if reply[1].decode() != claim.family_id:
+        if reply[1].decode() != claim.sid:
             # An answer that is not to our question would hand one user's session to another.
             raise StoreUnavailable("another-answer")
         if outcome != "alive":
-            unannounced = (claim.family_id,) if outcome in ("revoked", "user_disabled") else ()
+            unannounced = (claim.sid,) if outcome in ("revoked", "user_disabled") else ()
             raise BrowserSessionEnded(outcome, unannounced)
         now_ms, created_ms, end_ms = reply[2:5]
         email, name, roles = (word.decode() for word in reply[5:8])
         presence = Presence(
             sub=claim.user_id,
-            sid=claim.family_id,
+            sid=claim.sid,
             auth_time=created_ms // 1000,
             roles=tuple(roles.split(",")) if roles else (),
             email=email,

@@ -52,15 +52,16 @@ class StatusIndex(NamedTuple):
 
 
 def find_index(session_id: str, keychain: KeyChain) -> StatusIndex | None:
-    """Give the index of a session by its `sid`, tagged under the current secret or a previous one; None without one."""
+    """Read the index off a `sid`, tagged under the current secret or a previous one; None without such a tag."""
     if _SESSION_ID.fullmatch(session_id) is None:
         return None
     octets = unpack_id(session_id)
     said, tag = octets[:-_TAG_BYTES], octets[-_TAG_BYTES:]
-    if not any(hmac.compare_digest(tag, _mac(keys, b"sid", said)[:_TAG_BYTES]) for keys in keychain):
-        return None
-    index = StatusIndex(int.from_bytes(said[:9]), int.from_bytes(said[9:]))
-    return index if index.position < LIST_POSITIONS and is_list(index.list_number, keychain) else None
+    for keys in keychain:
+        if hmac.compare_digest(tag, _mac(keys, b"sid", said)[:_TAG_BYTES]):
+            index = StatusIndex(int.from_bytes(said[:9]), int.from_bytes(said[9:]))
+            return index if index.position < LIST_POSITIONS else None
+    return None
 
 
 def is_list(number: int, keychain: KeyChain) -> bool:
@@ -111,6 +112,7 @@ class StatusIndexes:
         self._script = Script.load(__package__, "status_index")
         self._unseen_position = 0
         self._free: list[StatusIndex] = []
+        self._genuine: set[int] = set()
         self._taking: asyncio.Task[None] | None = None
 
     async def new_session_id(self) -> str:
@@ -130,8 +132,18 @@ class StatusIndexes:
         return index.session_id(self._keychain.current)
 
     def find(self, session_id: str) -> StatusIndex | None:
-        """Give the index of a session by its `sid`; None for one that was opened without."""
-        return find_index(session_id, self._keychain) if self._is_on else None
+        """
+        Give the index of a session by its `sid`; None for one that was opened without.
+
+        Of four thousand million random ids one has a tag by chance; its list has no number of ours.
+        """
+        index = find_index(session_id, self._keychain) if self._is_on else None
+        if index is None or index.list_number in self._genuine:
+            return index
+        if not is_list(index.list_number, self._keychain):
+            return None
+        self._genuine.add(index.list_number)
+        return index
 
     def parse(self, text: str) -> int | None:
         """Read the number of a list of ours; None for anything else."""

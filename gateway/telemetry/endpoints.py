@@ -56,7 +56,7 @@ ENDPOINTS = (
     "/oauth/token",
     "/oauth/introspect",
     "/oauth/revoke",
-    "/status",
+    "/status/lists",
     "/status/{number}",
 )
 

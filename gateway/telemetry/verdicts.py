@@ -796,6 +796,13 @@ VERDICTS = (
     ),
     Verdict(178, "invalid-target", "audience-ambiguous", "A client asked for a token for several audiences."),
     Verdict(179, "invalid-target", "resource-malformed", "The resource was not an absolute URI without a fragment."),
+    Verdict(
+        180,
+        _STORE,
+        "status-index",
+        "A new session could not be given its place in a list of ended sessions.",
+        "what lies in the key status-index makes no sense: remove that key, and a new list begins",
+    ),
 )
 
 _BY_CAUSE = {(verdict.slug, verdict.cause): verdict for verdict in VERDICTS}

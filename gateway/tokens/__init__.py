@@ -6,7 +6,7 @@ from gateway.tokens.identity_headers import HEADER_NAMES, IdentityHeaders, RawHe
 from gateway.tokens.keyring import Keyring
 from gateway.tokens.signing_keys import Keys, SigningKey, load_private_key
 from gateway.tokens.size_bounds import SizeBounds
-from gateway.tokens.status_claims import STATUS_PATH, StatusClaims
+from gateway.tokens.status_claims import AGGREGATION_PATH, STATUS_PATH, StatusClaims
 from gateway.tokens.status_lists import STALE_IF_ERROR_SECONDS, SignedList, StatusLists
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "IdentityHeaders",
     "RawHeaders",
     "SizeBounds",
+    "AGGREGATION_PATH",
     "STATUS_PATH",
     "StatusClaims",
     "STALE_IF_ERROR_SECONDS",

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 STATUS_PATH = "/status"
+AGGREGATION_PATH = STATUS_PATH + "/lists"
 MAX_MENTIONED = 64
 
 

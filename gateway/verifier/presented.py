@@ -1,6 +1,6 @@
 """The access token of a request, where the gateway looks for it: in `Authorization`, or in its cookie."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
@@ -36,46 +36,31 @@ def read_cookie(headers: RawHeaders, name: str) -> str | None:
     return values[0] if values else None
 
 
-def find_access_token(headers: RawHeaders, *, is_https: bool) -> tuple[str, bool] | None:
+def find_access_token(
+    headers: RawHeaders, *, is_https: bool, password_of: Callable[[bytes], str | None] | None = None
+) -> tuple[str, bool] | None:
     """
     Give the access token and whether it came as a cookie; None when there is none.
 
     Args:
         headers: Their names in lower case.
         is_https: Whether the issuer is, and the cookie called `__Secure-access_token`.
-
-    Raises:
-        SentTwice: There are two.
-    """
-    scheme, credentials = find_authorization(headers)
-    bearer = credentials.strip(b" ").decode("latin-1") if scheme == b"bearer" else None
-    return beside_cookie(bearer, headers, is_https=is_https)
-
-
-def find_authorization(headers: RawHeaders) -> tuple[bytes, bytes]:
-    """
-    Give the scheme of `Authorization`, in lower case, and what follows it; both empty without one.
+        password_of: Gives a token that is the password of `Basic` (RFC 7617), from what follows the scheme, and None
+            for another password. Without it `Basic` is never looked at.
 
     Raises:
         SentTwice: There are two.
     """
     authorizations = [value for name, value in headers if name == b"authorization"]
-    if not authorizations:
-        return b"", b""
     if len(authorizations) > 1:
         raise SentTwice("Two Authorization headers")
-    scheme, _, credentials = authorizations[0].strip(b" \t").partition(b" ")
-    return scheme.lower(), credentials
-
-
-def beside_cookie(sent: str | None, headers: RawHeaders, *, is_https: bool) -> tuple[str, bool] | None:
-    """
-    Give the token that was sent in `Authorization`, or that of the cookie, and whether it is this one.
-
-    Raises:
-        SentTwice: There are both, or two cookies.
-    """
     cookie = read_cookie(headers, full_cookie_name(ACCESS_TOKEN, is_https=is_https))
+    scheme, _, credentials = authorizations[0].strip(b" \t").partition(b" ") if authorizations else (b"", b"", b"")
+    sent = None
+    if (scheme := scheme.lower()) == b"bearer":
+        sent = credentials.strip(b" ").decode("latin-1")
+    elif password_of is not None and scheme == b"basic":
+        sent = password_of(credentials)
     if sent is None:
         return (cookie, True) if cookie is not None else None
     if cookie is not None:

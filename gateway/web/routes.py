@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.state import GatewayRequest, QuickAnswer
+from gateway.tokens import AGGREGATION_PATH
 from gateway.web.api import (
     add_passkey,
     begin_login_by_passkey,
@@ -60,7 +61,6 @@ from gateway.web.pages import (
 from gateway.web.public import (
     JWKS_PATH,
     METADATA_PATHS,
-    STATUS_PATH,
     STATUS_PREFIX,
     jwks,
     jwks_quickly,
@@ -169,7 +169,7 @@ _OTHERS: list[BaseRoute] = [
     Route("/api/authz/ext-authz/{path:any}", ENVOY),
     Route(JWKS_PATH, jwks, methods=["GET"], middleware=CAPPED),
     *(Route(path, metadata, methods=["GET"], middleware=CAPPED) for path in METADATA_PATHS),
-    Route(STATUS_PATH, status_lists, methods=["GET"], middleware=CAPPED),
+    Route(AGGREGATION_PATH, status_lists, methods=["GET"], middleware=CAPPED),
     Route(STATUS_PREFIX + "{number}", status_list, methods=["GET"], middleware=CAPPED),
     Route("/livez", livez, methods=["GET"], middleware=CAPPED),
     Route("/readyz", readyz, methods=["GET"], middleware=CAPPED),

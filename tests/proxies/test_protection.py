@@ -2,10 +2,12 @@
 
 import itertools
 import secrets
+import urllib.parse
 from collections.abc import Callable
 from urllib.parse import unquote
 
 import httpx2
+import jwt
 import pytest
 
 from tests.harness import GatewayProcess, Login
@@ -387,6 +389,27 @@ THEIRS = (
     "", "nothing", "security.txt", "acme-challenge/x", "change-passwords", "assetlinks.json", "jwks.jsonx",
     "jwks.json/", "jwks.json/x", "xjwks.json", "openid-configuration/x", "webfinger?resource=x",
 )  # fmt: skip
+
+
+def test_lists_of_ended_sessions_are_the_gateway_s_and_what_looks_like_them_is_not(
+    front: Front, login: Login, application: EchoApplication
+) -> None:
+    """Services behind the proxy fetch them from the address in the token, without a login."""
+    claims = jwt.decode(login.access_token, options={"verify_signature": False})
+    path = urllib.parse.urlsplit(claims["status"]["status_list"]["uri"]).path
+    answer = front.ask(path)
+    assert answer.status == 200
+    assert answer.values("Content-Type") == ["application/statuslist+jwt"]
+    assert front.ask("/status/lists").status == 200
+    before = application.requests
+    theirs = ("", "/", "/1", "/x", "/lists/", "/lists2", f"{path[7:]}0", f"{path[7:]}/", f"/x{path[7:]}", "/lists/x")
+    for name in theirs:
+        assert front.ask(f"/status{name}").status == 401, name
+    assert application.requests == before
+    for name in theirs:
+        answer = front.ask(f"/status{name}", login.bearer)
+        assert answer.seen, name
+        assert answer.seen.target == f"/status{name}"
 
 
 def test_only_four_well_known_paths_are_the_gateway_s_own(

@@ -82,6 +82,12 @@ class TestSessionIds:
         assert not any(is_list((1_790_000_000 << 40) + n, KEYCHAIN) for n in range(0, 2**40, 2**31 + 1))
         assert not is_list(2**72, KEYCHAIN)
 
+    async def test_a_tag_by_chance_is_not_enough(self, store: Store) -> None:
+        """An old, random id that seemed to have a place would be looked for in a list that is not there."""
+        by_chance = StatusIndex(1_790_000_000 << 40, 5).session_id(KEYCHAIN.current)
+        assert find_index(by_chance, KEYCHAIN) is not None
+        assert indexes_on(store).find(by_chance) is None
+
     async def test_the_number_of_a_list_has_one_spelling(self, store: Store) -> None:
         number = await new_list(store)
         assert parse_list_number(str(number), KEYCHAIN) == number
@@ -203,6 +209,27 @@ class TestLosses:
         server.start()
         await asyncio.sleep(1)
         given += await take(indexes_on(store), 600)
+        assert len(set(given)) == len(given)
+
+    @pytest.mark.one_server
+    async def test_one_server_that_was_replaced_and_comes_back_gives_nothing_again(
+        self, own_redis: Callable[..., RedisServer], open_store: OpenStore
+    ) -> None:
+        """Its process is the same all the time; what it had given was lost when it followed the other one."""
+        first, other = [own_redis("--repl-diskless-sync-delay", "0") for _ in range(2)]
+        stores = [open_store(server.url) for server in (first, other)]
+        other.command("REPLICAOF", "127.0.0.1", str(first.port))
+        await until(lambda: b"master_link_status:up" in other.command("INFO", "replication"))
+        given = [index for _ in range(2) for index in await take(indexes_on(stores[0]))]
+        await until(lambda: b"512" in other.command("HGET", "gw:status-index", "next"))
+        other.command("REPLICAOF", "NO", "ONE")
+        given += await take(indexes_on(stores[0]), 600)
+        first.command("REPLICAOF", "127.0.0.1", str(other.port))
+        await until(lambda: b"master_link_status:up" in first.command("INFO", "replication"))
+        assert b"512" in first.command("HGET", "gw:status-index", "next")
+        first.command("REPLICAOF", "NO", "ONE")
+        for store in stores:
+            given += await take(indexes_on(store), 600)
         assert len(set(given)) == len(given)
 
     async def test_when_the_key_was_put_back_by_hand_who_knows_better_begins_a_list(self, store: Store) -> None:

@@ -88,6 +88,7 @@ def test_nothing_given_gives_the_defaults_of_the_contract() -> None:
         "return_hosts": [],
         "browser_session_ttl_seconds": 43_200,
         "session_check_seconds": 60,
+        "status_list": "on",
         "second_factor": "optional",
         "bcrypt_cost": 12,
         "insecure_test_settings": False,

@@ -52,6 +52,8 @@ METHODS: dict[str, frozenset[str]] = {
     "/oauth/token": frozenset({"POST"}),
     "/oauth/introspect": frozenset({"POST"}),
     "/oauth/revoke": frozenset({"POST"}),
+    "/status/lists": frozenset({"GET", "HEAD"}),
+    "/status/1": frozenset({"GET", "HEAD"}),
     "/livez": frozenset({"GET", "HEAD"}),
     "/readyz": frozenset({"GET", "HEAD"}),
 }

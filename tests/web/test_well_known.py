@@ -155,7 +155,7 @@ def test_the_metadata_says_what_there_is_and_what_clients_insist_on_and_nothing_
         "response_types_supported": [],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
-        "status_list_aggregation_endpoint": f"{gateway.url}/status",
+        "status_list_aggregation_endpoint": f"{gateway.url}/status/lists",
     }
     assert client.get(answer.json()["jwks_uri"]).status_code == 200
 

@@ -51,8 +51,8 @@ async def _session_in(answer: Answer, gateway: Gateway, person: Person) -> Sessi
     if answer.status != 200 or said is None or said.user_id != person.user_id:
         return None
     families = await gateway.families.list(person.user_id)
-    address = next((family.address for family in families if family.family_id == said.family_id), "")
-    return Session(person.user_id, said.family_id, name, cookie, address)
+    address = next((family.address for family in families if family.family_id == said.sid), "")
+    return Session(person.user_id, said.sid, name, cookie, address)
 
 
 async def _open(gateway: Gateway, person: Person) -> Session:

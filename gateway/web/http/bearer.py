@@ -26,6 +26,7 @@ from gateway.verifier import AccessClaims, AccessTokenError, ClaimsRejected, Exp
 from gateway.web.http.cookies import read_cookie, session_cookie_name
 from gateway.web.http.cross_site import refuse_cross_site
 
+MIN_BASIC_CHARACTERS = 128  # a colon and 96 characters are more in base64
 SAFE_METHODS = ("GET", "HEAD")
 Caller = AccessClaims | Presence
 """Who asks: both have `sub`, `sid`, `auth_time`, `amr`, `roles`, `email` and `name`."""
@@ -39,34 +40,25 @@ def find_access_token(headers: RawHeaders, settings: Settings) -> tuple[str, boo
     Give the access token, or the personal token, and whether it came as a cookie; None without one.
 
     A personal token comes as `Bearer`, or as the password of `Basic` with any name (RFC 7617): other names and
-    passwords are the application's own.
+    passwords are the application's own. It begins with `PERSONAL_TOKEN_PREFIX`, and is none as a cookie.
 
     Raises:
         MalformedRequest: There are two, or the cookie was sent twice.
     """
     try:
-        scheme, credentials = presented.find_authorization(headers)
-        sent = None
-        if scheme == b"bearer":
-            sent = credentials.strip(b" ").decode("latin-1")
-        elif scheme == b"basic":
-            sent = _personal_token_as_password(credentials)
-        return presented.beside_cookie(sent, headers, is_https=settings.is_https)
+        return presented.find_access_token(headers, is_https=settings.is_https, password_of=_personal_token_as_password)
     except presented.SentTwice as error:
         raise MalformedRequest(str(error), "token-sent-twice") from error
 
 
 def _personal_token_as_password(credentials: bytes) -> str | None:
+    if len(credentials) < MIN_BASIC_CHARACTERS:
+        return None
     try:
         password = base64.b64decode(credentials.strip(b" "), validate=True).partition(b":")[2].decode("latin-1")
     except binascii.Error:
         return None
     return password if password.startswith(PERSONAL_TOKEN_PREFIX) else None
-
-
-def is_personal_token(token: str, *, is_cookie: bool) -> bool:
-    """Tell whether what was found is a personal token, by how it begins. As a cookie there is none."""
-    return not is_cookie and token.startswith(PERSONAL_TOKEN_PREFIX)
 
 
 def verify(token: str, gateway: Gateway, now: int, audience: str | None = None) -> AccessClaims:
@@ -89,8 +81,8 @@ def verify(token: str, gateway: Gateway, now: int, audience: str | None = None) 
     except AccessTokenError as error:
         raise AccessTokenInvalid(_cause(error), **_facts(error, gateway.settings)) from error
     revocations = gateway.revocations
-    # What was made for a personal token has no login that a cut-off could end: it counts from when it was made.
-    since = claims.iat if claims.amr == BY_PERSONAL_TOKEN else claims.auth_time
+    # Without a login, as what was made for a personal token, it counts from when it was made.
+    since = claims.auth_time or claims.iat
     if revocations.has_ended(claims.sub, claims.sid, since) or claims.jti in revocations:
         raise AccessTokenInvalid("revoked", sub=claims.sub)
     return claims
@@ -159,7 +151,7 @@ async def require_caller(request: GatewayRequest, *, takes_personal_tokens: bool
             with suppress(GatewayError):
                 request.scope["gateway.sub"] = (await _caller(token, session, gateway)).sub
             raise
-    if token is not None and is_personal_token(token, is_cookie=is_cookie):
+    if token is not None and token.startswith(PERSONAL_TOKEN_PREFIX) and not is_cookie:
         caller: Caller = await _owner(token, gateway, is_taken=takes_personal_tokens)
     else:
         caller = await _caller(token, session, gateway)

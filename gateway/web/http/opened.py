@@ -180,4 +180,4 @@ def _earlier_sessions(request: GatewayRequest) -> Iterator[tuple[str, str]]:
             token = gateway.families.parse(refresh_token)
             yield token.user_id, token.family_id
     if (session := find_session(headers, gateway)) is not None:
-        yield session.user_id, session.family_id
+        yield session.user_id, session.sid

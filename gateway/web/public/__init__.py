@@ -1,6 +1,5 @@
 """What everybody may read: the keys, the metadata, and how the gateway is."""
 
-from gateway.tokens import STATUS_PATH
 from gateway.web.public.operations import livez, readyz
 from gateway.web.public.status import STATUS_PREFIX, status_list, status_list_quickly, status_lists
 from gateway.web.public.well_known import (
@@ -12,7 +11,7 @@ from gateway.web.public.well_known import (
     metadata,
 )
 
-PUBLIC_PATHS = (JWKS_PATH, *METADATA_PATHS, STATUS_PATH, STATUS_PREFIX)
+PUBLIC_PATHS = (JWKS_PATH, *METADATA_PATHS, STATUS_PREFIX)
 """What everybody may read from everywhere; what ends with a slash is all that is below."""
 
 __all__ = [
@@ -23,7 +22,6 @@ __all__ = [
     "jwks_quickly",
     "jwks_uri",
     "metadata",
-    "STATUS_PATH",
     "STATUS_PREFIX",
     "status_list",
     "status_list_quickly",

@@ -1,6 +1,7 @@
 """/status: which sessions were ended, as signed lists for verifiers that ask nobody else."""
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -27,9 +28,9 @@ async def status_list(request: GatewayRequest) -> Response:
     if number is None:
         raise NotFound
     if "time" in request.query_params:
-        return Response(status_code=501)  # section 8.4: nothing is known of lists of the past
+        raise HTTPException(501)  # section 8.4: nothing is known of lists of the past
     if not gateway.revocations.may_be_asked:
-        raise StoreUnavailable("revocations-unread")
+        raise StoreUnavailable("revocations-stale" if gateway.revocations.was_read else "revocations-unread")
     signed, cached_seconds = await gateway.status_lists.give(number)
     headers = {
         "Cache-Control": _cache_control(cached_seconds),

@@ -7,7 +7,7 @@ from starlette.types import Scope
 from gateway.machines import ASSERTION_ALGORITHMS
 from gateway.settings import Settings
 from gateway.state import GatewayRequest
-from gateway.tokens import STATUS_PATH
+from gateway.tokens import AGGREGATION_PATH
 from gateway.web.http import SECURITY_HEADERS
 from gateway.web.public.validators import is_known
 
@@ -74,7 +74,7 @@ def _metadata(settings: Settings, algorithms: list[str]) -> dict[str, object]:
         members[f"{endpoint}_endpoint_auth_methods_supported"] = CLIENT_AUTHENTICATION_METHODS
         members[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = ASSERTION_ALGORITHMS
     if settings.status_list == "on":
-        members["status_list_aggregation_endpoint"] = origin + STATUS_PATH
+        members["status_list_aggregation_endpoint"] = origin + AGGREGATION_PATH
     return members
 
 

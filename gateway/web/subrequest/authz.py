@@ -22,7 +22,7 @@ from gateway.errors import (
     SessionUnseen,
     StoreUnavailable,
 )
-from gateway.machines import PersonalToken
+from gateway.machines import PERSONAL_TOKEN_PREFIX, PersonalToken
 from gateway.sessions import Presence, SessionCookie
 from gateway.state import Gateway
 from gateway.tokens import RawHeaders
@@ -34,7 +34,6 @@ from gateway.web.http import (
     find_owner,
     find_presence,
     find_session,
-    is_personal_token,
     read_cookie,
     request_id_of,
     session_cookie_name,
@@ -108,10 +107,12 @@ class Authz:
         gateway: Gateway = scope["state"]["gateway"]
         query, now = scope["query_string"], gateway.clock()
         found = self._find(scope, gateway, now)
-        if isinstance(found, SessionCookie):
-            caller: Caller | None = gateway.presences.known(found)
+        if isinstance(found, AccessClaims):
+            caller: Caller | None = found
+        elif isinstance(found, SessionCookie):
+            caller = gateway.presences.known(found)
         else:
-            caller = gateway.token_presences.known(found) if isinstance(found, PersonalToken) else found
+            caller = gateway.token_presences.known(found)
         if caller is None:
             return None
         key, headers = _key_of(caller), gateway.identity_headers
@@ -167,7 +168,11 @@ class Authz:
             return session
         token, is_cookie = sent
         try:
-            if is_personal_token(token, is_cookie=is_cookie) and (claim := gateway.token_presences.parse(token)):
+            if (
+                token.startswith(PERSONAL_TOKEN_PREFIX)
+                and not is_cookie
+                and (claim := gateway.token_presences.parse(token))
+            ):
                 return claim
             return verify(token, gateway, now)
         except AccessTokenInvalid:

@@ -1,0 +1,152 @@
+"""
+Row 13: what a signed list of ended sessions costs a gateway, when nobody, 1,000 and 100,000 sessions were ended in the
+last hour, as a share of the five seconds after which it is made again at the earliest; and how much longer the slowest
+of a hundred subrequests takes while lists are made and sessions end.
+"""
+
+import asyncio
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from functools import partial
+from itertools import count
+
+from benchmarks.bench_flood import probe
+from benchmarks.measuring import Row, chosen, in_turn, median_ratio, publish, quantile
+from benchmarks.servers import child_environment, gateway_at, mint, redis_at, workplace
+from gateway.derived_keys import KeyChain
+from gateway.sessions import StatusBits, StatusIndex
+from gateway.state import Gateway
+from gateway.tokens import StatusClaims, StatusLists
+from tests.harness import SECRET, in_gateway
+
+LIST_POSITIONS = 2**20
+MADE_AGAIN_AFTER_SECONDS = 5
+ENDED = chosen((0, 1000, 100_000), (0, 100, 1000))
+LISTS, ROUNDS, PROBE_SECONDS = chosen((40, 3, 20.0), (2, 1, 0.3))
+AT_ONCE = 500
+PAUSE_SECONDS = 0.2
+MOST_OF_A_CORE, MOST_OF_IDLE = 0.01, 1.5
+
+
+def session_ids(number: int, wanted: int) -> list[str]:
+    """Give so many that are anywhere in a list."""
+    keys = KeyChain.of(SECRET).current
+    return [StatusIndex(number, place).session_id(keys) for place in random.sample(range(LIST_POSITIONS), wanted)]
+
+
+async def list_number(opened: Gateway) -> int:
+    """Give the list that this gateway is at."""
+    await opened.status_indexes.new_session_id()
+    return opened.status_indexes.latest
+
+
+async def cost(opened: Gateway, ended: int) -> dict[str, float]:
+    """Give what a list costs, in milliseconds of CPU, and what it weighs; and what it costs to learn of one end."""
+    await opened.keyring.open()
+    number = await list_number(opened)
+    bits = StatusBits(opened.status_indexes.find)
+    ids, ticks = session_ids(number, ended), count()
+    begun = time.process_time()
+    for session_id in ids:
+        bits.learned(session_id)
+    learning_us = (time.process_time() - begun) / max(1, ended) * 1e6
+    lists = StatusLists(
+        opened.access_tokens,
+        opened.keyring,
+        StatusClaims(opened.settings.issuer_origin, opened.status_indexes.find),
+        bits,
+        clock=opened.clock,
+        monotonic=lambda: 1000.0 * next(ticks),  # each asking finds the list too old
+    )
+    taken = []
+    for _ in range(LISTS):
+        begun = time.process_time()
+        signed, _ = await lists.give(number)
+        taken.append((time.process_time() - begun) * 1000)
+    return {"cpu_ms": statistics.median(taken), "token_bytes": len(signed.token), "learning_us": learning_us}
+
+
+async def end(opened: Gateway, ended: int) -> int:
+    """Announce ended sessions, as many as the second argument says, and give the list that they are in."""
+    number = await list_number(opened)
+    ids = session_ids(number, ended)
+    for first in range(0, ended, AT_ONCE):
+        await opened.revocations.announce(tuple(ids[first : first + AT_ONCE]))
+    return number
+
+
+def fetch(uri: str) -> bytes:
+    with urllib.request.urlopen(uri) as answer:
+        body: bytes = answer.read()
+    return body
+
+
+async def disturb(opened: Gateway, uri: str) -> None:
+    """End a session and ask for the list, over and over."""
+    while True:
+        number = await end(opened, 1)
+        await asyncio.to_thread(fetch, f"{uri}/status/{number}")
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+def main() -> None:
+    rows = []
+    with workplace() as folder, redis_at(folder) as redis, gateway_at(redis, os.sched_getaffinity(0)) as gateway:
+        for place, ended in enumerate(ENDED):
+            found = in_gateway(gateway.env, partial(cost, ended=ended))
+            rows.append(
+                Row(
+                    f"13{'abc'[place]}",
+                    f"status list, {ended:,} ended in an hour",
+                    f"{found['cpu_ms']:.2f} ms",
+                    f"of {MADE_AGAIN_AFTER_SECONDS} s",
+                    found["cpu_ms"] / 1000 / MADE_AGAIN_AFTER_SECONDS,
+                    MOST_OF_A_CORE,
+                    at_most=True,
+                    details={"token_bytes": found["token_bytes"], "learning_us": found["learning_us"]},
+                )
+            )
+        (access_token,) = mint(gateway, 1)
+        in_gateway(gateway.env, partial(end, ended=ENDED[-1]))
+        time.sleep(chosen(15, 0.5))  # the gateway reads them a page at a time
+
+        def disturbed() -> list[float]:
+            command = [sys.executable, "-m", "benchmarks.bench_status_lists", gateway.url]
+            with subprocess.Popen(command, env=child_environment() | dict(gateway.env)) as disturber:
+                time.sleep(1)
+                taken = probe(gateway, access_token, PROBE_SECONDS)
+                assert disturber.poll() is None
+                disturber.terminate()
+            return taken
+
+        made, idle = in_turn(disturbed, lambda: probe(gateway, access_token, PROBE_SECONDS), ROUNDS)
+    p99 = [[quantile(taken, 0.99) for taken in rounds] for rounds in (made, idle)]
+    rows.append(
+        Row(
+            "13d",
+            f"authz p99 while lists of {ENDED[-1]:,} are made",
+            f"{statistics.median(p99[0]):.2f} ms",
+            f"idle {statistics.median(p99[1]):.2f} ms",
+            median_ratio(p99[0], p99[1]),
+            MOST_OF_IDLE,
+            at_most=True,
+            details={
+                "p50_ms": [statistics.median(quantile(taken, 0.5) for taken in rounds) for rounds in (made, idle)],
+                "worst_ms": [max(max(taken) for taken in rounds) for rounds in (made, idle)],
+                "asked": [sum(len(taken) for taken in rounds) for rounds in (made, idle)],
+            },
+        )
+    )
+    publish("status_lists", rows)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        in_gateway(dict(os.environ), partial(disturb, uri=sys.argv[1]))  # noqa: TID251 - its settings
+    else:
+        main()

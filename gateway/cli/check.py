@@ -15,7 +15,7 @@ from gateway.errors import CommandError
 from gateway.settings import Settings
 from gateway.state import Gateway
 from gateway.store import doubtful_url, examine_server, serving_address
-from gateway.tokens import SizeBounds
+from gateway.tokens import SizeBounds, latencies_of
 from gateway.web import doubtful_file_limit
 
 HEALTHCHECK_TIMEOUT_SECONDS = 3
@@ -33,7 +33,8 @@ def check(ctx: click.Context, as_json: bool) -> None:
     Checked are: the settings, each by itself and together; whether Redis answers, keeps what it is given, lets the
     gateway do what it must and no more, has no known holes and a clock that agrees; whether the signing keys can be
     opened with `secret`; and which passwords, second factors and clients still need a previous secret. Nothing is
-    changed.
+    changed. It tells, too, after how many seconds at the latest the tokens of an ended session are refused, by who
+    verifies them.
 
     Exit status: 0 all is well, or there are warnings; 3 `gateway serve` could not start, and the line on stderr says
     why; 2 wrong usage.
@@ -43,10 +44,13 @@ def check(ctx: click.Context, as_json: bool) -> None:
     redis, has_keys, passwords, warnings = run_with_checked_gateway(ctx, functools.partial(_inspect, is_private))
     warnings = [*doubtful_settings(settings), *doubtful_file_limit(), *warnings]
     if as_json:
-        print_json({"ok": True, "redis": redis, "passwords": passwords, "warnings": warnings})
+        latencies = latencies_of(settings)
+        print_json({"ok": True, "redis": redis, "passwords": passwords, "latencies": latencies, "warnings": warnings})
         return
     keys = "ok" if has_keys else "none yet: the first `gateway serve` makes them"
     click.echo(f"settings  ok\nredis     ok: {redis}\nkeys      {keys}\nusers     {passwords.in_words()}")
+    refused = "; ".join(f"{latency.way} {latency.seconds} s" for latency in latencies_of(settings))
+    click.echo(f"ended     refused within: {refused}")
     for warning in warnings:
         click.echo(f"warning   {warning}")
 

@@ -4,6 +4,7 @@ from gateway.tokens.access_tokens import AccessTokenMinter
 from gateway.tokens.application_tokens import ApplicationTokens
 from gateway.tokens.identity_headers import HEADER_NAMES, IdentityHeaders, RawHeaders
 from gateway.tokens.keyring import Keyring
+from gateway.tokens.revocation_latencies import Latency, latencies_of
 from gateway.tokens.signing_keys import Keys, SigningKey, load_private_key
 from gateway.tokens.size_bounds import SizeBounds
 from gateway.tokens.status_claims import AGGREGATION_PATH, STATUS_PATH, StatusClaims
@@ -26,4 +27,6 @@ __all__ = [
     "STALE_IF_ERROR_SECONDS",
     "SignedList",
     "StatusLists",
+    "Latency",
+    "latencies_of",
 ]

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import logging
+import math
 import re
 import threading
 import time
@@ -36,11 +37,14 @@ class RemoteKeys:
     access tokens are skipped; a document without any usable key counts as a failure. Safe to use from several
     threads and event loops.
 
+    Attributes:
+        current: The keys by `kid`; changed ones come as another mapping.
+
     Args:
         issuer: The issuer's URL, http or https, as it stands in the tokens.
         jwks_uri: Where the keys are; None asks the issuer's metadata, which must name the very same issuer.
         fetch: How to get a URL; by default with `http_get`.
-        clock: Whole seconds since the epoch.
+        clock: Seconds since the epoch.
 
     Raises:
         ValueError: A URL is not http or https, or holds a query, a fragment or a password.
@@ -52,7 +56,7 @@ class RemoteKeys:
         *,
         jwks_uri: str | None = None,
         fetch: Fetch | None = None,
-        clock: Callable[[], int] | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._issuer = issuer
         self._metadata_uri = _metadata_uri(issuer)
@@ -60,11 +64,11 @@ class RemoteKeys:
             split_url(jwks_uri)
         self._given_jwks_uri = self._jwks_uri = jwks_uri
         self._fetch = fetch or http_get
-        self._clock = clock or wall_clock
+        self._clock = clock or time.time  # noqa: TID251 - the package takes nothing from the rest of the gateway, its clock included
         self._lock = threading.Lock()
         self._flight: Flight | None = None
-        self._asked_at: int | None = None
-        self._fresh_from = self._fresh_until = 0
+        self._asked_at: float | None = None
+        self._fresh_from = self._fresh_until = 0.0
         self.current: Mapping[str, VerificationKey] = {}
         self._failure: str | None = None
 
@@ -89,6 +93,10 @@ class RemoteKeys:
             start_flight(flight, functools.partial(self._fly, now=now), "jwks")
             return flight
 
+    def good_until(self, now: float) -> float:
+        """Tell until when `refresh` need not be asked; 0 where it must be."""
+        return self._fresh_until if self._fresh_from <= now else 0.0
+
     @property
     def failure(self) -> str | None:
         """Why the last fetch gave no keys; None when it did."""
@@ -98,9 +106,10 @@ class RemoteKeys:
     def retry_after_seconds(self) -> int:
         """Give the time until the next request is allowed, at least 1."""
         asked_at = self._asked_at
-        return 1 if asked_at is None else min(max(1, asked_at + COOLDOWN_SECONDS - self._clock()), COOLDOWN_SECONDS)
+        left_seconds = 0 if asked_at is None else math.ceil(asked_at + COOLDOWN_SECONDS - self._clock())
+        return min(max(1, left_seconds), COOLDOWN_SECONDS)
 
-    def _fly(self, flight: Flight, now: int) -> None:
+    def _fly(self, flight: Flight, now: float) -> None:
         try:
             keys, lifetime_seconds = self._read()
         # An injected fetch may raise anything, and each is a failed fetch to those who wait.
@@ -154,11 +163,6 @@ class _Jwks(msgspec.Struct):
 class _Metadata(msgspec.Struct):
     issuer: str
     jwks_uri: str
-
-
-def wall_clock() -> int:
-    """Give whole seconds since the epoch."""
-    return int(time.time())  # noqa: TID251 - the package takes nothing from the rest of the gateway, its clock included
 
 
 def _metadata_uri(issuer: str) -> str:

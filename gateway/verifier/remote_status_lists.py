@@ -6,6 +6,7 @@ One file: what is fetched, kept, and when to ask again is one state, for each li
 
 import functools
 import logging
+import math
 import random
 import threading
 import time
@@ -80,6 +81,15 @@ class RemoteStatusLists:
         self._lock = threading.Lock()
         self._kept: dict[str, _Kept] = {}
 
+    def good_until(self, claims: AccessClaims, now: float) -> float:
+        """Tell until when `check` need not be asked again about a token that it calls good; 0 where it must be."""
+        if claims.status is None:
+            return math.inf
+        if claims.status.status_list is None:
+            return 0.0
+        kept = self._kept.get(claims.status.status_list.uri)
+        return kept.fresh_until if kept is not None and kept.asked_at <= now else 0.0
+
     def check(self, claims: AccessClaims) -> Flight | None:
         """
         Judge a verified token, or give the request whose answer is needed for that; `check_finally` comes after it.
@@ -96,8 +106,8 @@ class RemoteStatusLists:
         reference = claims.status.status_list
         if reference is None:
             raise ClaimsRejected("status", "names no status list")
-        kept = self._kept.get(reference.uri)
         now = self._clock()
+        kept = self._kept.get(reference.uri)
         if kept is None or not kept.asked_at <= now < kept.fresh_until:
             kept, flight = self._ask(reference.uri)
             if flight is not None:
@@ -124,7 +134,7 @@ class RemoteStatusLists:
                 return
         if not self._allows_stale:
             failure = kept.failure or "the status list has not been answered in time"
-            raise StatusUnavailable(failure, max(1, round(kept.ask_at - now)))
+            raise StatusUnavailable(failure, max(1, math.ceil(kept.ask_at - now)))
 
     def _ask(self, uri: str) -> "tuple[_Kept, Flight | None]":
         """Start a request if it is time to, and give it where no token can be judged without its answer."""

@@ -36,13 +36,13 @@ class StatusList:
         ttl_seconds: So long after `issued_at` a newer one is worth asking for; 1 to 3600, 10 where it does not say.
         expires_at: From this second on it tells nothing: its `exp`, at most a day after `issued_at`.
         bits: How many each position has: 1, 2, 4 or 8.
+        octets: All of them, the first position in the lowest bits of the first octet.
     """
 
-    __slots__ = ("_last_value", "_octets", "bits", "expires_at", "issued_at", "ttl_seconds")
+    __slots__ = ("bits", "expires_at", "issued_at", "octets", "ttl_seconds")
 
     def __init__(self, octets: bytes, *, bits: int, issued_at: int, ttl_seconds: int, expires_at: int) -> None:
-        self._octets = octets
-        self._last_value = (1 << bits) - 1
+        self.octets = octets
         self.bits = bits
         self.issued_at = issued_at
         self.ttl_seconds = ttl_seconds
@@ -50,7 +50,7 @@ class StatusList:
 
     def __len__(self) -> int:
         """Give how many positions it has."""
-        return len(self._octets) * 8 // self.bits
+        return len(self.octets) * 8 // self.bits
 
     def value_at(self, idx: int) -> int:
         """
@@ -60,7 +60,7 @@ class StatusList:
             IndexError: The list has no such position.
         """
         at = idx * self.bits
-        return self._octets[at >> 3] >> (at & 7) & self._last_value
+        return self.octets[at >> 3] >> (at & 7) & ((1 << self.bits) - 1)
 
 
 def verify_status_list(token: str, keys: Mapping[str, VerificationKey], *, uri: str, now: float) -> StatusList:

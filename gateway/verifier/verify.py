@@ -88,7 +88,7 @@ class VerifiedTokens:
         # Keys and what was verified under them are replaced together, so that no thread mixes two generations.
         self._generation: tuple[Mapping[str, VerificationKey], dict[str, AccessClaims]] = ({}, {})
 
-    def verify(self, token: str, keys: Mapping[str, VerificationKey], *, now: int) -> AccessClaims:
+    def verify(self, token: str, keys: Mapping[str, VerificationKey], *, now: float) -> AccessClaims:
         """
         Give the claims of *token*, as `verify_access_token` does, or raise what it raises.
 
@@ -104,7 +104,7 @@ class VerifiedTokens:
         claims = good.get(token)
         if claims is not None and now < claims.exp:
             return claims
-        claims = verify_access_token(token, keys, issuer=self._issuer, audience=self._audience, now=now)
+        claims = verify_access_token(token, keys, issuer=self._issuer, audience=self._audience, now=int(now))
         with self._lock:
             good[token] = claims
             if len(good) > self._max_tokens:

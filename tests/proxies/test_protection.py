@@ -365,8 +365,9 @@ def test_a_service_gets_a_token_through_the_proxy_and_uses_it(
     service = add_client(asked.env, roles=("demo",))
     context = front.certificates.client_context()
     with httpx2.Client(base_url=front.url, verify=context if front.is_tls else True, timeout=10) as client:
-        assert client.post("/oauth/token", data=GRANT | service.form).status_code == 200
         answer = client.post("/oauth/token", data=GRANT, auth=service.auth)
+        assert answer.status_code == 200, answer.text
+        answer = client.post("/oauth/token", data=GRANT | service.form)
         assert answer.status_code == 200, answer.text
         headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
         assert client.get("/page", headers=headers).status_code == 200

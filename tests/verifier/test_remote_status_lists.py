@@ -23,6 +23,7 @@ from gateway.verifier import (
     Document,
     StatusUnavailable,
     TokenRevoked,
+    UnknownKey,
     http_get,
 )
 from gateway.verifier.remote_status_lists import MAX_LISTS
@@ -315,6 +316,24 @@ def test_the_most_recent_lists_alone_are_kept(issuer: Issuer, clock: FakeClock, 
     assert [uri.rpartition("/")[2] for uri in verifier._lists._kept] == [*map(str, range(20, MAX_LISTS + 20))]
 
 
+def test_a_token_that_was_good_is_judged_anew_with_each_list_and_each_set_of_keys(
+    issuer: Issuer, clock: FakeClock, verifier: AccessTokenVerifier
+) -> None:
+    access_token = issuer.listed(LIVING, exp=LONG)
+    assert [passes(verifier, access_token) for _ in range(3)] == [True, True, True]
+    issuer.tell(listing(LIVING), iat=NOW + 10, exp=LONG)
+    clock.now += 10
+    assert [passes(verifier, access_token) for _ in range(2)] == [True, False]
+    issuer.tell(listing(), iat=NOW + 20, exp=LONG)
+    clock.now += 10
+    assert [passes(verifier, access_token) for _ in range(2)] == [False, True]
+    issuer.publish([verification_key("ES256")])
+    issuer.tell(listing(), iat=NOW + 300, exp=LONG, signer="ES256")
+    clock.now = NOW + 300
+    with pytest.raises(UnknownKey):
+        verifier.verify(access_token)
+
+
 # ------------------------------------------------------------------------------------------------------- failing
 
 BROKEN: dict[str, Callable[[Issuer], Any]] = {
@@ -529,6 +548,7 @@ def test_threads_under_load_never_see_half_a_list(
                 issuer.tell(listing(ENDED, 10 + number), iat=NOW + 10 * number, exp=LONG)
                 clock.now = NOW + 10 * number
                 wait_until(lambda expected=number: issuer.answered.count(200) > expected + 2)  # type: ignore[misc]
+                settle(verifier)
         finally:
             is_over.set()
     for judged in done:

@@ -99,7 +99,8 @@ class Authz:
             and self._reads_query
             and read_requirements(scope["query_string"]).asks_for_basic
         ):
-            response.headers.append("WWW-Authenticate", BASIC_CHALLENGE)
+            # Alone: docker and podman take a Bearer challenge beside it for that of a token server, and give up.
+            response.headers["WWW-Authenticate"] = BASIC_CHALLENGE
         await response(scope, receive, send)
 
     def quickly(self, scope: Scope) -> tuple[int, bytes] | None:

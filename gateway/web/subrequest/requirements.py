@@ -36,7 +36,7 @@ class Requirements(NamedTuple):
 
     `roles` and `amr` hold groups, of each of which one must be there; `max_auth_age` is in seconds; `audience` is of
     the token that is asked for; `wants_cookies` says that the answer is to give back those cookies that are not ours;
-    `asks_for_basic` says that a 401 is to ask for name and password, too, as git and WebDAV clients wait for;
+    `asks_for_basic` says that a 401 is to ask for name and password, as git, docker and WebDAV clients wait for;
     `near_misses` has names of ours by those that are like them.
     """
 

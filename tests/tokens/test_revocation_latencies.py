@@ -1,0 +1,180 @@
+"""How long a token is taken after its session was ended: what `gateway check` says, measured at real gateways."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from gateway.clock import system_clock
+from gateway.settings import Settings
+from gateway.tokens import Latency, latencies_of
+from gateway.verifier import AccessTokenVerifier, Document, ExpiredToken, StatusUnavailable, TokenRevoked, http_get
+from tests.cli.commands import here
+from tests.harness import GatewayProcess, Login
+
+ISSUER = "http://gateway.test"
+AUTHZ = "/api/authz/auth-request"
+LIFE_SECONDS = 300
+Pair = tuple[GatewayProcess, GatewayProcess]
+
+
+def way(name: str, **settings: object) -> Latency:
+    chosen = Settings(**({"issuer": ISSUER} | settings))  # type: ignore[arg-type]
+    return next(latency for latency in latencies_of(chosen) if latency.way == name)
+
+
+@pytest.fixture
+def pair(make_gateway: Callable[..., GatewayProcess]) -> Pair:
+    """Give two gateways of one issuer: at the first sessions are ended, the second is asked."""
+    first, second = (make_gateway(issuer=ISSUER, access_token_ttl_seconds=LIFE_SECONDS) for _ in range(2))
+    return first, second
+
+
+def sessions(gateway: GatewayProcess, number: int = 2) -> list[Login]:
+    user = gateway.add_user()
+    with gateway.client() as client:
+        bodies = [gateway.login(user, client) for _ in range(number)]
+    return [Login(user, body["access_token"], body["refresh_token"]) for body in bodies]
+
+
+def end(gateway: GatewayProcess, session: Login) -> float:
+    """End a session, and give when that was answered."""
+    with gateway.client() as client:
+        assert client.post("/auth/logout", json={"refresh_token": session.refresh_token}).status_code == 204
+    return time.monotonic()
+
+
+def asking(gateway: GatewayProcess) -> Callable[[str], Document]:
+    """Give a way to get what is of the issuer's from this gateway."""
+    return lambda url: http_get(url.replace(ISSUER, gateway.url))
+
+
+def seconds_until(condition: Callable[[], bool], ended_at: float, most_seconds: float) -> float:
+    while not condition():
+        assert time.monotonic() - ended_at < most_seconds
+        time.sleep(0.01)
+    return time.monotonic() - ended_at
+
+
+def refuses(verifier: AccessTokenVerifier, session: Login) -> bool:
+    try:
+        verifier.verify(session.access_token)
+    except TokenRevoked:
+        return True
+    return False
+
+
+def test_a_subrequest_elsewhere_and_a_verifier_with_the_list_refuse_in_time_and_no_other_session(pair: Pair) -> None:
+    """The list is as fresh as it can be when the session ends, so that it is kept for the longest."""
+    first, second = pair
+    ended, living = sessions(first)
+    verifier = AccessTokenVerifier(
+        issuer=ISSUER, audience=ISSUER, fetch=asking(second), revocations="status-list", on_stale="deny"
+    )
+    with second.client() as client:
+
+        def is_denied(session: Login = ended) -> bool:
+            return client.get(AUTHZ, headers=session.bearer).status_code == 401
+
+        assert not is_denied()
+        assert not is_denied(living)
+        assert not refuses(verifier, ended)
+        assert not refuses(verifier, living)
+        ended_at = end(first, ended)
+        asked = seconds_until(is_denied, ended_at, way("subrequest").seconds)
+        listed = seconds_until(lambda: refuses(verifier, ended), ended_at, way("offline with the status list").seconds)
+        assert not is_denied(living)
+        assert not refuses(verifier, living)
+    print(f"refused by a subrequest elsewhere after {asked:.2f} s, offline with the list after {listed:.1f} s")
+
+
+def test_offline_a_token_is_taken_until_it_expires(pair: Pair) -> None:
+    first, second = pair
+    (ended,) = sessions(first, 1)
+    later = [0]
+    verifier = AccessTokenVerifier(
+        issuer=ISSUER, audience=ISSUER, fetch=asking(second), clock=lambda: system_clock() + later[0]
+    )
+    claims = verifier.verify(ended.access_token)
+    end(first, ended)
+    most = way("offline", access_token_ttl_seconds=LIFE_SECONDS)
+    assert claims.exp - system_clock() <= most.seconds == LIFE_SECONDS
+    later[0] = claims.exp - system_clock() - 2
+    assert verifier.verify(ended.access_token) == claims
+    later[0] += 2
+    with pytest.raises(ExpiredToken):
+        verifier.verify(ended.access_token)
+
+
+def test_the_token_that_an_application_was_given_is_over_in_time(pair: Pair) -> None:
+    first, second = pair
+    (ended,) = sessions(first, 1)
+    later = [0]
+    verifier = AccessTokenVerifier(
+        issuer=ISSUER, audience=ISSUER, fetch=asking(second), clock=lambda: system_clock() + later[0]
+    )
+    with second.client() as client:
+        answer = client.get(f"{AUTHZ}?token={ISSUER}", headers=ended.bearer)
+        given = answer.headers["Remote-Access-Token"]
+        ended_at = end(first, ended)
+        seconds_until(
+            lambda: client.get(f"{AUTHZ}?token={ISSUER}", headers=ended.bearer).status_code == 401, ended_at, 1
+        )
+    most = way("offline behind token=").seconds
+    claims = verifier.verify(given)
+    assert claims.exp <= system_clock() + most
+    later[0] = most
+    with pytest.raises(ExpiredToken):
+        verifier.verify(given)
+
+
+def test_without_any_gateway_the_list_counts_for_a_minute(pair: Pair) -> None:
+    first, second = pair
+    (session,) = sessions(first, 1)
+    later = [0]
+    verifier = AccessTokenVerifier(
+        issuer=ISSUER,
+        audience=ISSUER,
+        fetch=asking(second),
+        clock=lambda: system_clock() + later[0],
+        revocations="status-list",
+        on_stale="deny",
+    )
+    verifier.verify(session.access_token)
+    read_at = system_clock()
+    for gateway in pair:
+        gateway.kill()
+    most = way("offline with the status list", access_token_ttl_seconds=LIFE_SECONDS).gateway_away_seconds
+    later[0] = read_at + 50 - system_clock()
+    assert verifier.verify(session.access_token).exp > read_at + most
+    later[0] = read_at + most - system_clock()
+    with pytest.raises(StatusUnavailable):
+        verifier.verify(session.access_token)
+
+
+def test_no_way_takes_a_token_for_longer_than_it_lives_but_a_subrequest_that_hears_nothing() -> None:
+    for latency in latencies_of(Settings(issuer=ISSUER, access_token_ttl_seconds=60)):
+        assert latency.seconds <= 121
+    assert way("offline with the status list", access_token_ttl_seconds=60).gateway_away_seconds == 60
+    assert way("subrequest", revocation_max_lag_seconds=30).redis_away_seconds == 30
+    assert way("subrequest").redis_away_seconds == 3600
+    assert way("offline with the status list", revocation_max_lag_seconds=30).redis_away_seconds == 90
+    assert way("offline", access_token_ttl_seconds=900).seconds == 900
+
+
+def test_without_lists_there_is_no_such_way() -> None:
+    ways = [latency.way for latency in latencies_of(Settings(issuer=ISSUER, status_list="off"))]
+    assert ways == ["subrequest", "introspection", "offline behind token=", "offline"]
+
+
+def test_gateway_check_tells_them(pair: Pair) -> None:
+    first, _ = pair
+    told = here("check", "--json", env=first.env).document["latencies"]
+    assert [(row["way"], row["seconds"]) for row in told] == [
+        ("subrequest", 1),
+        ("introspection", 1),
+        ("offline with the status list", 16),
+        ("offline behind token=", 121),
+        ("offline", LIFE_SECONDS),
+    ]
+    assert "offline with the status list 16 s" in here("check", env=first.env).out

@@ -53,6 +53,8 @@ ENDPOINTS = (
     "/auth/account/factors/{id}/remove",
     "/auth/tokens",
     "/auth/tokens/{id}",
+    "/auth/account/tokens",
+    "/auth/account/tokens/{id}/revoke",
 )
 
 _PLAIN = {path: path for path in ENDPOINTS if "{" not in path}

@@ -120,7 +120,7 @@ def contents(server: ConfiguredServer) -> dict[bytes, Any]:
 
 
 def use_every_endpoint(gateway: GatewayProcess, *, is_quiet: bool = True) -> None:
-    """Log in, refresh, lose an answer, reuse a token, guess, change the password, end sessions, ask for requests."""
+    """Log in, refresh, reuse a token, guess, change the password, end sessions, use a personal token."""
     user = gateway.add_user()
     with gateway.client() as client, gateway.client() as other:
         assert client.post("/auth/login", data={"username": user.email, "password": "wrong"}).status_code == 401
@@ -137,6 +137,11 @@ def use_every_endpoint(gateway: GatewayProcess, *, is_quiet: bool = True) -> Non
             assert client.get(path).status_code == 200, path
         sid = gateway.login(user, other, delivery="body") and client.get("/auth/sessions").json()["sessions"][0]["id"]
         assert client.delete(f"/auth/sessions/{sid}").status_code == 204
+        personal = client.post("/auth/tokens", json={"name": "backup"}).json()
+        bearer = {"Authorization": f"Bearer {personal['token']}"}
+        assert other.get("/api/authz/auth-request", headers=bearer).status_code == 200
+        assert len(client.get("/auth/tokens").json()["tokens"]) == 1
+        assert client.delete(f"/auth/tokens/{personal['id']}").status_code == 204
         tokens = [gateway.login(user, other, delivery="body")["refresh_token"]]
         for _ in range(2):
             answer = other.post("/auth/refresh", json={"refresh_token": tokens[-1]})
@@ -182,6 +187,9 @@ def use_every_command(env: dict[str, str], tmp_path: Path) -> None:
         ("users", "factors", ann, "--reset"),
         ("audit",),
         ("audit", "--since", "1h"),
+        ("tokens", "create", ann, "--name", "backup"),
+        ("tokens", "list", ann),
+        ("tokens", "revoke", ann, "TOKEN"),
         ("sessions", "list", ann),
         ("sessions", "revoke", ann, "SID"),
         ("sessions", "revoke", ann, "--all"),
@@ -195,10 +203,14 @@ def use_every_command(env: dict[str, str], tmp_path: Path) -> None:
             found = here("users", "show", ann, "--json", env=env).document
             sid = open_session(env, found["id"])
             command = tuple(sid if word == "SID" else word for word in command)
+        if "TOKEN" in command:
+            [token] = here("tokens", "list", ann, "--json", env=env).document["tokens"]
+            command = (*command[:-1], token["id"])
         outcome = here(*command, env=env, stdin=PASSWORD)
         assert outcome.status == 0, (command, outcome)
     names = {
-        command[:2] if command[0] in ("users", "sessions", "keys", "config") else command[:1] for command in commands
+        command[:2] if command[0] in ("users", "sessions", "tokens", "keys", "config") else command[:1]
+        for command in commands
     }
     # What the doctor does in Redis is what `users add`, `sessions list` and `users remove` do.
     assert names == every_command() - {("serve",), ("check",), ("doctor",)}

@@ -48,6 +48,8 @@ PATHS: dict[str, set[str] | None] = {
     "/auth/account/factors/{id}": {"GET", "HEAD"},
     "/auth/account/factors/{id}/name": {"POST"},
     "/auth/account/factors/{id}/remove": {"POST"},
+    "/auth/account/tokens": {"GET", "HEAD", "POST"},
+    "/auth/account/tokens/{id}/revoke": {"POST"},
     "/auth/welcome": {"GET", "HEAD", "POST"},
     "/auth/static/{name}": {"GET", "HEAD"},
     "/api/authz/auth-request": {"GET", "HEAD"},

@@ -25,7 +25,7 @@ MAX_DEVICE_BYTES = 22
 
 
 def new_family_id() -> str:
-    """Give 128 random bits as 22 base64url characters: the `sid` of a session."""
+    """Give 128 random bits as 22 base64url characters: the `sid` of a session that is in no status list."""
     return secrets.token_urlsafe(16)
 
 

@@ -114,6 +114,11 @@ class Revocations:
         """Tell whether this `sid` or `jti` was revoked."""
         return session_or_token_id in self._entries
 
+    def was_heard(self, revocation: str) -> bool:
+        """Tell whether this was read in the stream, so that it need not be announced to the others."""
+        entry = self._entries.get(revocation)
+        return entry is not None and entry.added_ms is not None
+
     def has_ended(self, subject: str, family_id: str, auth_time: int) -> bool:
         """Tell whether a session was revoked, alone or with all those of its user."""
         return family_id in self._entries or self.is_cut_off(subject, family_id, auth_time)

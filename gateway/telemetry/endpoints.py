@@ -58,6 +58,8 @@ ENDPOINTS = (
     "/oauth/revoke",
     "/status/lists",
     "/status/{number}",
+    "/auth/account/tokens",
+    "/auth/account/tokens/{id}/revoke",
 )
 
 _PLAIN = {path: path for path in ENDPOINTS if "{" not in path}

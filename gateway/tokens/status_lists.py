@@ -118,7 +118,8 @@ class StatusLists:
             signing = asyncio.create_task(self._sign(number), context=Context())
             self._signings[number] = signing
             signing.add_done_callback(lambda _: self._signings.pop(number, None))
-        return await asyncio.shield(signing), CACHED_SECONDS
+        signed = await asyncio.shield(signing)
+        return self.known(number) or (signed, 0)  # something may have been learned meanwhile
 
     async def _sign(self, number: int) -> SignedList:
         # What is learned from here on is in the next one.

@@ -45,8 +45,10 @@ from gateway.web.pages import (
     log_in_by_form,
     log_out_by_form,
     make_codes,
+    make_token_by_form,
     name_factor,
     remove_factor_by_form,
+    revoke_token_by_form,
     save_codes,
     set_own_password,
     show_account,
@@ -55,6 +57,7 @@ from gateway.web.pages import (
     show_logout,
     show_new_app,
     show_new_passkey,
+    show_new_token,
     show_recovery,
     show_welcome,
 )
@@ -195,6 +198,13 @@ ROUTES: list[BaseRoute] = [
     Route("/auth/account/factors/{id:factor}", show_factor, methods=["GET"], middleware=CAPPED),
     Route("/auth/account/factors/{id:factor}/name", name_factor, methods=["POST"], middleware=CAPPED),
     Route("/auth/account/factors/{id:factor}/remove", remove_factor_by_form, methods=["POST"], middleware=CAPPED),
+    Route(
+        "/auth/account/tokens",
+        get_or_post(show_new_token, make_token_by_form),
+        methods=["GET", "POST"],
+        middleware=CAPPED,
+    ),
+    Route("/auth/account/tokens/{id}/revoke", revoke_token_by_form, methods=["POST"], middleware=CAPPED),
     Route(
         "/auth/welcome",
         get_or_post(show_welcome, accept_invitation),

@@ -68,6 +68,26 @@ def wrong_new_password(window: Window, language: str, user: TestUser) -> None:
     assert window.find(".alert").is_displayed()
 
 
+def account_with_tokens(window: Window, language: str, user: TestUser) -> None:
+    window.go(f"/auth/account?lang={language}&done=token-revoked")
+    assert window.find("#tokens li").is_displayed()
+
+
+def wrong_new_token(window: Window, language: str, user: TestUser) -> None:
+    window.go(f"/auth/account/tokens?lang={language}")
+    window.driver.execute_script("document.querySelector('main form').noValidate = true")
+    window.find("[type=checkbox]").click()
+    window.press("main button.main")
+    assert window.find(".alert").is_displayed()
+
+
+def new_token(window: Window, language: str, user: TestUser) -> None:
+    window.go(f"/auth/account/tokens?lang={language}")
+    window.fill_in(name=f"backup {language}")
+    window.press("main button.main")
+    assert window.find("#token").is_displayed()
+
+
 def problem(window: Window, language: str, user: TestUser) -> None:
     window.driver.get(f"data:text/html,<form method=post action='{window.gateway.url}/auth/logout?lang={language}'>")
     before = window.find("html")
@@ -153,9 +173,10 @@ def one_factor(window: Window, language: str, user: TestUser) -> None:
 BETWEEN = (enrolment, wrong_code, step_over)
 WITH_FACTORS = (account_with_factors, new_app, new_passkey, recovery_codes, one_factor)
 BEFORE = (login, wrong_password, problem, welcome)
+TOKENS = (wrong_new_token, new_token, account_with_tokens)
 
 
-@pytest.mark.parametrize("show", [*BEFORE, new_login, loop, logout, account, wrong_new_password])
+@pytest.mark.parametrize("show", [*BEFORE, new_login, loop, logout, account, wrong_new_password, *TOKENS])
 def test_a_page_is_for_everybody(window: Window, show: Show, user: TestUser) -> None:
     if show not in BEFORE:
         window.sign_in(user)

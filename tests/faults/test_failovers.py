@@ -10,10 +10,10 @@ import pytest
 
 from tests.faults.conftest import MakeFault, MakeScene
 from tests.faults.entries import Entry
-from tests.faults.proxies import TurningProxy
+from tests.faults.pairs import Pair
 from tests.faults.scenes import Scene, Size
-from tests.harness import RedisServer, wait_until
-from tests.topologies import QUICK_SYNC, RedisCluster, SentinelTrio
+from tests.harness import wait_until
+from tests.topologies import RedisCluster, SentinelTrio
 
 DOWN_AFTER_MILLISECONDS = 1000
 NODE_TIMEOUT_MILLISECONDS = 1000
@@ -78,46 +78,6 @@ def test_sentinel_makes_a_replica_the_master(
                 else:
                     master.signal(signal.SIGCONT)
                 settle(trio, scene, size)
-
-
-class Pair:
-    """A master, and a replica that hears it through a proxy; clients find the master through another proxy."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._count = 0
-        self.master = self._server().start()
-        self.front = TurningProxy(self.master)
-        self.replica, self.link = self._follow()
-
-    def _server(self) -> RedisServer:
-        self._count += 1
-        return RedisServer(self.directory / f"redis-{self._count}", *QUICK_SYNC, "--appendfsync", "always")
-
-    def _follow(self) -> tuple[RedisServer, TurningProxy]:
-        """Start a replica of the master, and wait until it has all."""
-        replica, link = self._server().start(), TurningProxy(self.master)
-        replica.command("REPLICAOF", "127.0.0.1", str(link.port))
-        wait_until(lambda: b"state=online" in self.master.command("INFO", "replication"), what="the replica")
-        return replica, link
-
-    def promote(self) -> None:
-        """Make the replica the master, and lead the clients there."""
-        self.replica.command("REPLICAOF", "NO", "ONE")
-        self.front.turn_to(self.replica)
-
-    def renew(self) -> None:
-        """Give the new master a replica of its own."""
-        self.link.close()
-        self.master = self.replica
-        self.replica, self.link = self._follow()
-
-    def stop(self) -> None:
-        """End all of it."""
-        for proxy in (self.front, self.link):
-            proxy.close()
-        for server in (self.master, self.replica):
-            server.stop()
 
 
 @pytest.fixture

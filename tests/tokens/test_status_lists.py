@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import random
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -142,6 +143,27 @@ async def test_a_change_is_out_when_the_caches_have_dropped_what_was_before(list
     lists.monotonic.now += 0.01
     assert lists.lists.known(1) is None
     assert octets_of((await lists.claims_of())["status_list"]["lst"])[4711 >> 3] == 1 << (4711 & 7)
+
+
+@pytest.mark.redis
+async def test_whatever_happens_when_nothing_that_is_given_out_is_stale_for_longer_than_promised(lists: Lists) -> None:
+    """What a list does not say was learned so lately that caches drop the list five seconds after that."""
+    chance, learned, longest = random.Random(4711), dict[int, float](), 0.0
+    for _ in range(400):
+        lists.monotonic.now += chance.choice((0.0, 0.3, 0.7, 1.0, 2.5, 6.0))
+        for _ in range(chance.choice((0, 0, 1, 2))):
+            position = chance.randrange(LIST_POSITIONS)
+            if position not in learned:
+                lists.bits.learned(f"1 {position}")
+                learned[position] = lists.monotonic.now
+        if chance.random() < 0.5:
+            signed, cached_seconds = await lists.lists.give(1)
+            claims = jwt.decode(signed.token, options={"verify_signature": False})
+            octets = octets_of(claims["status_list"]["lst"])
+            unsaid = [at for place, at in learned.items() if not octets[place >> 3] >> (place & 7) & 1]
+            if unsaid:
+                longest = max(longest, lists.monotonic.now - min(unsaid) + cached_seconds)
+    assert 0 < longest <= CACHED_SECONDS
 
 
 @pytest.mark.redis

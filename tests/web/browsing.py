@@ -87,8 +87,8 @@ class Browser:
         """Go to a page."""
         return self._send("GET", path, headers)
 
-    def post(self, path: str, _headers: dict[str, str] | None = None, /, **fields: str) -> httpx2.Response:
-        """Send a form."""
+    def post(self, path: str, _headers: dict[str, str] | None = None, /, **fields: str | list[str]) -> httpx2.Response:
+        """Send a form; a list is a field that comes as often."""
         return self._send("POST", path, {"Sec-Fetch-Site": "same-origin"} | (_headers or {}), fields)
 
     def sign_in(self, user: TestUser, **fields: str) -> httpx2.Response:
@@ -107,7 +107,7 @@ class Browser:
             return client.request(method, path, headers=headers, **body)
 
     def _send(
-        self, method: str, path: str, headers: dict[str, str], fields: dict[str, str] | None = None
+        self, method: str, path: str, headers: dict[str, str], fields: dict[str, str | list[str]] | None = None
     ) -> httpx2.Response:
         jar = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         sent: dict[str, Any] = {"Accept": ACCEPT} | ({"Cookie": jar} if jar else {}) | self.headers

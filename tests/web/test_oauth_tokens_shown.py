@@ -141,6 +141,18 @@ def test_a_refresh_token_is_never_active_and_is_not_revoked_by_clients(
     assert person.is_alive()
 
 
+def test_a_personal_token_is_good_at_subrequests_alone(
+    client: httpx2.Client, service: Service, person: Session
+) -> None:
+    made = client.post("/auth/tokens", json={"name": "script"}, headers=person.bearer)
+    assert made.status_code == 200, made.text
+    token = made.json()["token"]
+    assert told(client, service, token) == INACTIVE
+    assert code_of(revoke(client, service, token)) == "unsupported_token_type"
+    headers = {"Authorization": f"Bearer {token}"}
+    assert client.get("/api/authz/auth-request", headers=headers).status_code == 200
+
+
 def test_a_client_gives_its_token_back_and_no_other(
     asked: GatewayProcess, client: httpx2.Client, service: Service
 ) -> None:

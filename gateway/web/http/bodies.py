@@ -17,6 +17,7 @@ from gateway.web.http.problems import problem_response
 
 MAX_BODY_BYTES = 16_384
 MAX_FORM_FIELDS = 20
+MAX_REPEATED_FIELDS = 50
 _CAUSE = "body-unreadable"
 T = TypeVar("T")
 
@@ -82,7 +83,12 @@ def is_too_large(headers: Headers) -> bool:
 
 
 async def read_body(
-    request: GatewayRequest, kind: type[T], *, form: bool = True, ignored_fields: frozenset[str] = frozenset()
+    request: GatewayRequest,
+    kind: type[T],
+    *,
+    form: bool = True,
+    ignored_fields: frozenset[str] = frozenset(),
+    repeated_fields: frozenset[str] = frozenset(),
 ) -> T:
     """
     Give the request body as a *kind*, a msgspec Struct that forbids unknown fields. No body at all counts as `{}`.
@@ -90,6 +96,7 @@ async def read_body(
     Args:
         form: Whether an urlencoded form is taken as well as JSON.
         ignored_fields: Form fields that are let through unread.
+        repeated_fields: Form fields that may come more than once, `MAX_REPEATED_FIELDS` times at most: a list each.
 
     Raises:
         MalformedRequest: Not JSON, wrong types, unknown, missing or repeated members.
@@ -102,7 +109,7 @@ async def read_body(
     if media_type == "application/json":
         return _convert(_read_json(body), kind)
     if form and media_type == "application/x-www-form-urlencoded":
-        fields = _read_form(body)
+        fields = _read_form(body, repeated_fields)
         return _convert({name: value for name, value in fields.items() if name not in ignored_fields}, kind)
     raise UnsupportedMediaType("Send application/json" + (" or application/x-www-form-urlencoded" if form else ""))
 
@@ -123,13 +130,15 @@ def _read_json(body: bytes) -> object:
         raise MalformedRequest("The body is not JSON in UTF-8 with each member once", _CAUSE) from error
 
 
-def _read_form(body: bytes) -> dict[str, str]:
+def _read_form(body: bytes, repeated: frozenset[str]) -> dict[str, str | list[str]]:
     try:
         pairs = parse_qsl(
             "&".join(pair for pair in body.decode().split("&") if pair),
-            keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=MAX_FORM_FIELDS,
+            keep_blank_values=True, strict_parsing=True, errors="strict",
+            max_num_fields=MAX_FORM_FIELDS + (MAX_REPEATED_FIELDS if repeated else 0),
         )  # fmt: skip
-        return _once(pairs)
+        lists = {name: [text for other, text in pairs if other == name] for name, _ in pairs if name in repeated}
+        return _once([pair for pair in pairs if pair[0] not in repeated]) | lists
     except ValueError as error:
         raise MalformedRequest("The body is not an urlencoded form in UTF-8 with each field once", _CAUSE) from error
 

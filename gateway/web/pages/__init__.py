@@ -5,6 +5,7 @@ from gateway.web.pages.factor import name_factor, remove_factor_by_form, show_fa
 from gateway.web.pages.login import log_in_by_form, show_login
 from gateway.web.pages.logout import log_out_by_form, show_logout
 from gateway.web.pages.new_factors import add_app, add_passkey_by_form, show_new_app, show_new_passkey
+from gateway.web.pages.personal_tokens import make_token_by_form, revoke_token_by_form, show_new_token
 from gateway.web.pages.recovery import make_codes, save_codes, show_recovery
 from gateway.web.pages.ways import lead_to_account, lead_to_change_of_password
 from gateway.web.pages.welcome import accept_invitation, show_welcome
@@ -28,6 +29,9 @@ __all__ = [
     "show_factor",
     "name_factor",
     "remove_factor_by_form",
+    "show_new_token",
+    "make_token_by_form",
+    "revoke_token_by_form",
     "show_welcome",
     "accept_invitation",
     "lead_to_account",

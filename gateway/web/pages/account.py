@@ -21,9 +21,11 @@ from gateway.web.http import (
 )
 from gateway.web.pages.factor_rows import section_of_factors
 from gateway.web.pages.moments import ago, day_of
+from gateway.web.pages.token_rows import section_of_tokens
 from gateway.web.pages.visitor import (
     ACCOUNT_PATH,
     FACTORS_PATH,
+    TOKENS_PATH,
     find_sender,
     find_visitor,
     for_people,
@@ -32,10 +34,11 @@ from gateway.web.pages.visitor import (
 
 DONE = (
     "session-ended", "others-ended", "password-changed", "app-added", "passkey-added", "factor-renamed",
-    "factor-removed",
+    "factor-removed", "token-revoked",
 )  # fmt: skip
 CHANGES_TOLD_SECONDS = 7 * 86_400
-WAYS = re.compile(r"app|passkey|recovery|fac_[A-Za-z0-9_-]{22}")
+FACTOR_WAYS = re.compile(r"app|passkey|recovery|fac_[A-Za-z0-9_-]{22}")
+TOKEN_WAYS = {"token": TOKENS_PATH, "tokens": f"{ACCOUNT_PATH}#tokens"}
 
 
 class PasswordForm(SecretBody, frozen=True):
@@ -49,8 +52,8 @@ class PasswordForm(SecretBody, frozen=True):
 async def show_account(request: GatewayRequest) -> Response:
     """Show it, with a note of what has just been done; or lead on who had to log in once more for a page of it."""
     visitor = await find_visitor(request)
-    if visitor and WAYS.fullmatch(to := request.query_params.get("to", "")):
-        return see_other(request, f"{FACTORS_PATH}/{to}")
+    if visitor and (page := _page_to_lead_to(request.query_params.get("to", ""))):
+        return see_other(request, page)
     values = await _values(request, visitor) if visitor else None
     if values is None:
         return lead_to_login(request)
@@ -109,6 +112,10 @@ async def set_own_password(request: GatewayRequest) -> Response:
     return _done(request, "password-changed")
 
 
+def _page_to_lead_to(way: str) -> str | None:
+    return f"{FACTORS_PATH}/{way}" if FACTOR_WAYS.fullmatch(way) else TOKEN_WAYS.get(way)
+
+
 async def _values(request: GatewayRequest, visitor: Presence) -> dict[str, Any] | None:
     """Give what the page shows, with nothing done and nothing wrong; None where the user is disabled or gone."""
     gateway = request.state["gateway"]
@@ -119,13 +126,13 @@ async def _values(request: GatewayRequest, visitor: Presence) -> dict[str, Any] 
     rows = [_row(family, visitor, now) for family in await gateway.families.list(visitor.sub)]
     # The one that somebody looks with comes first.
     rows.sort(key=lambda row: not row["is_this"])
-    section = await section_of_factors(request, visitor.sub)
+    sections = await section_of_factors(request, visitor.sub) | await section_of_tokens(request, visitor.sub)
     changes = [
         {"what": f"changed_{change.what}", "day": day_of(change.at), "at": rfc3339(change.at), **_where(change)}
         for change in await gateway.changes.latest(visitor.sub)
         if change.sid != visitor.sid and now - change.at < CHANGES_TOLD_SECONDS
     ]
-    return {"user": user, "sessions": rows, "changes": changes, "done": "", "reasons": (), **section}
+    return {"user": user, "sessions": rows, "changes": changes, "done": "", "reasons": (), **sections}
 
 
 def _row(family: Family, visitor: Presence, now: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from gateway.accounts import Factor, NewTotp
 from gateway.clock import rfc3339
 from gateway.state import GatewayRequest
-from gateway.web.pages.moments import ago, day_of
+from gateway.web.pages.moments import day_of, last_use
 
 SECRET_GROUP_CHARACTERS = 4
 RECOVERY = "recovery"
@@ -39,17 +39,13 @@ async def section_of_factors(request: GatewayRequest, user_id: str) -> dict[str,
 
 def factor_row(factor: Factor, now: int) -> dict[str, Any]:
     """Give one of them."""
-    used = factor.last_used_at
-    unit, count = ago(now - used) if used is not None else ("", 0)
     return {
         "id": factor.factor_id,
         "kind": factor.kind,
         "name": factor.name,
         "created": day_of(factor.created_at),
         "created_at": rfc3339(factor.created_at),
-        "used_unit": unit,
-        "used_count": count,
-        "used_at": rfc3339(used) if used is not None else "",
+        **last_use(factor.last_used_at, now),
         "left": factor.left,
         "is_readable": factor.is_readable,
         "is_nameable": factor.is_readable and factor.kind != RECOVERY,

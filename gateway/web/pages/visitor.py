@@ -13,6 +13,7 @@ from gateway.web.http import clear_session_cookie, find_presence, find_session, 
 
 ACCOUNT_PATH = "/auth/account"
 FACTORS_PATH = "/auth/account/factors"
+TOKENS_PATH = "/auth/account/tokens"
 LOGIN_PATH = "/auth/login"
 LOGOUT_PATH = "/auth/logout"
 Handler = Callable[[GatewayRequest], Awaitable[Response]]

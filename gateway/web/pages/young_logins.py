@@ -1,4 +1,4 @@
-"""Who may change second factors on the pages, and what those pages answer in the same way."""
+"""Who may change second factors and personal tokens on the pages, and what those pages answer in the same way."""
 
 import functools
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ Handler = Callable[[GatewayRequest, Presence], Awaitable[Response]]
 
 def for_young_logins(way: str) -> Callable[[Handler], Callable[[GatewayRequest], Awaitable[Response]]]:
     """
-    Let a handler answer who may change factors, with a page also for what goes wrong.
+    Let a handler answer who may change factors and tokens, with a page also for what goes wrong.
 
     Args:
         way: Where who has to log in once more is led back to; `factor` for the one of the path.

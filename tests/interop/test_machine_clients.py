@@ -6,6 +6,7 @@ KEY_CLIENT_ID with files of its private keys. For each way to authenticate it pr
 library verified of the token by the JWKS, and what it saw before and after it revoked it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.harness import GatewayProcess
-from tests.interop.conftest import AddedClient
+from tests.interop.conftest import AddedClient, add_client
 from tests.interop.languages import GO, INTEROP, JAVA, NODE, PYTHON, Language, json_lines, prepare, run
 
 BASIC, POST = "client_secret_basic", "client_secret_post"
@@ -65,16 +66,7 @@ def test_a_client_nobody_here_wrote_gets_uses_introspects_and_revokes_a_token(
     key_files: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    command = prepare(program.language, INTEROP / program.source, tmp_path)
-    env = key_files | {
-        "ISSUER": gateway.url,
-        "AUDIENCE": gateway.url,
-        "PROTECTED": f"{gateway.url}/api/authz/forward-auth?role=orders",
-        "CLIENT_ID": client_with_secret.client_id,
-        "CLIENT_SECRET": client_with_secret.client_secret,
-        "KEY_CLIENT_ID": client_with_keys.client_id,
-    }
-    *walks, refused = json_lines(run(command, env=env))
+    walks, refused = walk_through(program, gateway, client_with_secret, client_with_keys, key_files, tmp_path)
     assert {walk["method"] for walk in walks} == set(program.methods)
     for walk in walks:
         with_key = walk["method"].startswith("private_key_jwt")
@@ -82,6 +74,40 @@ def test_a_client_nobody_here_wrote_gets_uses_introspects_and_revokes_a_token(
     # Spring's client with a key is the one that has nothing to revoke with.
     assert sum("usedAfter" in walk for walk in walks) >= min(len(walks), 2)
     assert (refused["method"], refused["error"], refused.get("status", 401)) == (WRONG, program.refusal, 401)
+
+
+@pytest.mark.parametrize("program", [p for p in PROGRAMS if p.language is GO or p.library == "oauth4webapi"], ids=str)
+def test_another_signing_algorithm_needs_no_setting_of_the_client(
+    program: Program, make_gateway: Callable[..., GatewayProcess], key_files: dict[str, str], tmp_path: Path
+) -> None:
+    """go-oidc takes tokens of the algorithms that the metadata names, and without them of RS256 alone."""
+    gateway = make_gateway(signing_algorithm="ES256")
+    secret = add_client(gateway, "secret", "--role", "orders", "--role", "reports")
+    keys = add_client(gateway, "keys", "--role", "orders", "--role", "reports", "--public-key", key_files["JWKS"])
+    walks, _ = walk_through(program, gateway, secret, keys, key_files, tmp_path)
+    assert {walk["used"] for walk in walks} == {200}
+
+
+def walk_through(
+    program: Program,
+    gateway: GatewayProcess,
+    with_secret: AddedClient,
+    with_keys: AddedClient,
+    key_files: dict[str, str],
+    directory: Path,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Run a program; give what it saw in each way to authenticate, and with a wrong secret."""
+    command = prepare(program.language, INTEROP / program.source, directory)
+    env = key_files | {
+        "ISSUER": gateway.url,
+        "AUDIENCE": gateway.url,
+        "PROTECTED": f"{gateway.url}/api/authz/forward-auth?role=orders",
+        "CLIENT_ID": with_secret.client_id,
+        "CLIENT_SECRET": with_secret.client_secret,
+        "KEY_CLIENT_ID": with_keys.client_id,
+    }
+    *walks, refused = json_lines(run(command, env=env))
+    return walks, refused
 
 
 def _check(walk: dict[str, Any], client_id: str, issuer: str) -> None:

@@ -97,6 +97,23 @@ class Ahead:
         return system_clock() + self.seconds
 
 
+def test_introspection_elsewhere_says_in_time_that_a_token_is_over(pair: Pair) -> None:
+    first, second = pair
+    (ended,) = sessions(first, 1)
+    service = here("clients", "add", "Service", "--json", env=first.env).document
+    with second.client(auth=(service["client_id"], service["client_secret"])) as client:
+
+        def is_active() -> bool:
+            answer = client.post("/oauth/introspect", data={"token": ended.access_token})
+            assert answer.status_code == 200, answer.text
+            return bool(answer.json()["active"])
+
+        assert is_active()
+        ended_at = end(first, ended)
+        told = seconds_until(lambda: not is_active(), ended_at, way("introspection").seconds)
+    print(f"told by introspection elsewhere after {told:.2f} s")
+
+
 def test_offline_a_token_is_taken_until_it_expires(gateway: GatewayProcess) -> None:
     (ended,) = sessions(gateway, 1)
     clock = Ahead()

@@ -200,12 +200,12 @@ def use_every_command(env: dict[str, str], tmp_path: Path) -> None:
         ("users", "roles", ann, "staff"),
         ("users", "factors", ann),
         ("users", "factors", ann, "--reset"),
-        ("clients", "add", "Service", "--role", "staff"),
+        ("clients", "add", "By command", "--role", "staff"),
         ("clients", "list"),
         ("clients", "new-secret", "CLIENT"),
         ("clients", "new-secret", "CLIENT", "--revoke-old"),
         ("clients", "remove", "CLIENT"),
-        ("clients", "add", "Service", "--public-key", str(public)),
+        ("clients", "add", "By command", "--public-key", str(public)),
         ("clients", "set-key", "CLIENT", str(public)),
         ("clients", "remove", "CLIENT"),
         ("audit",),
@@ -227,7 +227,8 @@ def use_every_command(env: dict[str, str], tmp_path: Path) -> None:
             sid = open_session(env, found["id"])
             command = tuple(sid if word == "SID" else word for word in command)
         if "CLIENT" in command:
-            (found,) = here("clients", "list", "--json", env=env).document["clients"]
+            listed = here("clients", "list", "--json", env=env).document["clients"]
+            (found,) = [client for client in listed if client["name"] == "By command"]
             command = tuple(found["client_id"] if word == "CLIENT" else word for word in command)
         if "TOKEN" in command:
             [token] = here("tokens", "list", ann, "--json", env=env).document["tokens"]

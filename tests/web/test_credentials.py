@@ -5,6 +5,7 @@ What is no login of a person opens nothing that is about a person: neither what 
 nor what was signed for another purpose.
 """
 
+import base64
 from collections.abc import Callable, Iterator
 
 import httpx2
@@ -36,6 +37,7 @@ CREDENTIALS = (
     "token= of a session, for an application",
     "token= of a personal token, for us",
     "access token of a machine client",
+    "secret of a machine client",
     "status list",
 )
 ACCESS_TOKEN = {"access token", "access token as a cookie", "token= of a session, for us"}
@@ -43,6 +45,7 @@ PERSON = ACCESS_TOKEN | {"browser session"}
 BROWSER = {"browser session"}
 PERSONAL_TOKEN = {"personal token as Bearer", "personal token as Basic"}
 MACHINE = {"access token of a machine client", "token= of a personal token, for us"}
+CLIENT = {"secret of a machine client"}
 REFRESH = {"refresh token as a cookie"}
 EVERYBODY = set(CREDENTIALS)
 
@@ -84,6 +87,11 @@ OPENED_BY: dict[str, set[str]] = {
     "GET /auth/account/factors/{id}": BROWSER,
     "POST /auth/account/factors/{id}/name": BROWSER,
     "POST /auth/account/factors/{id}/remove": BROWSER,
+    "POST /oauth/token": CLIENT,
+    "POST /oauth/introspect": CLIENT,
+    "POST /oauth/revoke": CLIENT,
+    "GET /status/lists": EVERYBODY,
+    "GET /status/{number}": EVERYBODY,
     "GET /auth/account/tokens": BROWSER,
     "POST /auth/account/tokens": BROWSER,
     "POST /auth/account/tokens/{id}/revoke": BROWSER,
@@ -101,6 +109,7 @@ OPENED_BY: dict[str, set[str]] = {
     "GET /livez": EVERYBODY,
     "GET /readyz": EVERYBODY,
 }
+OAUTH_FORM = {"grant_type": "client_credentials", "token": "x"}
 ENDS_SESSIONS = ("POST /auth/logout-all", "POST /auth/logout", "POST /auth/account/sessions/end-others")
 Headers = dict[str, str]
 
@@ -122,11 +131,12 @@ def ours(gateway_with: Callable[..., GatewayProcess]) -> GatewayProcess:
 
 @pytest.fixture(scope="module")
 def signed_elsewhere(ours: GatewayProcess) -> dict[str, str]:
-    """Give what no endpoint has to give for this test: a token of a machine client, and a status list, by our key."""
+    """Give what is not of a user: a token of a machine client and its secret, and a status list by our key."""
 
     async def work(parts: Gateway) -> dict[str, str]:
         await parts.keyring.open()
-        client_id, now, key = "cli_" + "a" * 22, parts.clock(), parts.keyring.signing_key
+        service, secret = await parts.clients.add("Service", ("staff",), (ours.url,))
+        client_id, now, key = service.client_id, parts.clock(), parts.keyring.signing_key
         minted = await parts.access_tokens.mint(
             subject=client_id,
             family_id="",
@@ -140,7 +150,12 @@ def signed_elsewhere(ours: GatewayProcess) -> dict[str, str]:
         claims = jwt.decode(minted, options={"verify_signature": False})
         claims |= {"sub": f"{ours.url}/status/1", "status_list": {"bits": 1, "lst": "eNrbuRgAAhcBXQ"}}
         listed = jwt.encode(claims, key.private_key, "RS256", headers={"kid": key.kid, "typ": "statuslist+jwt"})
-        return {"access token of a machine client": minted, "status list": listed}
+        shown = base64.b64encode(f"{client_id}:{secret}".encode()).decode()
+        return {
+            "access token of a machine client": f"Bearer {minted}",
+            "secret of a machine client": f"Basic {shown}",
+            "status list": f"Bearer {listed}",
+        }
 
     return in_gateway(ours.env, work)
 
@@ -168,7 +183,7 @@ def hand_out(ours: GatewayProcess, client: httpx2.Client, signed_elsewhere: dict
         "token= of a session, for us": for_application(browser, ours.url),
         "token= of a session, for an application": for_application(browser, OTHER_AUDIENCE),
         "token= of a personal token, for us": for_application(as_bearer(token), ours.url),
-        **{name: as_bearer(text) for name, text in signed_elsewhere.items()},
+        **{name: {"Authorization": text} for name, text in signed_elsewhere.items()},
     }
 
 
@@ -190,13 +205,14 @@ def test_an_endpoint_opens_to_who_may_enter_and_to_nobody_else(
 ) -> None:
     method, path = endpoint.split(" ")
     path = path.replace("{id}", "fac_unknown" if "factors" in path else "unknown").replace("{path}", "a")
-    path = path.replace("{name}", "unknown")
+    path = path.replace("{name}", "unknown").replace("{number}", "1")
+    form = OAUTH_FORM if path.startswith("/oauth/") else None
     assert handed_out.keys() == set(CREDENTIALS)
     answers = {}
     with client_of(ours) as client:
         for name in CREDENTIALS:
             headers = (hand_out(ours, client, signed_elsewhere) if endpoint in ENDS_SESSIONS else handed_out)[name]
-            answers[name] = client.request(method, path, headers=headers)
+            answers[name] = client.request(method, path, headers=headers, data=form)
     expected = OPENED_BY[endpoint]
     if expected == EVERYBODY:
         assert len({answer.status_code for answer in answers.values()}) == 1

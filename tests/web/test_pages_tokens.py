@@ -189,6 +189,14 @@ def test_a_role_that_is_not_the_owners_is_not_given(browser: Browser, role: str)
     assert "not used yet" not in section_of(browser)
 
 
+@pytest.mark.parametrize(
+    "fields", [{"name": ["backup", "backup"]}, {"name": "backup", "days": ["1", "365"]}, {"roles": ["ops"] * 71}]
+)
+def test_fields_that_come_too_often_are_no_form(browser: Browser, fields: dict[str, str | list[str]]) -> None:
+    assert "could not be understood" in page_of(browser.post(TOKENS, **fields), 400).text
+    assert "not used yet" not in section_of(browser)
+
+
 def test_nor_is_one_that_was_taken_away_meanwhile(browser: Browser, user: TestUser, gateway: GatewayProcess) -> None:
     page_of(browser.get(TOKENS))
     run_command("users", "roles", user.email, "staff", env=gateway.env).check_returncode()

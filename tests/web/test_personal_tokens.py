@@ -241,6 +241,19 @@ def test_it_decides_before_a_session_and_never_beside_an_access_token(
     assert session.client.get(AUTHZ, headers=both).status_code == 401
 
 
+def test_a_role_that_is_asked_for_again_and_again_is_given_once(session: Session) -> None:
+    """Identity headers would be longer than any proxy takes."""
+    made = make_token(session, roles=["staff"] * 1500)
+    assert made["roles"] == ["staff"]
+    assert session.client.get(AUTHZ, headers=as_bearer(made["token"])).headers["remote-groups"] == "staff"
+
+
+@pytest.mark.parametrize("role", ["staff,staff", "", "staff\n", "STAFF"])
+def test_what_is_no_role_is_not_given(session: Session, role: str) -> None:
+    body = {"name": "backup", "roles": [role]}
+    problem_of(session.client.post("/auth/tokens", json=body, headers=session.bearer), 400, "malformed-request")
+
+
 @pytest.mark.parametrize("place", ["cookie", "name", "query", "form"])
 def test_it_is_taken_nowhere_else(session: Session, place: str) -> None:
     token = make_token(session)["token"]

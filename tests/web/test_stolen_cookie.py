@@ -9,6 +9,7 @@ import pytest
 from gateway.verifier import AccessTokenError, AccessTokenVerifier
 from tests.harness import GatewayProcess, run_command, wait_until
 from tests.web.asking import client_of, problem_of
+from tests.web.personal_tokens import status_with
 from tests.web.test_browser_sessions import NAME, cookie_of, sign_in
 
 pytestmark = pytest.mark.redis
@@ -114,6 +115,23 @@ def test_where_a_young_login_is_asked_for_an_old_one_does_not_do(
         assert thief.get(f"{ASKED}?max_auth_age=1", headers=stolen).status_code == 200
         time.sleep(2.1)
         problem_of(thief.get(f"{ASKED}?max_auth_age=1", headers=stolen), 401, "authentication-too-weak")
+
+
+def test_a_personal_token_that_he_made_just_after_the_login_is_in_the_owners_list(
+    gateway: GatewayProcess, thief: httpx2.Client
+) -> None:
+    user = gateway.add_user()
+    stolen = cookie_of(sign_in(thief, user))
+    token = thief.post("/auth/tokens", json={"name": "harmless"}, headers=stolen).json()["token"]
+    with client_of(gateway) as owner:
+        cookie = cookie_of(sign_in(owner, user))
+        assert owner.post("/auth/logout-all", headers=cookie).status_code == 200
+        assert thief.get(ASKED, headers=stolen).status_code == 401
+        assert status_with(thief, token) == 200
+        cookie = cookie_of(sign_in(owner, user))
+        [made] = owner.get("/auth/tokens", headers=cookie).json()["tokens"]
+        assert owner.delete(f"/auth/tokens/{made['id']}", headers=cookie).status_code == 204
+        assert status_with(thief, token) == 401
 
 
 def test_a_gateway_with_another_secret_does_not_know_it(

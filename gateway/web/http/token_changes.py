@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from gateway.accounts import check_factor_name
-from gateway.errors import MalformedRequest, NotFound
+from gateway.accounts import check_factor_name, check_roles
+from gateway.errors import CommandError, MalformedRequest, NotFound
 from gateway.machines import DEFAULT_DAYS, TokenEntry
 from gateway.state import GatewayRequest
 from gateway.telemetry import TOKEN_CREATED, TOKEN_REVOKED
@@ -21,7 +21,7 @@ async def make_own_token(
     Make a personal token of the caller, and give its text, which nobody can tell again, and its entry.
 
     Args:
-        roles: Of the caller's; None for all, whatever they will be.
+        roles: Of the caller's, each kept once; None for all, whatever they will be.
         days: 1 to 365.
 
     Raises:
@@ -34,6 +34,10 @@ async def make_own_token(
     name = check_factor_name(name)
     if not name:
         raise MalformedRequest("A personal token needs a name")
+    try:
+        roles = None if roles is None else check_roles(roles)
+    except CommandError as error:
+        raise MalformedRequest(str(error)) from error
     await gateway.rate_limiter.take("tokens", *rate_keys(address_of(request, gateway.trusted_networks)))
     text, entry = await gateway.personal_tokens.create(user.user_id, name, roles, days)
     tell(TOKEN_CREATED, request, sid=caller.sid, token_id=entry.token_id)

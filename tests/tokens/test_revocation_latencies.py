@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -168,6 +169,13 @@ def test_no_way_takes_a_token_for_longer_than_it_lives_but_a_subrequest_that_hea
     assert way("subrequest").redis_away_seconds == 3600
     assert way("offline with the status list", revocation_max_lag_seconds=30).redis_away_seconds == 90
     assert way("offline", access_token_ttl_seconds=900).seconds == 900
+
+
+def test_the_page_has_what_the_defaults_give() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "revocation.md").read_text()
+    for latency in latencies_of(Settings(issuer=ISSUER)):
+        seconds = (latency.seconds, latency.redis_away_seconds, latency.gateway_away_seconds)
+        assert f"| {latency.way.replace('token=', '`token=`')} | {' | '.join(f'{n:,}' for n in seconds)} |" in page
 
 
 def test_without_lists_there_is_no_such_way() -> None:

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import threading
+from dataclasses import replace
 from email.message import Message
 from pathlib import Path
 
@@ -144,17 +145,17 @@ def start_registry(directory: Path) -> Program:
     return Program([str(shutil.which("docker-registry")), "serve", "config.yml"], directory, port)
 
 
-def asking(requires: str) -> Kind:
-    """Give nginx with config/nginx, and this line of docs/machines.md in protected.conf instead of what is there."""
-    [nginx] = [kind for kind in KINDS if kind.name == "nginx"]
-    line = 'set $requires "role=demo";'
+def asking(line: str, name: str = "nginx") -> Kind:
+    """Give a proxy with the files of config/, and this line in them instead of the one without `challenge=basic`."""
+    [kind] = [kind for kind in KINDS if kind.name == name]
+    shipped = line.replace("&challenge=basic", "").replace("challenge=basic&", "")
 
     def prepare(front: Front, tls: bool) -> list[str]:
-        command = nginx.prepare(front, tls)
-        path = front.directory / "protected.conf"
-        text = path.read_text()
-        assert text.count(line) == 1
-        path.write_text(text.replace(line, requires))
+        command = kind.prepare(front, tls)
+        files = [path for path in front.directory.iterdir() if path.is_file() and shipped in path.read_text()]
+        assert files, f"config/{name} has no {shipped}"
+        for path in files:
+            path.write_text(path.read_text().replace(shipped, line))
         return command
 
-    return Kind("nginx", nginx.programs, nginx.package, prepare)
+    return replace(kind, prepare=prepare)

@@ -73,7 +73,7 @@ def prepare(language: Language, source: Path, directory: Path) -> list[str]:
 def run(command: list[str], *arguments: str, env: Mapping[str, str], timeout: float = 60) -> str:
     """Run a program to its end and give what it printed. Fails when it does."""
     done = subprocess.run(
-        [*command, *arguments], env=_environment(env), capture_output=True, text=True, timeout=timeout
+        [*command, *arguments], env=run_environment(env), capture_output=True, text=True, timeout=timeout
     )
     assert done.returncode == 0, f"{command[0]} printed\n{done.stdout}\nand\n{done.stderr}"
     return done.stdout
@@ -85,11 +85,12 @@ def json_lines(output: str) -> list[dict[str, Any]]:
 
 
 def _compile(command: list[str], directory: Path, env: Mapping[str, str]) -> None:
-    done = subprocess.run(command, cwd=directory, env=_environment(env), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=directory, env=run_environment(env), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
 
-def _environment(env: Mapping[str, str]) -> dict[str, str]:
+def run_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Give the environment that a program runs in."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}  # noqa: TID251 - for children
     # Authlib and oauthlib speak to nobody but over TLS, unless they are told.
     return inherited | {"AUTHLIB_INSECURE_TRANSPORT": "1", "OAUTHLIB_INSECURE_TRANSPORT": "1"} | dict(env)

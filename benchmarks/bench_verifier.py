@@ -5,7 +5,6 @@ and what it costs to look into a status list besides.
 """
 
 import json
-import operator
 import random
 import secrets
 import statistics
@@ -114,7 +113,7 @@ def main() -> None:
     lists, known = listening._lists, {token: listening.verify(token) for token in tokens}
     assert lists is not None
     look_us = statistics.median(microseconds(lambda token: lists.check(known[token]), tokens) for _ in range(ROUNDS))
-    more_us = statistics.median(map(operator.sub, taken["listening"], taken["remembering"]))
+    most_us = [us + MOST_FOR_A_LIST_US for us in taken["remembering"]]
     rows = [
         Row(
             "6a", "verifier, without memory", f"{medians['forgetful']:.1f} µs", pyjwt,
@@ -125,8 +124,9 @@ def main() -> None:
             median_ratio(taken["pyjwt"], taken["remembering"]), 20.0, details={"tokens": TOKENS},
         ),
         Row(
-            "6c", "verifier, with a status list, µs more", f"{medians['listening']:.2f} µs",
-            f"without 6b {medians['remembering']:.2f} µs", more_us, MOST_FOR_A_LIST_US, at_most=True,
+            "6c", "verifier, with a status list too", f"{medians['listening']:.2f} µs",
+            f"6b and {MOST_FOR_A_LIST_US} µs: {statistics.median(most_us):.2f} µs",
+            median_ratio(most_us, taken["listening"]), 1.0,
             details={"ended": ENDED, "list_bytes": len(listed), "look_us_once_in_ttl": look_us},
         ),
     ]  # fmt: skip

@@ -110,7 +110,13 @@ OAUTH_ERRORS = {
 }
 
 # Where the last word on an unforeseen error is spoken: an answer that tells nothing, a denial, the keys from before.
-CATCH_ALL = {"web/connections.py", "web/http/middleware.py", "web/subrequest/authz.py", "verifier/jwks.py"}
+CATCH_ALL = {
+    "web/connections.py",
+    "web/http/middleware.py",
+    "web/subrequest/authz.py",
+    "verifier/jwks.py",
+    "verifier/remote_status_lists.py",
+}
 
 
 def name_of(module: Path) -> str:

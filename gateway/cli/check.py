@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.cli import settings_for
 from gateway.cli.connection import run_with_checked_gateway
+from gateway.cli.doubtful_clients import doubtful_clients
 from gateway.cli.output import Progress, json_option, print_json
 from gateway.derived_keys import KeyChain
 from gateway.errors import CommandError
@@ -19,7 +20,7 @@ from gateway.tokens import SizeBounds, latencies_of
 from gateway.web import doubtful_file_limit
 
 HEALTHCHECK_TIMEOUT_SECONDS = 3
-MAX_NAMED_USERS = 20
+MAX_NAMED = 20
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is listened on, not a new listener
 
 
@@ -122,7 +123,7 @@ async def _inspect(is_private: bool, gateway: Gateway, warnings: list[str]) -> t
         warnings = [*warnings, *await examine_server(gateway.store, gateway.settings.redis_url, facts)]
     passwords = await _count_passwords(gateway)
     warnings = [*warnings, *_behind(gateway.settings, passwords), *await _factors_behind(gateway)]
-    warnings += await _clients_behind(gateway)
+    warnings += await doubtful_clients(gateway, _keychain(gateway.settings), MAX_NAMED)
     warnings += await _too_large(gateway)
     name = "Valkey " + str(facts["valkey_version"]) if "valkey_version" in facts else "Redis " + facts["redis_version"]
     return name, gateway.keyring.is_open, passwords, warnings
@@ -152,8 +153,8 @@ async def _too_large(gateway: Gateway) -> list[str]:
     async for user in gateway.users.all():
         if problem := bounds.problem(user.email, user.name, user.roles):
             told.append(f"{user.email} is served without name or e-mail address: {problem}")
-    more = [f"and {len(told) - MAX_NAMED_USERS} more users likewise"] if len(told) > MAX_NAMED_USERS else []
-    return sorted(told)[:MAX_NAMED_USERS] + more
+    more = [f"and {len(told) - MAX_NAMED} more users likewise"] if len(told) > MAX_NAMED else []
+    return sorted(told)[:MAX_NAMED] + more
 
 
 def _behind(settings: Settings, passwords: _Passwords) -> list[str]:
@@ -197,34 +198,6 @@ async def _factors_behind(gateway: Gateway) -> list[str]:
         warnings.append(
             f"{lost} second factors are sealed under a secret that is not set, and log nobody in: put it back into "
             "previous_secrets, or gateway users factors EMAIL --reset"
-        )
-    return warnings
-
-
-async def _clients_behind(gateway: Gateway) -> list[str]:
-    """Tell of secrets of machine clients that need a previous secret, or one that is gone, and of their audiences."""
-    keychain, settings = _keychain(gateway.settings), gateway.settings
-    behind = lost = 0
-    warnings = []
-    async for client in gateway.clients.all():
-        known = [keychain.find(key_id) for key_id in client.key_ids]
-        behind += sum(keys is not None and keys is not keychain.current for keys in known)
-        lost += known.count(None)
-        if not {settings.audience, *settings.audiences} & {*client.audiences}:
-            warnings.append(
-                f"{client.client_id} gets no tokens: none of its audiences is in audience and audiences "
-                f"({', '.join(client.audiences)})"
-            )
-    warnings = sorted(warnings)[:MAX_NAMED_USERS]
-    if behind:
-        warnings.append(
-            f"{behind} secrets of clients are kept under a previous secret: keep it in previous_secrets until they "
-            "have been used"
-        )
-    if lost:
-        warnings.append(
-            f"{lost} secrets of clients are kept under a secret that is not set, and are no good: put it back into "
-            "previous_secrets, or gateway clients new-secret CLIENT_ID"
         )
     return warnings
 

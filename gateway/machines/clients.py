@@ -4,6 +4,8 @@ Machine clients: services that get access tokens for themselves, each a hash in 
 What a client shows is a secret, of which Redis has a MAC, or an assertion signed by a key, of which Redis has the
 public half. A secret is changed while the one before still works. A client that is removed is marked first, so that
 what was issued to it can be announced as revoked before its record is gone.
+
+One file, since all of it is about the one hash; a method is a few lines each.
 """
 
 import hashlib
@@ -12,13 +14,12 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from gateway.clock import Clock
 from gateway.derived_keys import KeyChain
 from gateway.errors import CommandError, InvalidClient, StoreUnavailable
 from gateway.machines.assertions import judge_assertion, read_assertion
-from gateway.machines.client_keys import ClientKey, client_keys_of
+from gateway.machines.client_record import Client, client_of, cut_off_of
 from gateway.machines.client_secrets import match_secret, new_client_secret, stored_secret
 from gateway.store import Script, Store
 
@@ -35,47 +36,6 @@ class UnknownClient(CommandError):
 
 class ClientChanged(CommandError):
     """The client was changed by somebody else in the meantime."""
-
-
-@dataclass(frozen=True, repr=False)
-class Client:
-    """
-    A client as stored. `created_at` is in whole seconds since the epoch.
-
-    `audiences` are those for which it gets tokens, the first one where it asks for none. `stored_secrets` are the MACs
-    of the newest secret and of the one before, empty where there is none; `jwks` its public keys. `version` is another
-    text after each change. `cut_off` is empty but of a client whose removal was begun: the revocation of all that was
-    issued to it.
-    """
-
-    client_id: str
-    name: str
-    roles: tuple[str, ...]
-    audiences: tuple[str, ...]
-    created_at: int
-    stored_secrets: tuple[str, str]
-    jwks: str
-    version: str
-    cut_off: str
-
-    @property
-    def secret_count(self) -> int:
-        """Give how many secrets are good, 0 to 2."""
-        return sum(bool(stored) for stored in self.stored_secrets)
-
-    @property
-    def key_ids(self) -> tuple[str, ...]:
-        """Give the names of the keys that its secrets are kept under (`gateway.derived_keys`)."""
-        return tuple(stored.partition(":")[0] for stored in self.stored_secrets if stored)
-
-    @property
-    def keys(self) -> tuple[ClientKey, ...]:
-        """Give the public keys."""
-        return client_keys_of(self.jwks)
-
-    def __repr__(self) -> str:
-        """Show the id alone."""
-        return f"Client({self.client_id})"
 
 
 def new_client_id() -> str:
@@ -137,14 +97,14 @@ class Clients:
         }
         words = (word for pair in fields.items() for word in pair)
         await self._store.execute("HSET", self._key(client_id), *words, durable=True)
-        return _client_of(client_id, fields), secret
+        return client_of(client_id, fields), secret
 
     async def get(self, client_id: str) -> Client | None:
         """Give the client with this id, or None; one whose removal was begun, too."""
         is_one = _CLIENT_ID.match(client_id)
         found = await self._store.fields(self._key(client_id if is_one else NO_CLIENT))
         fields = {name.decode(): value.decode() for name, value in found.items()}
-        return _client_of(client_id, fields) if is_one and "name" in fields else None
+        return client_of(client_id, fields) if is_one and "name" in fields else None
 
     async def all(self) -> AsyncIterator[Client]:
         """Give every client, in no order."""
@@ -254,7 +214,7 @@ class Clients:
         second = await self._store.run(self._mark, [self._key(client_id)], durable=True) if known else None
         if second is None:
             raise _unknown(client_id)
-        return _cut_off(client_id, second.decode())
+        return cut_off_of(client_id, second.decode())
 
     async def delete(self, client_id: str) -> None:
         """Delete a client that was marked, and whose revocation was announced."""
@@ -287,21 +247,3 @@ def _unknown(client_id: str) -> UnknownClient:
 def _refuse_removed(client: Client | None) -> None:
     if client is not None and client.cut_off:
         raise InvalidClient("client-removed", unfinished=(client.client_id, client.cut_off))
-
-
-def _cut_off(client_id: str, second: str) -> str:
-    return f"{client_id} {second} "
-
-
-def _client_of(client_id: str, fields: dict[str, str]) -> Client:
-    return Client(
-        client_id=client_id,
-        name=fields["name"],
-        roles=tuple(fields["roles"].split(",")) if fields["roles"] else (),
-        audiences=tuple(fields["audiences"].split("\n")),
-        created_at=int(fields["created_at"]),
-        stored_secrets=(fields.get("secret", ""), fields.get("previous_secret", "")),
-        jwks=fields.get("keys", ""),
-        version=fields["version"],
-        cut_off=_cut_off(client_id, fields["removed"]) if "removed" in fields else "",
-    )

@@ -23,7 +23,7 @@ DRAIN_SECONDS = 5.0
 LEEWAY_SECONDS = 5
 REPUBLISHED_SECONDS = 3.0
 COOL_DOWN_SECONDS = 1.0
-STAYING = ("user", "email", "revocations", "keyring", "audit")
+STAYING = ("user", "email", "revocations", "keyring", "status-index", "client", "audit")
 
 
 def test_a_gateway_is_killed(scene: Scene, make_fault: MakeFault, size: Size) -> None:

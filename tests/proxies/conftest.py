@@ -140,7 +140,7 @@ def signed_on(
     process.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def login(asked: GatewayProcess) -> Login:
     """Give a session that no test ends."""
     return log_in(asked)

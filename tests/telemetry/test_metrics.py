@@ -312,7 +312,7 @@ def test_what_a_killed_worker_counted_stays_in_the_sum(counted: GatewayProcess) 
         assert ask(counted, "GET", "/livez").status_code == 200
     before = settled(
         counted,
-        lambda scrape: scrape.get("gateway_requests_total", endpoint="/livez", status="200") == before_asking + 20,
+        lambda scrape: scrape.get("gateway_requests_total", endpoint="/livez", status="200") >= before_asking + 20,
         "20 requests",
     )
     killed = workers(counted.process.pid)[0]

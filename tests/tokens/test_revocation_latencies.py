@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -97,6 +98,23 @@ class Ahead:
         return system_clock() + self.seconds
 
 
+def test_introspection_elsewhere_says_in_time_that_a_token_is_over(pair: Pair) -> None:
+    first, second = pair
+    (ended,) = sessions(first, 1)
+    service = here("clients", "add", "Service", "--json", env=first.env).document
+    with second.client(auth=(service["client_id"], service["client_secret"])) as client:
+
+        def is_active() -> bool:
+            answer = client.post("/oauth/introspect", data={"token": ended.access_token})
+            assert answer.status_code == 200, answer.text
+            return bool(answer.json()["active"])
+
+        assert is_active()
+        ended_at = end(first, ended)
+        told = seconds_until(lambda: not is_active(), ended_at, way("introspection").seconds)
+    print(f"told by introspection elsewhere after {told:.2f} s")
+
+
 def test_offline_a_token_is_taken_until_it_expires(gateway: GatewayProcess) -> None:
     (ended,) = sessions(gateway, 1)
     clock = Ahead()
@@ -151,6 +169,13 @@ def test_no_way_takes_a_token_for_longer_than_it_lives_but_a_subrequest_that_hea
     assert way("subrequest").redis_away_seconds == 3600
     assert way("offline with the status list", revocation_max_lag_seconds=30).redis_away_seconds == 90
     assert way("offline", access_token_ttl_seconds=900).seconds == 900
+
+
+def test_the_page_has_what_the_defaults_give() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "revocation.md").read_text()
+    for latency in latencies_of(Settings(issuer=ISSUER)):
+        seconds = (latency.seconds, latency.redis_away_seconds, latency.gateway_away_seconds)
+        assert f"| {latency.way.replace('token=', '`token=`')} | {' | '.join(f'{n:,}' for n in seconds)} |" in page
 
 
 def test_without_lists_there_is_no_such_way() -> None:

@@ -3,6 +3,7 @@
 import json
 import random
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ from tests.verifier.mint import (
     verify,
 )
 
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "status_lists.json").read_text())["lists"]
 URI = ISSUER + "/status/1"
 HEADER = header(typ="statuslist+jwt")
 
@@ -70,6 +72,15 @@ def test_the_lists_of_the_draft_say_what_it_says(bits: int, lst: str, expected: 
     """draft-ietf-oauth-status-list, section 4.1."""
     status_list = judge(with_lst(encode_base64url(bytes.fromhex(lst)), bits))
     assert [status_list.value_at(idx) for idx in range(len(status_list))] == expected
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: f"{vector['bits']} bits")
+def test_the_large_lists_of_the_draft_say_what_it_says(vector: dict[str, Any]) -> None:
+    """Appendix C."""
+    status_list = judge(with_lst(vector["lst"], vector["bits"]))
+    values = {idx: value for idx in range(len(status_list)) if (value := status_list.value_at(idx))}
+    assert values == {int(idx): value for idx, value in vector["values"].items()}
+    assert len(status_list) == MAX_POSITIONS
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])

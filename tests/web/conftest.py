@@ -41,7 +41,7 @@ def gateway_with(
         process.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def orphan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     """Give a session on a gateway whose Redis was killed after the login, and stays away."""
     directory: Path = tmp_path_factory.mktemp("orphan")
@@ -67,7 +67,7 @@ def session(gateway: GatewayProcess, client: httpx2.Client) -> Session:
     return log_in(gateway, client)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def standing(gateway: GatewayProcess) -> Iterator[Session]:
     """Give a session that many tests ask with, of a user with the roles staff and ops: never end it or refresh it."""
     with client_of(gateway) as opened:

@@ -47,6 +47,8 @@ NOT_BY_ONE_REQUEST = {
     ),
     *(("login_failed", "user-changed"), ("password_changed", "user-changed"), ("password_changed", "set-by-command")),
     *(("sessions_revoked", "by-command"), ("sessions_revoked", "all-by-command")),
+    *("client_added", "client_changed", "client_removed"),
+    *(("token_created", "by-command"), ("token_revoked", "by-command")),
 }
 Told = tuple[str, str]
 
@@ -111,6 +113,7 @@ def test_every_event_is_one_line_and_one_entry(deeds: Deeds) -> None:
     second_factors(deeds)
     new_passkeys(deeds)
     passkeys(deeds)
+    personal_tokens(deeds)
     by_pages(deeds)
     deeds.gateway.stop()
     entries = [entry for entry in stream(deeds.gateway) if entry["event"] != "user_invited"]  # by a command
@@ -210,6 +213,23 @@ def passwords(deeds: Deeds) -> None:
     deeds.secrets.add("a third pass phrase")
     deeds.told(("password_changed", "invitation"), ("login_succeeded", "invitation"), sub=session.user.user_id)
     assert set_password(deeds.client, link, "a third pass phrase").status_code == 404
+    deeds.told()
+
+
+def personal_tokens(deeds: Deeds) -> None:
+    session = deeds.session()
+    sub = session.user.user_id
+    made = deeds.post("/auth/tokens", session, 200, name="a canary of a name").json()
+    deeds.secrets |= {made["token"], made["token"].removeprefix("gwp_"), "a canary of a name"}
+    lines = deeds.told(("login_succeeded", ""), ("token_created", ""), sub=sub, sid=session.sid)
+    assert (lines[1]["sid"], lines[1]["token_id"]) == (session.sid, made["id"])
+    bearer = {"Authorization": f"Bearer {made['token']}"}
+    assert deeds.client.get("/auth/me", headers=bearer).status_code == 200
+    deeds.told()
+    assert deeds.client.delete(f"/auth/tokens/{made['id']}", headers=session.bearer).status_code == 204
+    [line] = deeds.told(("token_revoked", ""), sub=sub, sid=session.sid)
+    assert line["token_id"] == made["id"]
+    assert deeds.client.delete(f"/auth/tokens/{made['id']}", headers=session.bearer).status_code == 404
     deeds.told()
 
 

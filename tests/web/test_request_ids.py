@@ -55,6 +55,7 @@ def test_every_refusal_says_why_in_its_id(answered: Answered, case: Case) -> Non
     template = (
         template.replace("/some/path", "/{path}")
         .replace("/fac_unknown", "/{id}")
+        .replace("/pat_unknown", "/{id}")
         .replace("/status/1", "/status/{number}")
     )
     assert refusal.endpoint in (template, "other")

@@ -38,7 +38,6 @@ DONE = (
 )  # fmt: skip
 CHANGES_TOLD_SECONDS = 7 * 86_400
 FACTOR_WAYS = re.compile(r"app|passkey|recovery|fac_[A-Za-z0-9_-]{22}")
-TOKEN_WAYS = {"token": TOKENS_PATH, "tokens": f"{ACCOUNT_PATH}#tokens"}
 
 
 class PasswordForm(SecretBody, frozen=True):
@@ -113,7 +112,7 @@ async def set_own_password(request: GatewayRequest) -> Response:
 
 
 def _page_to_lead_to(way: str) -> str | None:
-    return f"{FACTORS_PATH}/{way}" if FACTOR_WAYS.fullmatch(way) else TOKEN_WAYS.get(way)
+    return f"{FACTORS_PATH}/{way}" if FACTOR_WAYS.fullmatch(way) else TOKENS_PATH if way == "token" else None
 
 
 async def _values(request: GatewayRequest, visitor: Presence) -> dict[str, Any] | None:

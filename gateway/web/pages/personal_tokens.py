@@ -13,6 +13,7 @@ from gateway.state import GatewayRequest
 from gateway.web.html import failure_page, page_response
 from gateway.web.http import make_own_token, read_body, revoke_own_token, user_with_young_login
 from gateway.web.pages.token_rows import token_row
+from gateway.web.pages.visitor import find_sender, for_people, lead_to_login
 from gateway.web.pages.young_logins import for_young_logins, lead_back
 
 REPEATED = frozenset({"roles"})
@@ -54,9 +55,12 @@ async def make_token_by_form(request: GatewayRequest, visitor: Presence) -> Resp
     return page_response(request, "token_made", text=text, token=token_row(entry, now))
 
 
-@for_young_logins("tokens")
-async def revoke_token_by_form(request: GatewayRequest, visitor: Presence) -> Response:
-    """Revoke it; one that is not there is gone already."""
+@for_people
+async def revoke_token_by_form(request: GatewayRequest) -> Response:
+    """Revoke it, by a login of any age; one that is not there is gone already."""
+    visitor = await find_sender(request)
+    if visitor is None:
+        return lead_to_login(request)
     try:
         await revoke_own_token(request, visitor, request.path_params["id"])
     except NotFound:

@@ -52,6 +52,7 @@ FIELD_BYTES = len(b": \r\n")
 
 _EMPTY_LINE = b"\r\n\r\n"
 _NOT_PLAIN = frozenset({b"transfer-encoding", b"expect"})
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _NOT_HTTP = "Not HTTP/1.1 as it should be"
 
 
@@ -80,6 +81,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_body = False
         self._is_answered = False
         self._is_ended = False
+        self._is_last = False
+        self._framing = b""
         self._goes_on_soon = False
         self._unread_bytes = 0
         self._body_left_bytes = 0
@@ -220,10 +223,11 @@ class BoundedProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            # What follows would be another protocol; `on_headers_complete` has seen to the answer.
-            self._is_ended = True
-            self.flow.pause_reading()
-            return
+            # What follows would be another protocol for it; `on_headers_complete` has seen to the answer.
+            if not self._framing:
+                self._take_no_more()
+                return
+            self.parser, self._framing = _parser_of_body(self, self._framing), b""
         except httptools.HttpParserError as error:
             self._refuse(_refusal_in(error))
             return
@@ -241,6 +245,10 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._admission.receiving.setdefault(self, time.monotonic())
 
     # ---------------------------------------------------------------------------------------------------------- parser
+
+    def _take_no_more(self) -> None:
+        self._is_ended = True
+        self.flow.pause_reading()
 
     def on_message_begin(self) -> None:
         """Expect the head of a request."""
@@ -274,6 +282,10 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_headers_complete()
             if self.parser.should_upgrade():
                 self.cycle.keep_alive = False
+                self._is_last = True
+                self._framing = b"".join(
+                    b"%s: %s\r\n" % field for field in self.headers if field[0] in _FRAMING and field[1].strip(b"0")
+                )
         self._in_head, self._in_body, self._unread_bytes, self._tail = False, True, 0, b""
         if b"content-length" in names:
             self._body_left_bytes = int(self.headers[names.index(b"content-length")][1])
@@ -286,7 +298,11 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Expect another request."""
+        """Expect another request, but after an offer to upgrade, which ends the message for its parser too early."""
+        if self._framing:
+            return
+        if self._is_last:
+            self._take_no_more()
         self._in_body, self._unread_bytes, self._body_left_bytes, self._tail = False, 0, 0, b""
         self._admission.receiving.pop(self, None)
         if self._is_answered:
@@ -296,7 +312,7 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def _refuse_head(self, names: list[bytes]) -> None:
-        """Raise why this head is not taken: too large, not one `Host`, or another protocol instead of a body."""
+        """Raise why this head is not taken: too large, not one `Host`, or a tunnel."""
         size = REQUEST_LINE_BYTES + len(self.url) + sum(len(n) + len(v) + FIELD_BYTES for n, v in self.headers)
         if len(names) > MAX_HEADERS or size > MAX_HEAD_BYTES:
             raise self._too_large()
@@ -307,13 +323,8 @@ class BoundedProtocol(HttpToolsProtocol):
             raise MalformedRequest(_NOT_HTTP + ": one Host", "not one Host")
         if b"transfer-encoding" in names and version == "1.0":
             raise MalformedRequest(_NOT_HTTP, "chunks in HTTP/1.0")  # RFC 9112 section 6.1
-        if self.parser.should_upgrade():
-            # The parser ends the message here, whatever body the head declares: it would be read as the next request.
-            lengths = [value for name, value in self.headers if name == b"content-length"]
-            if b"transfer-encoding" in names or any(length.strip(b"0") for length in lengths):
-                raise MalformedRequest("A request that offers to upgrade has no body here: send it without Upgrade")
-            if self.parser.get_method() == b"CONNECT":
-                raise MalformedRequest("There is no CONNECT here")
+        if self.parser.get_method() == b"CONNECT":
+            raise MalformedRequest("There is no CONNECT here")
 
     def _too_large(self) -> GatewayError:
         error = SubrequestHeadersTooLarge if self._is_subrequest else HeadersTooLarge
@@ -410,6 +421,28 @@ def _refusal_in(error: httptools.HttpParserError) -> GatewayError:
     if isinstance(refusal, GatewayError):
         return refusal.with_traceback(None)
     return MalformedRequest(_NOT_HTTP, str(error))
+
+
+class _BodyAlone:
+    """What is heard of a parser that reads a body and nothing else."""
+
+    def __init__(self, connection: BoundedProtocol) -> None:
+        self.on_body = connection.on_body
+        self.on_message_complete = connection.on_message_complete
+
+
+def _parser_of_body(connection: BoundedProtocol, framing: bytes) -> httptools.HttpRequestParser:
+    """
+    Give a parser for the body of a request that offers to upgrade, which is not taken (RFC 9110 section 7.8).
+
+    The parser of such a request ends it with its head, and the body would be read as the next one.
+
+    Args:
+        framing: The header lines that say how long the body is.
+    """
+    parser = httptools.HttpRequestParser(_BodyAlone(connection))
+    parser.feed_data(b"POST / HTTP/1.1\r\nHost: x\r\n" + framing + b"\r\n")
+    return parser
 
 
 class _Quick(NamedTuple):

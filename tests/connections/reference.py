@@ -2,7 +2,7 @@
 A second opinion on what a stream of bytes asks for: a strict reader of HTTP/1.1 requests (RFC 9112), plain and slow.
 
 It has the whole stream before it, so nothing depends on how the stream came in pieces. Beside RFC 9112 it knows what
-this gateway demands more: one `Host`, the bounds of the head, no CONNECT, no body with an offer to upgrade.
+this gateway demands more: one `Host`, the bounds of the head, no CONNECT.
 """
 
 import re
@@ -202,7 +202,7 @@ def _read_body(cursor: _Cursor, request: Request) -> None:
         raise Malformed("no chunked, not at the end, or twice")
     if has_codings and (len(codings) > 1 or b"," in b",".join(request.values(b"transfer-encoding"))):
         request.doubt("other codings, or empty members")
-    _heed_connection(request, has_body=has_codings or length > 0)
+    _heed_connection(request)
     cursor.is_in_body = True
     if has_codings:
         _read_chunks(cursor, request)
@@ -224,7 +224,7 @@ def _length(request: Request, lengths: list[bytes]) -> int:
     return int(member)
 
 
-def _heed_connection(request: Request, *, has_body: bool) -> None:
+def _heed_connection(request: Request) -> None:
     connection, offers = request.members(b"connection"), request.values(b"upgrade")
     of_proxy = request.members(b"proxy-connection")
     if request.version == b"HTTP/1.0" or b"close" in connection:
@@ -236,14 +236,7 @@ def _heed_connection(request: Request, *, has_body: bool) -> None:
     if not offers:
         return
     is_offer = b"upgrade" in connection and any(offers) and request.version == b"HTTP/1.1"
-    if is_offer and has_body:
-        raise Malformed("an upgrade with a body")
-    if is_offer:
-        request.is_last = True
-    else:
-        request.is_last = request.is_last or None
-        if has_body:
-            request.doubt("something like an upgrade, with a body")
+    request.is_last = True if is_offer else request.is_last or None
 
 
 def _read_chunks(cursor: _Cursor, request: Request) -> None:

@@ -5,7 +5,6 @@ import com.fasterxml.jackson.databind.*;
 import com.nimbusds.jose.jwk.JWK;
 import com.nimbusds.jose.jwk.RSAKey;
 import java.net.URI;
-import java.net.http.HttpClient;
 import java.nio.file.*;
 import java.security.KeyFactory;
 import java.security.interfaces.RSAPrivateCrtKey;
@@ -13,13 +12,9 @@ import java.security.interfaces.RSAPublicKey;
 import java.security.spec.*;
 import java.util.*;
 import org.springframework.http.*;
-import org.springframework.http.client.*;
-import org.springframework.http.converter.FormHttpMessageConverter;
 import org.springframework.security.oauth2.client.endpoint.*;
-import org.springframework.security.oauth2.client.http.OAuth2ErrorResponseErrorHandler;
 import org.springframework.security.oauth2.client.registration.*;
 import org.springframework.security.oauth2.core.*;
-import org.springframework.security.oauth2.core.http.converter.OAuth2AccessTokenResponseHttpMessageConverter;
 import org.springframework.security.oauth2.jwt.*;
 import org.springframework.security.oauth2.server.resource.introspection.*;
 import org.springframework.util.LinkedMultiValueMap;
@@ -29,9 +24,6 @@ public class WithSpring {
     static final Map<String, String> ENV = System.getenv();
     static final String ISSUER = ENV.get("ISSUER"), AUDIENCE = ENV.get("AUDIENCE");
     static final String ID = ENV.get("CLIENT_ID"), SECRET = ENV.get("CLIENT_SECRET");
-
-    static final ClientHttpRequestFactory HTTP_1_1 = new JdkClientHttpRequestFactory(
-        HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build());
 
     public static void main(String[] arguments) throws Exception {
         go(ClientAuthenticationMethod.CLIENT_SECRET_BASIC, ID, SECRET);
@@ -52,13 +44,6 @@ public class WithSpring {
 
     static OAuth2AccessToken token(ClientRegistration registration) throws Exception {
         var client = new RestClientClientCredentialsTokenResponseClient();
-        // Spring's own, but for the HTTP client: Java's offers h2c to servers without TLS, which the gateway takes with
-        // no body. Under an https address that is not needed.
-        client.setRestClient(RestClient.builder().requestFactory(HTTP_1_1).messageConverters((converters) -> {
-            converters.clear();
-            converters.add(new FormHttpMessageConverter());
-            converters.add(new OAuth2AccessTokenResponseHttpMessageConverter());
-        }).defaultStatusHandler(new OAuth2ErrorResponseErrorHandler()).build());
         JWK key = readKey();
         var assertion = new NimbusJwtClientAuthenticationParametersConverter<OAuth2ClientCredentialsGrantRequest>(
             (asking) -> key);
@@ -106,13 +91,13 @@ public class WithSpring {
     }
 
     static void revoke(String endpoint, OAuth2AccessToken token) {
-        RestClient.builder().requestFactory(HTTP_1_1).build().post().uri(endpoint).headers((headers) -> headers.setBasicAuth(ID, SECRET))
+        RestClient.create().post().uri(endpoint).headers((headers) -> headers.setBasicAuth(ID, SECRET))
             .contentType(MediaType.APPLICATION_FORM_URLENCODED).body("token=" + token.getTokenValue())
             .retrieve().toBodilessEntity();
     }
 
     static int use(OAuth2AccessToken token) {
-        return RestClient.builder().requestFactory(HTTP_1_1).build().get().uri(URI.create(ENV.get("PROTECTED")))
+        return RestClient.create().get().uri(URI.create(ENV.get("PROTECTED")))
             .header("Authorization", "Bearer " + token.getTokenValue())
             .exchange((request, answer) -> answer.getStatusCode().value());
     }

@@ -16,6 +16,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from gateway.errors import GatewayError, StoreUnavailable
 from gateway.sessions.revocations import LONGEST_ACCESS_TOKEN_LIFE_SECONDS, Revocations
+from gateway.store import wait_within_budget
 
 MAX_REMEMBERED = 65_536
 LOOK_AGAIN_SECONDS = 0.5
@@ -179,7 +180,7 @@ class Presences(Generic[C]):
                 self._looks[claim.sid] = look
                 look.add_done_callback(lambda _: self._looks.pop(claim.sid, None))
             try:
-                seen = await asyncio.shield(look)
+                seen = await wait_within_budget(look)
             except StoreUnavailable:
                 seen = self._seen_before(claim)
             self._refuse_ended(claim)

@@ -24,7 +24,7 @@ from gateway.derived_keys import DerivedKeys, KeyChain
 from gateway.errors import StoreUnavailable
 from gateway.opaque import pack_id, unpack_id
 from gateway.sessions.families import new_family_id
-from gateway.store import Script, Store
+from gateway.store import Script, Store, wait_within_budget
 from gateway.tasks import end_tasks
 
 LIST_POSITIONS = 2**20
@@ -125,7 +125,7 @@ class StatusIndexes:
         if not self._is_on:
             return new_family_id()
         while not self._free:
-            await asyncio.shield(self._take_soon())
+            await wait_within_budget(self._take_soon())
         index = self._free.pop()
         if len(self._free) < MORE_BELOW_POSITIONS:
             self._take_soon()

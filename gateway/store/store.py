@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.exceptions import NoPermissionError, NoScriptError
 
@@ -49,6 +49,7 @@ MAX_CALLS_UNDER_WAY = 32
 REFUSED_BY_BREAKER = "AWAY"
 
 
+Reply = TypeVar("Reply")
 StreamEntry = tuple[str, dict[bytes, bytes]]  # its id, and its fields
 
 
@@ -97,6 +98,26 @@ def request_budget() -> Iterator[None]:
         yield
     finally:
         _budget.reset(token)
+
+
+async def wait_within_budget(asking: asyncio.Task[Reply]) -> Reply:
+    """
+    Wait for what another task asks Redis, for all who need it: as long as this request may still take, which counts.
+
+    Raises:
+        StoreUnavailable: It takes longer; the task goes on for the others.
+        Exception: What the task raises.
+    """
+    budget, begun = _budget.get(), time.monotonic()
+    try:
+        async with asyncio.timeout(budget.seconds_left if budget else None):
+            return await asyncio.shield(asking)
+    except TimeoutError:
+        raise StoreUnavailable("TIMEOUT") from None
+    finally:
+        if budget:
+            budget.with_disk_seconds_left -= time.monotonic() - begun
+            budget.seconds_left -= time.monotonic() - begun
 
 
 class Store:

@@ -7,7 +7,10 @@ from contextlib import suppress
 
 import pytest
 
+from gateway.clock import system_clock
+from gateway.derived_keys import KeyChain
 from gateway.errors import StoreUnavailable
+from gateway.sessions import StatusIndexes
 from gateway.store.store import CALL_DEADLINE_SECONDS, REQUEST_SECONDS, Store, request_budget
 from tests.families.proxy import Proxy
 from tests.harness import PASSWORD, GatewayProcess, RedisServer
@@ -81,6 +84,31 @@ async def test_all_calls_of_a_request_share_a_budget_and_other_requests_do_not(
             await store.execute("GET", "gw:a")
     for _ in range(round(REQUEST_SECONDS / 0.4) + 2):
         await store.execute("GET", "gw:a")  # without a request there is no budget, as in what goes on for ever
+    await store.close()
+    proxy.close()
+
+
+async def test_what_a_request_waits_for_with_others_is_of_its_budget_too(
+    own_redis: Callable[..., RedisServer],
+) -> None:
+    """A login that needs a block of indexes, a browser session that has to be looked at: another task asks."""
+    proxy = Proxy(own_redis())
+    store = Store(proxy.url, "gw:")
+    indexes = StatusIndexes(store, KeyChain.of("s" * 32), system_clock)
+    await store.execute("GET", "gw:a")
+    proxy.delay_seconds = lambda: 0.4
+    with request_budget():
+        begun = time.monotonic()
+        for _ in range(3):
+            await store.execute("GET", "gw:a")
+        with pytest.raises(StoreUnavailable):
+            await indexes.new_session_id()
+        seconds = time.monotonic() - begun
+    print(f"told after {seconds:.2f} s")
+    assert seconds < REQUEST_SECONDS + 0.1
+    proxy.delay_seconds = lambda: 0.0
+    assert await indexes.new_session_id()
+    await indexes.close()
     await store.close()
     proxy.close()
 

@@ -48,7 +48,7 @@ timing: install-test ## Measure what login times tell, and a flood of logins, on
 fuzz: export FUZZ_REQUESTS := $(or $(FUZZ_REQUESTS),100000)
 fuzz: export FUZZ_SEED := $(or $(FUZZ_SEED),$(shell date +%s))
 fuzz: install-test ## Send 100,000 random subrequests to a real gateway, as many requests to /oauth/*, and as many in odd pieces (FUZZ_REQUESTS=... FUZZ_SEED=...)
-	$(BIN)/pytest -s tests/proxies/test_fuzz.py tests/web/test_oauth_fuzz.py tests/connections/test_cuts.py tests/connections/test_differential.py $(PYTEST_ARGS)
+	$(BIN)/pytest -s tests/proxies/test_fuzz.py tests/web/oauth/test_fuzz.py tests/connections/test_cuts.py tests/connections/test_differential.py $(PYTEST_ARGS)
 
 soak: install-test ## Torment refresh families, and accounts with second factors, for about 30 minutes (docs/soak.md)
 	$(BIN)/pytest -q -n 2 --dist worksteal --soak --timeout=3600 tests/families tests/web/test_factor_machine.py $(PYTEST_ARGS)

@@ -27,7 +27,7 @@ BAD_REQUESTS_ALONE = "invalid_token_response"
 class Program:
     """A program of ours around a library of others, and in which ways that authenticates."""
 
-    library: str
+    name: str
     language: Language
     source: str
     methods: tuple[str, ...]
@@ -36,7 +36,7 @@ class Program:
 
     def __str__(self) -> str:
         """Name the test."""
-        return self.library
+        return self.name
 
 
 PROGRAMS = [
@@ -76,7 +76,7 @@ def test_a_client_nobody_here_wrote_gets_uses_introspects_and_revokes_a_token(
     assert (refused["method"], refused["error"], refused.get("status", 401)) == (WRONG, program.refusal, 401)
 
 
-@pytest.mark.parametrize("program", [p for p in PROGRAMS if p.language is GO or p.library == "oauth4webapi"], ids=str)
+@pytest.mark.parametrize("program", [p for p in PROGRAMS if p.language is GO or p.name == "oauth4webapi"], ids=str)
 def test_another_signing_algorithm_needs_no_setting_of_the_client(
     program: Program, make_gateway: Callable[..., GatewayProcess], key_files: dict[str, str], tmp_path: Path
 ) -> None:

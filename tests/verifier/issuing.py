@@ -37,6 +37,12 @@ class Issuer:
         self.publish([verification_key()])
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
+    def close(self) -> None:
+        """Let who waits have his answer, and take no more."""
+        self.pause.set()
+        self.server.shutdown()
+        self.server.server_close()
+
     def _handler(issuer) -> type[http.server.BaseHTTPRequestHandler]:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:

@@ -34,9 +34,7 @@ from tests.verifier.mint import AUDIENCE, ISSUER, NOW, claims, compact, header, 
 def issuer() -> Iterator[Issuer]:
     issuer = Issuer()
     yield issuer
-    issuer.pause.set()
-    issuer.server.shutdown()
-    issuer.server.server_close()
+    issuer.close()
 
 
 @pytest.fixture
@@ -71,8 +69,7 @@ def test_an_issuer_with_a_path_has_the_well_known_part_before_it(clock: FakeCloc
     verifier = AccessTokenVerifier(issuer=issuer.issuer, audience=AUDIENCE, clock=clock)
     assert verifier.verify(issuer.token()).iss == issuer.origin + "/tenant"
     assert issuer.asked == {METADATA + "/tenant": 1, JWKS: 1}
-    issuer.server.shutdown()
-    issuer.server.server_close()
+    issuer.close()
 
 
 def test_a_given_jwks_uri_needs_no_metadata(issuer: Issuer, clock: FakeClock) -> None:
@@ -299,8 +296,7 @@ def test_an_issuer_that_moved_its_keys_is_found_again(
 
 def test_nobody_listening_is_a_failed_fetch(clock: FakeClock) -> None:
     issuer = Issuer()
-    issuer.server.shutdown()
-    issuer.server.server_close()
+    issuer.close()
     verifier = AccessTokenVerifier(issuer=issuer.issuer, audience=AUDIENCE, clock=clock)
     with pytest.raises(KeysUnavailable):
         verifier.verify(issuer.token())

@@ -41,9 +41,7 @@ def issuer() -> Iterator[Issuer]:
     issuer = Issuer()
     issuer.tell(listing(ENDED))
     yield issuer
-    issuer.pause.set()
-    issuer.server.shutdown()
-    issuer.server.server_close()
+    issuer.close()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import base64
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -21,29 +21,10 @@ from tests.machines.clients import (
     add_keyed_client,
 )
 from tests.web.asking import client_of
+from tests.web.oauth.audiences import API, OTHER
 
 BASIC = 'Basic realm="token-gateway", charset="UTF-8"'
-API, OTHER = "https://api.example.com", "urn:example:other"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-
-
-@pytest.fixture(scope="module")
-def asked(gateway_with: Callable[..., GatewayProcess]) -> GatewayProcess:
-    """Give a gateway with three audiences."""
-    return gateway_with(audiences=f"{API},{OTHER}")
-
-
-@pytest.fixture(scope="module")
-def client(asked: GatewayProcess) -> Iterator[httpx2.Client]:
-    """Give an HTTP client of it."""
-    with client_of(asked) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def service(asked: GatewayProcess) -> Service:
-    """Give a client with two roles and two audiences."""
-    return add_client(asked.env, audiences=(API, asked.url))
 
 
 @pytest.fixture(scope="module")

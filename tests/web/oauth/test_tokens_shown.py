@@ -1,7 +1,7 @@
 """POST /oauth/introspect (RFC 7662) and /oauth/revoke (RFC 7009) over HTTP."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -11,28 +11,9 @@ import pytest
 from tests.harness import GatewayProcess, wait_until
 from tests.machines.clients import GRANT, Service, add_client, add_keyed_client
 from tests.web.asking import Session, client_of, log_in
+from tests.web.oauth.audiences import API, OTHER
 
-API, OTHER = "https://api.example.com", "https://other.example.com"
 INACTIVE = {"active": False}
-
-
-@pytest.fixture(scope="module")
-def asked(gateway_with: Callable[..., GatewayProcess]) -> GatewayProcess:
-    """Give a gateway with three audiences."""
-    return gateway_with(audiences=f"{API},{OTHER}")
-
-
-@pytest.fixture(scope="module")
-def client(asked: GatewayProcess) -> Iterator[httpx2.Client]:
-    """Give an HTTP client of it."""
-    with client_of(asked) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def service(asked: GatewayProcess) -> Service:
-    """Give a client of two audiences, the gateway's own among them."""
-    return add_client(asked.env, audiences=(API, asked.url))
 
 
 @pytest.fixture(scope="module")

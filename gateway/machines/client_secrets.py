@@ -8,7 +8,6 @@ big-endian, lets scanners of source code tell a secret from a text that looks li
 
 import base64
 import hmac
-import re
 import secrets
 import zlib
 from collections.abc import Callable
@@ -18,7 +17,6 @@ from gateway.derived_keys import DerivedKeys, KeyChain
 
 PREFIX = "gws_"
 RANDOM_BYTES, CHECKSUM_BYTES = 32, 4
-_TEXT = re.compile(r"\Agws_[A-Za-z0-9_-]{48}\Z")
 
 
 class Match(NamedTuple):
@@ -32,14 +30,6 @@ def new_client_secret(new_random: Callable[[int], bytes] = secrets.token_bytes) 
     """Give a secret of 256 random bits."""
     octets = new_random(RANDOM_BYTES)
     return PREFIX + base64.urlsafe_b64encode(octets + _checksum(octets)).decode()
-
-
-def is_client_secret(text: str) -> bool:
-    """Tell by form and checksum whether a text is a secret that was made here or elsewhere; good or not."""
-    if not _TEXT.match(text):
-        return False
-    octets = base64.urlsafe_b64decode(text.removeprefix(PREFIX))
-    return octets[RANDOM_BYTES:] == _checksum(octets[:RANDOM_BYTES])
 
 
 def stored_secret(secret: str, client_id: str, keys: DerivedKeys) -> str:

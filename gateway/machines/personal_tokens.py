@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.derived_keys import KeyChain
-from gateway.errors import MalformedRequest, NotFound, PersonalTokenInvalid, StoreUnavailable
+from gateway.errors import MalformedRequest, NotFound, PersonalTokenInvalid
 from gateway.machines.token_text import TOKEN_ID_PREFIX, PersonalToken
-from gateway.store import Script, Store
+from gateway.store import Script, Store, check_echo
 
 MAX_PER_USER = 100
 MAX_DAYS = 365
@@ -115,7 +115,7 @@ class PersonalTokens:
             case b"unknown" | b"user_disabled":
                 raise NotFound("There is no such user, or he is disabled")
         echo, created_ms, ends_ms, owner_roles = words
-        _check_echo(echo, token.token_id)
+        check_echo(echo, token.token_id)
         entry = TokenEntry(
             token.token_id,
             name,
@@ -157,7 +157,7 @@ class PersonalTokens:
         """
         reply = await self._store.run(self._look, self._keys(token.user_id), token.token_id)
         outcome = reply[0].decode()
-        _check_echo(reply[1], token.token_id)
+        check_echo(reply[1], token.token_id)
         if outcome != "alive":
             raise PersonalTokenInvalid(outcome, is_unannounced=outcome == "revoked")
         now_ms, ends_ms, email, name, owner_roles, kind, own_roles = reply[2:9]
@@ -192,9 +192,3 @@ def _roles_now(owner_roles: bytes, kind: bytes, own_roles: bytes) -> tuple[str, 
 
 def _split(roles: bytes) -> tuple[str, ...]:
     return tuple(roles.decode().split(",")) if roles else ()
-
-
-def _check_echo(echo: bytes, token_id: str) -> None:
-    # An answer that is not to our question would hand one user's token to another: refuse to use it.
-    if echo.decode() != token_id:
-        raise StoreUnavailable("another-answer")

@@ -18,7 +18,7 @@ from gateway.errors import InvalidCredentials, RefreshTokenInvalid, RefreshToken
 from gateway.opaque import format_opaque, parse_opaque
 from gateway.sessions.browser import SessionCookie
 from gateway.sessions.login_methods import BY_PASSWORD, pack_methods, unpack_methods, was_recovery
-from gateway.store import Script, Store
+from gateway.store import Script, Store, check_echo
 
 KEPT_SECONDS = 30
 MAX_DEVICE_BYTES = 22
@@ -211,7 +211,7 @@ class RefreshFamilies:
             raise StoreUnavailable("ended")
         if reply[0] != b"opened":
             raise InvalidCredentials("user-changed")
-        _check_echo(reply[1], family_id)
+        check_echo(reply[1], family_id)
         now_ms, created_ms, end_ms, count = reply[2:6]
         return Opened(
             refresh_token=RefreshToken(user_id, family_id, 0).format(self._keychain.current),
@@ -253,7 +253,7 @@ class RefreshFamilies:
             KEPT_SECONDS if is_cookie and self._replay_window_seconds else 0,
         )
         outcome = reply[0].decode()
-        _check_echo(reply[1], presented.family_id)
+        check_echo(reply[1], presented.family_id)
         if outcome == "reused":
             raise RefreshTokenReused(presented.user_id, presented.family_id)
         if outcome in ("revoked", "user_disabled"):
@@ -355,9 +355,3 @@ def _unpack_tail(tail: bytes) -> tuple[str, str]:
 
 def _texts(words: list[bytes]) -> tuple[str, ...]:
     return tuple(word.decode() for word in words)
-
-
-def _check_echo(echo: bytes, family_id: str) -> None:
-    # An answer that is not to our question would hand one user's session to another: refuse to use it.
-    if echo.decode() != family_id:
-        raise StoreUnavailable("another-answer")

@@ -1,12 +1,12 @@
 """How browser sessions are looked up, for `gateway.sessions.presence`: whether one lives, and of whom it is."""
 
 from gateway.derived_keys import KeyChain
-from gateway.errors import BrowserSessionEnded, StoreUnavailable
+from gateway.errors import BrowserSessionEnded
 from gateway.sessions.browser import SessionCookie
 from gateway.sessions.login_methods import unpack_methods
 from gateway.sessions.presence import Presence, Sighting
 from gateway.sessions.revocations import Revocations
-from gateway.store import Script, Store
+from gateway.store import Script, Store, check_echo
 
 
 class SessionLooks:
@@ -46,9 +46,7 @@ class SessionLooks:
         keys = [self._store.key(f"{kind}:{{{claim.user_id}}}") for kind in ("families", "user")]
         reply = await self._store.run(self._look, keys, claim.sid, self._idle_ttl_seconds)
         outcome = reply[0].decode()
-        if reply[1].decode() != claim.sid:
-            # An answer that is not to our question would hand one user's session to another.
-            raise StoreUnavailable("another-answer")
+        check_echo(reply[1], claim.sid)
         if outcome != "alive":
             unannounced = (claim.sid,) if outcome in ("revoked", "user_disabled") else ()
             raise BrowserSessionEnded(outcome, unannounced)

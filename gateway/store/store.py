@@ -100,6 +100,17 @@ def request_budget() -> Iterator[None]:
         _budget.reset(token)
 
 
+def check_echo(echo: bytes, asked_for: str) -> None:
+    """
+    See that an answer is to our question, by what it says that the question was about.
+
+    Raises:
+        StoreUnavailable: It is not; to use it would hand what is somebody's to somebody else.
+    """
+    if echo.decode() != asked_for:
+        raise StoreUnavailable("another-answer")
+
+
 async def wait_within_budget(asking: asyncio.Task[Reply]) -> Reply:
     """
     Wait for what another task asks Redis, for all who need it: as long as this request may still take, which counts.

@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any, NamedTuple, cast
 
 import httptools
+from starlette.types import Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -210,9 +211,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """Tell whether, between two requests, the client must wait for the answer to the first, or read others."""
         if self._in_head or self._in_body:
             return False
-        if self.flow.write_paused:
-            return True
-        return self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr] # none yet
+        cycle = self.cycle
+        return self.flow.write_paused or (cycle is not None and not cycle.response_complete)  # type: ignore[redundant-expr]
 
     def _go_on_soon(self) -> None:
         """Let others have their turn first."""
@@ -286,27 +286,33 @@ class BoundedProtocol(HttpToolsProtocol):
         path, _, query = self.url.partition(b"?")
         line = method + b" " + path
         quick = self._quick_answers.get(line) or self._quick_answers.get(line[: line.rfind(b"/") + 1] + b"*")
-        if quick is None or not self._is_plain(fields) or not self._answer_quickly(quick, method, path, query):
+        if quick is None or not self._is_plain(fields) or not self._answer_quickly(quick, method, path, query, fields):
             self._hand_on(fields)
         self._in_head, self._in_body, self._unread_bytes, self._tail = False, True, 0, b""
         if b"content-length" in fields:
             self._body_left_bytes = int(fields[b"content-length"])
 
-    def _hand_on(self, fields: dict[bytes, bytes]) -> None:
-        """Let uvicorn hear of a request as if its head came now."""
+    def _begin_scope(self, fields: dict[bytes, bytes]) -> None:
+        """Let uvicorn begin a request whose head is there, and make its scope."""
         url, headers = self.url, self.headers
         super().on_message_begin()
         self.url = url
         self.headers.extend(headers)
-        self.expect_100_continue = fields.get(b"expect", b"").lower() == b"100-continue"
+        self.expect_100_continue = b"expect" in fields and any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in headers
+        )
         # uvicorn hands on nothing of a fragment.
         cast(dict[str, Any], self.scope)["gateway.has_fragment"] = b"#" in url
+
+    def _hand_on(self, fields: dict[bytes, bytes]) -> None:
+        """Let a request go the ordinary way."""
+        self._begin_scope(fields)
         super().on_headers_complete()
         if self.parser.should_upgrade():
             self.cycle.keep_alive = False
             self._is_last = True
             self._framing = b"".join(
-                b"%s: %s\r\n" % field for field in headers if field[0] in _FRAMING and field[1].strip(b"0")
+                b"%s: %s\r\n" % field for field in self.headers if field[0] in _FRAMING and field[1].strip(b"0")
             )
 
     def on_body(self, body: bytes) -> None:
@@ -372,22 +378,22 @@ class BoundedProtocol(HttpToolsProtocol):
             and b"expect" not in fields
         )
 
-    def _answer_quickly(self, quick: "_Quick", method: bytes, path: bytes, query: bytes) -> bool:
+    def _answer_quickly(
+        self, quick: "_Quick", method: bytes, path: bytes, query: bytes, fields: dict[bytes, bytes]
+    ) -> bool:
         """Answer from memory and tell whether that was possible; no task and no response cycle are made for it."""
         begun = time.monotonic()
-        scope = {
+        scope: Scope = {
             "type": "http",
-            "http_version": "1.1",
-            "scheme": self.scheme,
-            "server": self.server,
             "client": self.client,
-            "root_path": self.root_path,
             "method": method.decode(),
             "path": path.decode(),
             "query_string": query,
             "headers": self.headers,
             "state": self.app_state,
         }
+        if len(fields) == len(self.headers):
+            scope["gateway.fields"] = fields
         try:
             answer = quick.answer(scope)
         except Exception:

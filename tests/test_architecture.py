@@ -109,11 +109,13 @@ OAUTH_ERRORS = {
     ("invalid_target", 400),
 }
 
-# Where the last word on an unforeseen error is spoken: an answer that tells nothing, a denial, the keys from before.
+# Where the last word on an unforeseen error is spoken: an answer that tells nothing, a denial, the keys from before; and
+# where it goes on to who waits on another thread.
 CATCH_ALL = {
     "web/connections.py",
     "web/http/middleware.py",
     "web/subrequest/authz.py",
+    "tokens/signing_thread.py",
     "verifier/jwks.py",
     "verifier/remote_status_lists.py",
 }

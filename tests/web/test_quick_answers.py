@@ -130,6 +130,28 @@ def test_what_is_denied_is_denied_and_the_connection_goes_on(gateway: GatewayPro
             assert answers.next()[0] == expected
 
 
+def test_a_token_as_a_cookie_is_found_in_whichever_field_it_came_and_refused_when_it_came_twice(
+    gateway: GatewayProcess, bearer: str
+) -> None:
+    """RFC 9113 section 8.2.3 lets a proxy pass cookies on in several fields."""
+    token = bearer.removeprefix("Bearer ")
+    ours, other = f"Cookie: access_token={token}", "Cookie: theme=dark"
+    with connect(gateway) as connection:
+        answers = Answers(connection)
+        for lines, expected in (
+            ((ours,), 200),
+            ((ours, other), 200),
+            ((other, ours), 200),
+            ((ours, ours), 401),
+            ((ours, other, f"Authorization: {bearer}"), 401),
+            ((other, other, f"Authorization: {bearer}"), 200),
+        ):
+            head = (f"GET {PATHS[0]} HTTP/1.1", "Host: x", *lines, "", "")
+            connection.sendall("\r\n".join(head).encode())
+            status, headers, _ = answers.next()
+            assert (status, "x-request-id" in headers) == (expected, expected != 200)
+
+
 def test_a_connection_of_quick_answers_is_closed_when_it_is_idle(
     make_gateway: Callable[..., GatewayProcess],
 ) -> None:

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.app import build_app
 from gateway.cli.serve import server_config
 from gateway.state import Gateway
+from gateway.web.http.envelope import lines_of
 from tests.conftest import quick_environment
 from tests.harness import GatewayProcess, RedisServer, free_port, in_gateway, settings_of, wait_until
 from tests.telemetry.scraping import Scrape, Series, settled
@@ -348,3 +349,12 @@ def test_nothing_else_of_a_connection_is_looked_at_before_the_answer(gateway: Ga
             bodies += octets
     kinds = ["refresh" if b'"access_token"' in part else "keys" for part in bodies.split(b"HTTP/1.1 200")[1:]]
     assert kinds == ["refresh", "keys"] * 20
+
+
+def test_a_header_that_would_be_two_lines_is_not_sent() -> None:
+    """What uvicorn looks at in the ordinary way."""
+    headers = [(b"content-length", b"0"), (b"Location", b"/x")]
+    assert lines_of(headers, b"") == b"content-length: 0\r\nlocation: /x\r\n\r\n"
+    for value in (b"/x\r\nSet-Cookie: a=b", b"/x\nb: c", b"/x\r"):
+        with pytest.raises(ValueError, match="the end of a line"):
+            lines_of([*headers, (b"x", value)], b"")

@@ -195,7 +195,8 @@ QuickAnswer = Callable[[Scope], tuple[int, bytes] | None]
 """
 Answers a request from memory, before its body is read: gives the status, and what follows status line and date (header
 lines, an empty line, the body). After None or an error the request goes the ordinary way. May read `method`, `path`,
-`headers`, `query_string`, `client` and `state` of the scope.
+`headers`, `query_string`, `client` and `state` of the scope, and `gateway.fields`: the headers by name, there when each
+came once.
 """
 
 DirectAnswer = Callable[[Scope, bytes, float], Awaitable[tuple[int, bytes]]]

@@ -4,7 +4,7 @@ from gateway.web.http.answers import json_response
 from gateway.web.http.audit import tell
 from gateway.web.http.bearer import (
     Caller,
-    find_access_token,
+    find_credentials,
     find_owner,
     find_presence,
     find_session,
@@ -77,7 +77,7 @@ __all__ = [
     "is_too_large",
     "read_body",
     "Caller",
-    "find_access_token",
+    "find_credentials",
     "find_owner",
     "find_presence",
     "find_session",

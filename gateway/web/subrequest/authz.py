@@ -32,13 +32,11 @@ from gateway.verifier import AccessClaims
 from gateway.web.http import (
     Caller,
     cookies_of_others,
-    find_access_token,
+    find_credentials,
     find_owner,
     find_presence,
     find_session,
-    read_cookie,
     request_id_of,
-    session_cookie_name,
     verify,
 )
 from gateway.web.subrequest.browsers import Endpoint
@@ -167,10 +165,7 @@ class Authz:
 
         Any other `Authorization` beside that cookie is the application's own, and is not looked at.
         """
-        headers, settings = scope["headers"], gateway.settings
-        cookie = read_cookie(headers, session_cookie_name(settings))
-        sent = find_access_token(headers, settings)
-        session = gateway.presences.parse(cookie) if cookie is not None else None
+        session, sent = find_credentials(scope, gateway)
         if sent is None:
             if session is None:
                 raise AccessTokenMissing

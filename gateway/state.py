@@ -1,7 +1,7 @@
 """What every handler works with: one frozen `Gateway` for each process, built when it starts."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypedDict
 
@@ -199,6 +199,12 @@ lines, an empty line, the body). After None or an error the request goes the ord
 came once.
 """
 
+DirectAnswer = Callable[[Scope, bytes, float], Awaitable[tuple[int, bytes]]]
+"""
+Answers a request whose body is at hand, by the code that answers it in the ordinary way, its line in the log included:
+takes the scope, the body, and when the head was read, by `time.monotonic`; gives what a `QuickAnswer` gives.
+"""
+
 
 class Renderer(Protocol):
     """Writes pages for people."""
@@ -213,6 +219,7 @@ class State(TypedDict):
     gateway: Gateway
     renderer: Renderer | None
     quick_answers: dict[bytes, QuickAnswer]
+    direct_answers: dict[bytes, DirectAnswer]
 
 
 GatewayRequest = Request[State]

@@ -114,6 +114,7 @@ OAUTH_ERRORS = {
 CATCH_ALL = {
     "web/connections.py",
     "web/http/middleware.py",
+    "web/http/direct.py",
     "web/subrequest/authz.py",
     "tokens/signing_thread.py",
     "verifier/jwks.py",

@@ -11,7 +11,8 @@ when the one before has its answer and the client reads.
 
 Allowed subrequests, the JWKS, signed status lists, and logins that there is no room for are answered here, from memory,
 as soon as their head is read: routes, middleware and a task for each request would take several times as long as the
-answer itself (`gateway.state.QuickAnswer`).
+answer itself (`gateway.state.QuickAnswer`). Refreshes, and subrequests that memory does not answer, are a task each as
+soon as their body is read, and go from here to their handler (`gateway.state.DirectAnswer`).
 
 One file, since it is one state machine: a connection and what it waits for.
 """
@@ -25,7 +26,7 @@ from typing import Any, NamedTuple, cast
 import httptools
 from starlette.types import Scope
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.errors import (
     AccessTokenInvalid,
@@ -35,10 +36,10 @@ from gateway.errors import (
     SubrequestHeadersTooLarge,
     TooManyConnections,
 )
-from gateway.state import QuickAnswer
+from gateway.state import DirectAnswer, QuickAnswer
 from gateway.telemetry import CONNECTIONS, Answers, Metrics, endpoint_of
 from gateway.web.admission import Admission, Caps, Connection, file_limits
-from gateway.web.http import count_answer, peer_key, problem_lines, refuse_quickly
+from gateway.web.http import MAX_BODY_BYTES, count_answer, peer_key, problem_lines, refuse_quickly
 
 MAX_HEAD_BYTES = 32_768
 MAX_HEADERS = 100
@@ -78,6 +79,9 @@ class BoundedProtocol(HttpToolsProtocol):
             }
         self._metrics: Metrics = shared["metrics"]
         self._quick_answers: dict[bytes, _Quick] = shared["quick_answers"]
+        self._direct_answers: dict[bytes, DirectAnswer] = self.app_state.get("direct_answers", {})
+        self._waits_for_body: DirectAnswer | None = None
+        self._begun = 0.0
         self._in_head = False
         self._in_body = False
         self._is_answered = False
@@ -118,6 +122,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._admission.forget(self)
         self._unfed = b""
         super().connection_lost(exc)
+        if self._waits_for_body is not None:  # for good: the ordinary way notes that there was no answer
+            self._waits_for_body = None
+            self._start_asgi_task(self.cycle, self.app)
 
     def shutdown(self) -> None:
         """End an idle connection; one whose request is still arriving has `DRAIN_BODY_SECONDS` for the rest of it."""
@@ -286,8 +293,13 @@ class BoundedProtocol(HttpToolsProtocol):
         path, _, query = self.url.partition(b"?")
         line = method + b" " + path
         quick = self._quick_answers.get(line) or self._quick_answers.get(line[: line.rfind(b"/") + 1] + b"*")
-        if quick is None or not self._is_plain(fields) or not self._answer_quickly(quick, method, path, query, fields):
-            self._hand_on(fields)
+        direct = self._direct_answers.get(line)
+        is_plain = (quick is not None or direct is not None) and self._is_plain(fields)
+        if quick is None or not is_plain or not self._answer_quickly(quick, method, path, query, fields):
+            if direct is not None and is_plain and self._fits(method, fields):
+                self._answer_with_body(direct, method, path, query, fields)
+            else:
+                self._hand_on(fields)
         self._in_head, self._in_body, self._unread_bytes, self._tail = False, True, 0, b""
         if b"content-length" in fields:
             self._body_left_bytes = int(fields[b"content-length"])
@@ -335,6 +347,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self.on_response_complete()
         else:
             super().on_message_complete()
+            if self._waits_for_body is not None:
+                direct, self._waits_for_body = self._waits_for_body, None
+                self._start_asgi_task(self.cycle, partial(self._answer_directly, direct))
 
     def _refuse_head(self, method: bytes, fields: dict[bytes, bytes]) -> None:
         """Raise why this head is not taken: too large, not one `Host`, or a tunnel."""
@@ -405,6 +420,49 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_answered = True
         quick.answers[status].observe(time.monotonic() - begun)
         return True
+
+    def _fits(self, method: bytes, fields: dict[bytes, bytes]) -> bool:
+        """Tell whether a body can be waited for as a whole; that of a GET means nothing, and need not be."""
+        length_bytes = int(fields.get(b"content-length", b"0"))
+        return length_bytes <= (MAX_BODY_BYTES if method == b"POST" else 0) and self.parser.get_http_version() == "1.1"
+
+    def _answer_with_body(
+        self, direct: DirectAnswer, method: bytes, path: bytes, query: bytes, fields: dict[bytes, bytes]
+    ) -> None:
+        """Keep what uvicorn keeps of a request under way, whose body comes next, and begin no task yet."""
+        self._waits_for_body, self._begun = direct, time.monotonic()
+        self._begin_scope(fields)
+        self.scope |= {"method": method.decode(), "path": path.decode(), "raw_path": path, "query_string": query}
+        self.cycle = RequestResponseCycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=True,
+            on_response=self.on_response_complete,
+        )
+
+    async def _answer_directly(self, direct: DirectAnswer, scope: Any, receive: Any, send: Any) -> None:
+        """Answer as one ASGI application would, in one piece; who has hung up by then is not answered any more."""
+        cycle: Any = self.cycle
+        if cycle.disconnected:
+            await self.app(scope, receive, send)
+            return
+        body, cycle.body = bytes(cycle.body), bytearray()
+        status, rest = await direct(scope, body, self._begun)
+        if cycle.disconnected:
+            return
+        closing = b"" if cycle.keep_alive else b"connection: close\r\n"
+        self.transport.write(STATUS_LINE[status] + self._date() + closing + rest)
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         """Take up what waits, or be idle until more comes."""

@@ -126,7 +126,7 @@ def _facts(error: AccessTokenError, settings: Settings) -> dict[str, str]:
 
 def refuse_token_in_query(request: GatewayRequest) -> None:
     """Raise `MalformedRequest` when a token is in the query string, where logs and histories keep it."""
-    if any(name in request.query_params for name in TOKENS_IN_QUERY):
+    if request.scope["query_string"] and any(name in request.query_params for name in TOKENS_IN_QUERY):
         raise MalformedRequest("A token does not belong in the query string", "token-in-query")
 
 

@@ -90,7 +90,7 @@ def run_installer(command: list[str], cwd: Path, places: Mapping[str, str | Path
     name = " ".join(word for word in (Path(command[0]).name, *command[1:]) if word in STEPS)
     try:
         env = {**os.environ, **(places or {})}  # noqa: TID251 - an installer has its own settings there
-        status = subprocess.run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL).returncode
+        status = subprocess.run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=sys.stderr).returncode
     except FileNotFoundError:
         raise Unavailable(f"not installed: there is no {Path(command[0]).name}") from None
     if status != 0:

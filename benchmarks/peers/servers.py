@@ -101,10 +101,7 @@ def gateway(folder: Path, redis: str) -> Iterator[Server]:
     log = folder / "gateway.log"
     with process([sys.executable, "-m", "gateway", "serve"], log, core=SERVER_CORE, cwd=folder, **env) as started:
         retry(lambda: ask(port, "/readyz"), started, log)
-        sessions = [
-            ask(port, "/auth/login", JSON, json.dumps({"username": email, "password": PASSWORD, "delivery": "body"}))
-            for email in emails
-        ]
+        sessions = [retry(functools.partial(log_in, port, email), started, log) for email in emails]
         checks = {"Authorization": f"Bearer {sessions[0]['access_token']}"}
         refresh_tokens = [session["refresh_token"] for session in sessions]
         works: dict[str, Work] = {
@@ -114,6 +111,11 @@ def gateway(folder: Path, redis: str) -> Iterator[Server]:
             ),
         }
         yield Server(port, started.pid, works)
+
+
+def log_in(port: int, email: str) -> dict[str, Any]:
+    """Log a user of the gateway in; give what the answer says. Raises OSError unless it is a 200, as `ask` does."""
+    return ask(port, "/auth/login", JSON, json.dumps({"username": email, "password": PASSWORD, "delivery": "body"}))
 
 
 def free_port() -> int:

@@ -72,8 +72,9 @@ ORDER += [RENEW, *(work for _, _, works in PEERS for work in works if works[work
 
 MANY_TOKENS = MAX_REMEMBERED_TOKENS * 9 // 8
 DISTURBED = 0.25  # of a processor, taken by other programs while something is measured
-# A server that warms up is loaded until two loads in a row have not taken less processor time by this share.
-FASTER, STEADY_LOADS, MAX_LOADS = 0.05, 2, 20
+# A server that warms up is loaded until Java's compiler has seen each work often enough (Tier4CompileThreshold), and
+# two loads in a row have not taken less processor time by this share.
+WARM_REQUESTS, FASTER, STEADY_LOADS, MAX_LOADS = 15_000, 0.05, 2, 30
 
 Measured = dict[str, list[dict[str, float]]]
 
@@ -112,9 +113,11 @@ def run(peers: Peers, rounds: int, seconds: float, tries: int) -> dict[str, Any]
 
         def warm_up(server: Server, work: str) -> None:
             costs: list[float] = []
-            while len(costs) < MAX_LOADS and not is_steady(costs):
+            requests = 0.0
+            while len(costs) < MAX_LOADS and not (requests >= WARM_REQUESTS and is_steady(costs)):
                 figures = measure(server.works[work], server.port, family_of(server.pid), redis_pid, seconds)
                 costs.append(figures["cpu_seconds_per_1000"])
+                requests += figures["requests_per_second"] * seconds
 
         def beside(server: Server, work: str, nearest: str) -> None:
             if server.warms_up and rounds > 1:

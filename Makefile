@@ -38,7 +38,7 @@ bench: install-test ## Measure how far the gateway is from what the machine can 
 	done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 	@[ -n "$(ONLY)$(BRIEF)" ] || $(BIN)/python benchmarks/report.py
 
-bench-peers: install-serve ## Measure three other packages beside the gateway (benchmarks/peers, BRIEF=1)
+bench-peers: install-serve ## Measure others that do a part of its work beside the gateway (benchmarks/peers, BRIEF=1)
 	@$(BIN)/python benchmarks/peers/bench_peers.py
 
 timing: export TIMING := full

@@ -1,14 +1,16 @@
 """
-The gateway beside three packages that do a part of its work: `python benchmarks/peers/bench_peers.py`.
+The gateway beside others that do a part of its work: `python benchmarks/peers/bench_peers.py`.
 
-Installs oidc-provider, djangorestframework-simplejwt and fastapi-users as locked, into .work beside this file; runs
-each in turn with the gateway, load on the one and then on the other; prints a table. A full run writes the table
-into README.md and the figures to benchmarks/results/peers.json. A peer that cannot be installed is left out, and
-the table says so. It takes Linux and wrk; README.md says what the figures mean.
+Installs oauth2-proxy, oidc-provider, Keycloak, djangorestframework-simplejwt and fastapi-users as locked, into .work
+beside this file; runs each in turn with the gateway, load on the one and then on the other; prints a table. A full
+run writes the table into README.md, the figures to benchmarks/results/peers.json and a picture of them beside that.
+A peer that cannot be installed is left out, and the table says so. It takes Linux and wrk; README.md says what the
+figures mean.
 """
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import re
@@ -20,29 +22,34 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from installing import WORK, Unavailable
+from installing import WORK
+from libraries import fastapi_users, simplejwt
+from locks import Unavailable
 from measures import HERE, Chains, Constant, family_of, measure
+from picture import picture
+from providers import keycloak, oidc_provider
+from proxies import oauth2_proxy
 from reporting import COMPARED, machine, table
-from servers import (
-    LOAD_CORE,
-    Server,
-    fastapi_users,
-    gateway,
-    oidc_provider,
-    redis_server,
-    simplejwt,
-)
+from servers import LOAD_CORE, Server, gateway, redis_server
 
 from gateway.app import MAX_REMEMBERED_TOKENS
 
 RESULTS = HERE.parent / "results" / "peers.json"
+PICTURE = RESULTS.with_suffix(".svg")
 README = HERE / "README.md"
 TABLE = re.compile(r"(?<=<!-- table -->\n).*(?=<!-- end -->)", re.DOTALL)
 
 CHECK, RENEW = "gateway: subrequest", "gateway: refresh"
 UNSEEN = "gateway: subrequest, another token each time"
+Peers = list[tuple[str, Callable[[Path, str], AbstractContextManager[Server]], dict[str, str]]]
 # A peer with each of its works and the gateway's work that is nearest to it.
-PEERS: list[tuple[str, Callable[[Path, str], AbstractContextManager[Server]], dict[str, str]]] = [
+PEERS: Peers = [
+    (
+        "oauth2-proxy",
+        functools.partial(oauth2_proxy, sessions="cookie"),
+        {"oauth2-proxy: JWT": CHECK, "oauth2-proxy: session in a cookie": CHECK},
+    ),
+    ("oauth2-proxy", functools.partial(oauth2_proxy, sessions="redis"), {"oauth2-proxy: session in Redis": CHECK}),
     (
         "oidc-provider",
         oidc_provider,
@@ -52,18 +59,27 @@ PEERS: list[tuple[str, Callable[[Path, str], AbstractContextManager[Server]], di
             "oidc-provider: client credentials": RENEW,
         },
     ),
+    (
+        "Keycloak",
+        keycloak,
+        {"Keycloak: introspection": CHECK, "Keycloak: userinfo": CHECK, "Keycloak: refresh": RENEW},
+    ),
     ("djangorestframework-simplejwt", simplejwt, {"simplejwt: verify": CHECK, "simplejwt: refresh": RENEW}),
     ("fastapi-users", fastapi_users, {"fastapi-users: verify": CHECK}),
 ]
 ORDER = [CHECK, UNSEEN, *(work for _, _, works in PEERS for work in works if works[work] == CHECK)]
 ORDER += [RENEW, *(work for _, _, works in PEERS for work in works if works[work] == RENEW)]
 
+MANY_TOKENS = MAX_REMEMBERED_TOKENS * 9 // 8
 DISTURBED = 0.25  # of a processor, taken by other programs while something is measured
+# A server that warms up is loaded until Java's compiler has seen each work often enough (Tier4CompileThreshold), and
+# two loads in a row have not taken less processor time by this share.
+WARM_REQUESTS, FASTER, STEADY_LOADS, MAX_LOADS = 15_000, 0.05, 2, 30
 
 Measured = dict[str, list[dict[str, float]]]
 
 
-def run(rounds: int, seconds: float, tries: int) -> dict[str, Any]:
+def run(peers: Peers, rounds: int, seconds: float, tries: int) -> dict[str, Any]:
     """
     Measure everything and give the figures.
 
@@ -95,27 +111,32 @@ def run(rounds: int, seconds: float, tries: int) -> dict[str, Any]:
             measured[work].append(figures)
             return figures
 
+        def warm_up(server: Server, work: str) -> None:
+            costs: list[float] = []
+            requests = 0.0
+            while len(costs) < MAX_LOADS and not (requests >= WARM_REQUESTS and is_steady(costs)):
+                figures = measure(server.works[work], server.port, family_of(server.pid), redis_pid, seconds)
+                costs.append(figures["cpu_seconds_per_1000"])
+                requests += figures["requests_per_second"] * seconds
+
         def beside(server: Server, work: str, nearest: str) -> None:
+            if server.warms_up and rounds > 1:
+                warm_up(server, work)
             for _ in range(rounds):
                 base, figures = one(ours, nearest), one(server, work)
                 figures |= {f"{name}_to_gateway": figures[name] / base[name] for name in COMPARED}
 
-        for name, start, works in PEERS:
+        for name, start, works in peers:
             try:
                 with start(folder, redis) as peer:
                     for work, nearest in works.items():
                         beside(peer, work, nearest)
             except Unavailable as error:
                 missing[name] = str(error)
-        # The last, since it fills the gateway's memory of tokens.
-        refresh, checks = ours.works[RENEW], ours.works[CHECK]
-        assert isinstance(refresh, Chains)
-        while len(refresh.access_tokens) < MAX_REMEMBERED_TOKENS * 9 // 8:
-            refresh.run(ours.port, seconds)
-        ours.works[UNSEEN] = Constant(
-            "GET", checks.path, {}, tokens=refresh.access_tokens[: MAX_REMEMBERED_TOKENS * 9 // 8]
-        )
-        beside(ours, UNSEEN, CHECK)
+        if peers == PEERS:
+            # The last, since it fills the gateway's memory of tokens.
+            ours.works[UNSEEN] = with_many_tokens(ours, seconds)
+            beside(ours, UNSEEN, CHECK)
     return {
         "machine": machine(),
         "rounds": rounds,
@@ -123,6 +144,21 @@ def run(rounds: int, seconds: float, tries: int) -> dict[str, Any]:
         "works": {work: middle(runs) for work, runs in measured.items() if runs},
         "missing": missing,
     }
+
+
+def with_many_tokens(ours: Server, seconds: float) -> Constant:
+    """Give the gateway's subrequest with more tokens in turn than it remembers."""
+    refresh, checks = ours.works[RENEW], ours.works[CHECK]
+    assert isinstance(refresh, Chains)
+    while len(refresh.access_tokens) < MANY_TOKENS:
+        refresh.run(ours.port, seconds)
+    return Constant("GET", checks.path, {}, tokens=refresh.access_tokens[:MANY_TOKENS])
+
+
+def is_steady(costs: list[float]) -> bool:
+    """Tell whether the last loads have brought nothing any more."""
+    before, last = costs[:-STEADY_LOADS], costs[-STEADY_LOADS:]
+    return bool(before) and min(last) > min(before) * (1 - FASTER)
 
 
 def middle(runs: list[dict[str, float]]) -> dict[str, float]:
@@ -135,25 +171,32 @@ def middle(runs: list[dict[str, float]]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    brief = os.environ.get("BRIEF", "0") not in ("", "0")  # noqa: TID251 - make bench-peers BRIEF=1
-    parser.add_argument("--brief", action="store_true", default=brief, help="one round of a second; also BRIEF=1")
+    is_brief = os.environ.get("BRIEF", "0") not in ("", "0")  # noqa: TID251 - make bench-peers BRIEF=1
+    parser.add_argument("--brief", action="store_true", default=is_brief, help="one round of a second; also BRIEF=1")
+    names = list(dict.fromkeys(name for name, _, _ in PEERS))
+    parser.add_argument("--only", choices=names, metavar="PEER", help=f"one of them, briefly: {', '.join(names)}")
     parser.add_argument(
         "--table", action="store_true", help="print the table of the last full run, and measure nothing"
     )
+    parser.add_argument("--picture", action="store_true", help="the same as a picture, in SVG")
     options = parser.parse_args()
-    if options.table:
-        print(table(json.loads(RESULTS.read_text())), end="")
+    if options.table or options.picture:
+        show = table if options.table else picture
+        print(show(json.loads(RESULTS.read_text())), end="")
         return
     if sys.platform != "linux" or shutil.which("wrk") is None:
         sys.exit("it takes Linux and wrk: apt install wrk")
     os.sched_setaffinity(0, {LOAD_CORE})
-    results = run(rounds=1, seconds=1.0, tries=1) if options.brief else run(rounds=3, seconds=5.0, tries=3)
+    peers = [peer for peer in PEERS if options.only in (None, peer[0])]
+    brief = options.brief or options.only
+    results = run(peers, rounds=1, seconds=1.0, tries=1) if brief else run(peers, rounds=3, seconds=5.0, tries=3)
     print(table(results), end="")
-    written = WORK / "brief.json" if options.brief else RESULTS
+    written = WORK / "brief.json" if brief else RESULTS
     written.parent.mkdir(parents=True, exist_ok=True)
     written.write_text(json.dumps(results, indent=2) + "\n")
-    if not options.brief:
+    if not brief:
         README.write_text(TABLE.sub(lambda _: table(results), README.read_text()))
+        PICTURE.write_text(picture(results))
 
 
 if __name__ == "__main__":

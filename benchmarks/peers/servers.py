@@ -1,11 +1,11 @@
-"""The gateway and its peers: how each is started, and what work it is given."""
+"""How a server is started and asked; Redis, and the gateway with the work that it is given."""
 
-import base64
 import contextlib
 import functools
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,10 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlencode
 
-from installing import install_node, install_python
-from measures import CONNECTIONS, HERE, Chains, Constant, Work
+from measures import CONNECTIONS, Chains, Constant, Work, family_of
 
 from gateway.store.private import find_server
 
@@ -28,16 +26,21 @@ READY_SECONDS = 20.0
 PASSWORD = "correct horse battery staple"
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-OIDC_CLIENT = base64.b64encode(b"bench:a+secret+for+this+run+alone").decode()
 
 
 @dataclass
 class Server:
-    """A running server and what it can be asked to do, each work under the name that the table has for it."""
+    """
+    A running server and what it can be asked to do, each work under the name that the table has for it.
+
+    Args:
+        warms_up: Whether it gets faster while it works, so that it has to have worked before it is measured.
+    """
 
     port: int
     pid: int
     works: dict[str, Work]
+    warms_up: bool = False
 
 
 def inherited() -> dict[str, str]:
@@ -66,7 +69,8 @@ def process(command: list[str], log: Path, *, core: int, cwd: Path, **env: str) 
         try:
             started.wait(timeout=READY_SECONDS)
         except subprocess.TimeoutExpired:
-            started.kill()
+            for pid in family_of(started.pid):
+                os.kill(pid, signal.SIGKILL)
             started.wait()
 
 
@@ -97,10 +101,7 @@ def gateway(folder: Path, redis: str) -> Iterator[Server]:
     log = folder / "gateway.log"
     with process([sys.executable, "-m", "gateway", "serve"], log, core=SERVER_CORE, cwd=folder, **env) as started:
         retry(lambda: ask(port, "/readyz"), started, log)
-        sessions = [
-            ask(port, "/auth/login", JSON, json.dumps({"username": email, "password": PASSWORD, "delivery": "body"}))
-            for email in emails
-        ]
+        sessions = [retry(functools.partial(log_in, port, email), started, log) for email in emails]
         checks = {"Authorization": f"Bearer {sessions[0]['access_token']}"}
         refresh_tokens = [session["refresh_token"] for session in sessions]
         works: dict[str, Work] = {
@@ -112,67 +113,9 @@ def gateway(folder: Path, redis: str) -> Iterator[Server]:
         yield Server(port, started.pid, works)
 
 
-@contextlib.contextmanager
-def oidc_provider(folder: Path, redis: str) -> Iterator[Server]:
-    """Run oidc-provider on Node.js, with its records in Redis."""
-    home = install_node("oidc-provider")
-    port = free_port()
-    log = folder / "oidc-provider.log"
-    env = {"PORT": str(port), "REDIS_URL": f"{redis}/1", "NODE_ENV": "production"}
-    with process(["node", "server.mjs"], log, core=SERVER_CORE, cwd=home, **env) as started:
-        retry(lambda: ask(port, "/session", body=""), started, log)
-        headers = FORM | {"Authorization": f"Basic {OIDC_CLIENT}"}
-        grant = {"grant_type": "client_credentials"}
-        opaque = ask(port, "/token", headers, urlencode(grant))["access_token"]
-        refresh_tokens = [ask(port, "/session", body="")["refresh_token"] for _ in range(CONNECTIONS)]
-
-        def refresh(token: str) -> str:
-            return urlencode({"grant_type": "refresh_token", "refresh_token": token})
-
-        api = urlencode(grant | {"resource": "urn:example:api", "scope": "api"})
-        works: dict[str, Work] = {
-            "oidc-provider: introspection": Constant("POST", "/token/introspection", headers, f"token={opaque}"),
-            "oidc-provider: client credentials": Constant("POST", "/token", headers, api),
-            "oidc-provider: refresh": Chains("/token", headers, refresh, "refresh_token", refresh_tokens),
-        }
-        yield Server(port, started.pid, works)
-
-
-@contextlib.contextmanager
-def simplejwt(folder: Path, redis: str) -> Iterator[Server]:
-    """Run a Django project with djangorestframework-simplejwt under gunicorn, with SQLite."""
-    binaries, home = install_python("simplejwt"), HERE / "simplejwt"
-    port = free_port()
-    log = folder / "simplejwt.log"
-    env = {"DATABASE": str(folder / "simplejwt.sqlite3"), "PYTHONDONTWRITEBYTECODE": "1"}
-    subprocess.run([binaries / "python", "app.py"], cwd=home, env=inherited() | env, check=True)
-    command = [str(binaries / "gunicorn"), "--bind", f"127.0.0.1:{port}", "--workers=1", "--worker-class=gthread"]
-    command += ["--threads=2", "--log-level=warning", "app:application"]
-    with process(command, log, core=SERVER_CORE, cwd=home, **env) as started:
-        login = json.dumps({"username": "ann@example.com", "password": PASSWORD})
-        access_token = retry(lambda: ask(port, "/login", JSON, login), started, log)["access"]
-        refresh_tokens = [ask(port, "/login", JSON, login)["refresh"] for _ in range(CONNECTIONS)]
-        works: dict[str, Work] = {
-            "simplejwt: verify": Constant("GET", "/verify", {"Authorization": f"Bearer {access_token}"}),
-            "simplejwt: refresh": Chains("/refresh", JSON, json_body("refresh"), "refresh", refresh_tokens),
-        }
-        yield Server(port, started.pid, works)
-
-
-@contextlib.contextmanager
-def fastapi_users(folder: Path, redis: str) -> Iterator[Server]:
-    """Run a FastAPI application with fastapi-users under uvicorn, with its tokens in Redis."""
-    binaries, home = install_python("fastapi-users"), HERE / "fastapi-users"
-    port = free_port()
-    log = folder / "fastapi-users.log"
-    command = [str(binaries / "uvicorn"), "--port", str(port), "--loop=uvloop", "--http=httptools", "--workers=1"]
-    command += ["--no-access-log", "--log-level=warning", "app:app"]
-    env = {"REDIS_URL": f"{redis}/2", "PYTHONDONTWRITEBYTECODE": "1"}
-    with process(command, log, core=SERVER_CORE, cwd=home, **env) as started:
-        login = urlencode({"username": "ann@example.com", "password": PASSWORD})
-        access_token = retry(lambda: ask(port, "/login", FORM, login), started, log)["access_token"]
-        verify = Constant("GET", "/verify", {"Authorization": f"Bearer {access_token}"})
-        yield Server(port, started.pid, {"fastapi-users: verify": verify})
+def log_in(port: int, email: str) -> dict[str, Any]:
+    """Log a user of the gateway in; give what the answer says. Raises OSError unless it is a 200, as `ask` does."""
+    return ask(port, "/auth/login", JSON, json.dumps({"username": email, "password": PASSWORD, "delivery": "body"}))
 
 
 def free_port() -> int:
@@ -200,13 +143,15 @@ def ask(port: int, path: str, headers: dict[str, str] | None = None, body: str |
         return json.loads(content) if content else {}
 
 
-def retry(work: Callable[[], R], started: subprocess.Popen[bytes], log: Path) -> R:
+def retry(
+    work: Callable[[], R], started: subprocess.Popen[bytes], log: Path, ready_seconds: float = READY_SECONDS
+) -> R:
     """Try until the server that was just started answers, and give what it says."""
     begun = time.monotonic()
     while True:
         try:
             return work()
         except (OSError, http.client.HTTPException) as error:
-            if started.poll() is not None or time.monotonic() - begun > READY_SECONDS:
+            if started.poll() is not None or time.monotonic() - begun > ready_seconds:
                 raise RuntimeError(f"a server does not answer; its log:\n{log.read_text()}") from error
             time.sleep(0.05)

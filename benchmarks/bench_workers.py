@@ -19,7 +19,7 @@ from tests.harness import GatewayProcess
 
 PATH = "/api/authz/auth-request"
 WORKERS = 2
-CONNECTIONS = 64
+CONNECTIONS = chosen(32, 8)
 FAMILIES = chosen(2000, 100)
 ROUNDS, SECONDS, WARM_UP_SECONDS = chosen((5, 3.0, 1.0), (1, 0.2, 0.2))
 WITHIN = 0.97

@@ -1,7 +1,8 @@
 """
 Row 14: two workers against one, at subrequests and at refreshes. Where the machine has two cores for the workers and
 two more for the load it is their rate that counts; where it has not, both workers share the core of the one, and it is
-the CPU of a request that counts: what a worker has to do must not become more for there being another one.
+the CPU of a request that counts: what a worker has to do must not become more for there being another one. Two workers
+have twice the connections, so that each has as many as the one alone.
 """
 
 import os
@@ -11,15 +12,15 @@ from pathlib import Path
 
 from benchmarks.clients import Refreshes, drive
 from benchmarks.filling import Filler, hash_password
-from benchmarks.measuring import Row, chosen, in_turn, median_ratio, publish
-from benchmarks.processes import load_cores, pinned, server_cores
+from benchmarks.measuring import IS_BRIEF, Row, chosen, in_turn, median_ratio, publish
+from benchmarks.processes import pinned, server_cores
 from benchmarks.servers import bearing, gateway_at, mint, pid_of, redis_at, request_file, workplace
 from benchmarks.wrk import Sample, press
 from tests.harness import GatewayProcess
 
 PATH = "/api/authz/auth-request"
 WORKERS = 2
-CONNECTIONS = chosen(32, 8)
+CONNECTIONS_OF_A_WORKER = chosen(16, 4)
 FAMILIES = chosen(2000, 100)
 ROUNDS, SECONDS, WARM_UP_SECONDS = chosen((5, 3.0, 1.0), (1, 0.2, 0.2))
 WITHIN = 0.97
@@ -76,15 +77,20 @@ def main() -> None:
         gateway_at(redis, WORKERS_CORES, workers=WORKERS, access_token_ttl_seconds=3600) as together,
     ):
         both = (together, alone)
+        connections = {alone.port: CONNECTIONS_OF_A_WORKER, together.port: WORKERS * CONNECTIONS_OF_A_WORKER}
         requests = dict[int, Path]()
         for gateway in both:
             (own := folder / str(gateway.port)).mkdir()
             requests[gateway.port] = request_file(own, PATH, bearing(mint(gateway, 1)))
 
         def ask(gateway: GatewayProcess, seconds: float = SECONDS, *, refusals: bool = False) -> Sample:
-            file = requests[gateway.port]
             return press(
-                gateway.url, seconds, pid_of(gateway), requests=file, connections=CONNECTIONS, refusals=refusals
+                gateway.url,
+                seconds,
+                pid_of(gateway),
+                requests=requests[gateway.port],
+                connections=connections[gateway.port],
+                refusals=refusals,
             )
 
         while ask(together, WARM_UP_SECONDS, refusals=True).refused:
@@ -100,9 +106,8 @@ def main() -> None:
 
         def refresh(gateway: GatewayProcess, seconds: float = SECONDS) -> Sample:
             port = gateway.port
-            return drive(
-                port, families[port], pid_of(gateway), seconds=seconds, connections=CONNECTIONS, cores=load_cores()
-            )
+            count = connections[port]
+            return drive(port, families[port], pid_of(gateway), seconds=seconds, connections=count, asks_again=IS_BRIEF)
 
         kinds: tuple[tuple[str, str, Callable[..., Sample]], ...] = (
             ("14a", "subrequest", ask),

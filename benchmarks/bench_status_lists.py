@@ -1,8 +1,8 @@
 """
 Row 13: what a signed list of ended sessions costs a gateway, when nobody, 1,000 and 100,000 sessions were ended in the
 last hour, as a share of the five seconds after which it is made again at the earliest; and how much longer the slowest
-of a hundred subrequests takes while lists are made and sessions end. The same is done to another gateway besides: what
-is as slow then is the machine, which they share with Redis and who asks, and not the making of lists.
+of a hundred subrequests takes while lists are made and fetched and sessions end, than while another gateway on the same
+machine does that: who ends sessions, who asks and Redis share its cores with the gateway in both.
 """
 
 import asyncio
@@ -31,8 +31,7 @@ ENDED = chosen((0, 1000, 100_000), (0, 100, 1000))
 LISTS, ROUNDS, PROBE_SECONDS = chosen((40, 3, 15.0), (2, 1, 0.3))
 AT_ONCE = 500
 PAUSE_SECONDS = 0.2
-# Lists are made in more than one percent of the time, so that p99 is of a request that met one: row 7's bound.
-MOST_OF_A_CORE, MOST_OF_IDLE = 0.01, 2.0
+MOST_OF_A_CORE, MOST_OF_ELSEWHERE = 0.01, 1.5
 
 
 def session_ids(number: int, wanted: int) -> list[str]:
@@ -132,28 +131,28 @@ def main() -> None:
                 disturber.terminate()
             return taken
 
-        both, idle = in_turn(
-            lambda: (disturbed(gateway), disturbed(another)),
-            lambda: probe(gateway, access_token, PROBE_SECONDS),
+        made, others = in_turn(
+            lambda: disturbed(gateway),
+            lambda: (disturbed(another), probe(gateway, access_token, PROBE_SECONDS)),
             ROUNDS,
         )
-    made, made_elsewhere = ([pair[place] for pair in both] for place in (0, 1))
-    p99 = [[quantile(taken, 0.99) for taken in rounds] for rounds in (made, idle, made_elsewhere)]
+    elsewhere, idle = ([pair[place] for pair in others] for place in (0, 1))
+    p99 = [[quantile(taken, 0.99) for taken in rounds] for rounds in (made, elsewhere, idle)]
     rows.append(
         Row(
             "13d",
             f"authz p99 while lists of {ENDED[-1]:,} are made",
             f"{statistics.median(p99[0]):.2f} ms",
-            f"idle {statistics.median(p99[1]):.2f} ms",
+            f"by another gateway {statistics.median(p99[1]):.2f} ms",
             median_ratio(p99[0], p99[1]),
-            MOST_OF_IDLE,
+            MOST_OF_ELSEWHERE,
             at_most=True,
             details={
-                "p99_ms_while_another_gateway_makes_them": statistics.median(p99[2]),
-                "ratio_while_another_gateway_makes_them": median_ratio(p99[2], p99[1]),
-                "p50_ms": [statistics.median(quantile(taken, 0.5) for taken in rounds) for rounds in (made, idle)],
-                "worst_ms": [max(max(taken) for taken in rounds) for rounds in (made, idle)],
-                "asked": [sum(len(taken) for taken in rounds) for rounds in (made, idle)],
+                "idle_p99_ms": statistics.median(p99[2]),
+                "ratio_to_idle": [median_ratio(rounds, p99[2]) for rounds in p99[:2]],
+                "p50_ms": [statistics.median(quantile(taken, 0.5) for taken in rounds) for rounds in (made, elsewhere)],
+                "worst_ms": [max(max(taken) for taken in rounds) for rounds in (made, elsewhere)],
+                "asked": [sum(len(taken) for taken in rounds) for rounds in (made, elsewhere)],
             },
         )
     )

@@ -22,7 +22,7 @@ PATH = "/api/authz/auth-request"
 WORKERS = 2
 CONNECTIONS_OF_A_WORKER = chosen(16, 4)
 FAMILIES = chosen(2000, 100)
-ROUNDS, SECONDS, WARM_UP_SECONDS = chosen((5, 3.0, 1.0), (1, 0.2, 0.2))
+ROUNDS, SECONDS, WARM_UP_SECONDS = chosen((5, 2.0, 1.0), (1, 0.2, 0.2))
 WITHIN = 0.97
 TIMES = {"subrequest": 1.9, "refresh": 1.8}
 

@@ -58,7 +58,7 @@ def test_a_benchmark_works(name: str, tmp_path: Path) -> None:
             text=True,
             timeout=110,
         )
-        if "store-unavailable" not in done.stderr:
+        if not any(words in done.stderr for words in ("store-unavailable", "Redis cannot be used")):
             break  # else the other tests had the cores for half a second, and a benchmark takes no 503
     assert done.returncode == 0, done.stdout + done.stderr
     document = json.loads((tmp_path / f"{name}.json").read_text())

@@ -36,7 +36,7 @@ MIB = 1024**2
 # What docs/capacity.md tells: how many of each at most, and bytes of one.
 TOKEN, HEADERS = (MAX_REMEMBERED_TOKENS, 2560), (MAX_HEADERS, 1280)
 PRESENCE, APPLICATION_TOKEN, LINES = (MAX_PRESENCES, 1536), (MAX_APPLICATION_TOKENS, 1280), (MAX_HEADERS, 1536)
-ENDED = (2**63, 512)
+ENDED = (2**63, 384)
 
 
 class Subrequests:

@@ -1,7 +1,8 @@
 """
 Row 13: what a signed list of ended sessions costs a gateway, when nobody, 1,000 and 100,000 sessions were ended in the
 last hour, as a share of the five seconds after which it is made again at the earliest; and how much longer the slowest
-of a hundred subrequests takes while lists are made and sessions end.
+of a hundred subrequests takes while lists are made and fetched and sessions end, than while another gateway on the same
+machine does that: who ends sessions, who asks and Redis share its cores with the gateway in both.
 """
 
 import asyncio
@@ -22,15 +23,15 @@ from gateway.derived_keys import KeyChain
 from gateway.sessions import StatusBits, StatusIndex
 from gateway.state import Gateway
 from gateway.tokens import StatusClaims, StatusLists
-from tests.harness import SECRET, in_gateway
+from tests.harness import SECRET, GatewayProcess, in_gateway
 
 LIST_POSITIONS = 2**20
 MADE_AGAIN_AFTER_SECONDS = 5
 ENDED = chosen((0, 1000, 100_000), (0, 100, 1000))
-LISTS, ROUNDS, PROBE_SECONDS = chosen((40, 3, 20.0), (2, 1, 0.3))
+LISTS, ROUNDS, PROBE_SECONDS = chosen((40, 3, 15.0), (2, 1, 0.3))
 AT_ONCE = 500
 PAUSE_SECONDS = 0.2
-MOST_OF_A_CORE, MOST_OF_IDLE = 0.01, 1.5
+MOST_OF_A_CORE, MOST_OF_ELSEWHERE = 0.01, 1.5
 
 
 def session_ids(number: int, wanted: int) -> list[str]:
@@ -96,7 +97,13 @@ async def disturb(opened: Gateway, uri: str) -> None:
 
 def main() -> None:
     rows = []
-    with workplace() as folder, redis_at(folder) as redis, gateway_at(redis, os.sched_getaffinity(0)) as gateway:
+    cores = os.sched_getaffinity(0)
+    with (
+        workplace() as folder,
+        redis_at(folder) as redis,
+        gateway_at(redis, cores) as gateway,
+        gateway_at(redis, cores) as another,
+    ):
         for place, ended in enumerate(ENDED):
             found = in_gateway(gateway.env, partial(cost, ended=ended))
             rows.append(
@@ -115,30 +122,37 @@ def main() -> None:
         in_gateway(gateway.env, partial(end, ended=ENDED[-1]))
         time.sleep(chosen(15, 0.5))  # the gateway reads them a page at a time
 
-        def disturbed() -> list[float]:
-            command = [sys.executable, "-m", "benchmarks.bench_status_lists", gateway.url]
-            with subprocess.Popen(command, env=child_environment() | dict(gateway.env)) as disturber:
+        def disturbed(who: GatewayProcess) -> list[float]:
+            command = [sys.executable, "-m", "benchmarks.bench_status_lists", who.url]
+            with subprocess.Popen(command, env=child_environment() | dict(who.env)) as disturber:
                 time.sleep(1)
                 taken = probe(gateway, access_token, PROBE_SECONDS)
                 assert disturber.poll() is None
                 disturber.terminate()
             return taken
 
-        made, idle = in_turn(disturbed, lambda: probe(gateway, access_token, PROBE_SECONDS), ROUNDS)
-    p99 = [[quantile(taken, 0.99) for taken in rounds] for rounds in (made, idle)]
+        made, others = in_turn(
+            lambda: disturbed(gateway),
+            lambda: (disturbed(another), probe(gateway, access_token, PROBE_SECONDS)),
+            ROUNDS,
+        )
+    elsewhere, idle = ([pair[place] for pair in others] for place in (0, 1))
+    p99 = [[quantile(taken, 0.99) for taken in rounds] for rounds in (made, elsewhere, idle)]
     rows.append(
         Row(
             "13d",
             f"authz p99 while lists of {ENDED[-1]:,} are made",
             f"{statistics.median(p99[0]):.2f} ms",
-            f"idle {statistics.median(p99[1]):.2f} ms",
+            f"by another gateway {statistics.median(p99[1]):.2f} ms",
             median_ratio(p99[0], p99[1]),
-            MOST_OF_IDLE,
+            MOST_OF_ELSEWHERE,
             at_most=True,
             details={
-                "p50_ms": [statistics.median(quantile(taken, 0.5) for taken in rounds) for rounds in (made, idle)],
-                "worst_ms": [max(max(taken) for taken in rounds) for rounds in (made, idle)],
-                "asked": [sum(len(taken) for taken in rounds) for rounds in (made, idle)],
+                "idle_p99_ms": statistics.median(p99[2]),
+                "ratio_to_idle": [median_ratio(rounds, p99[2]) for rounds in p99[:2]],
+                "p50_ms": [statistics.median(quantile(taken, 0.5) for taken in rounds) for rounds in (made, elsewhere)],
+                "worst_ms": [max(max(taken) for taken in rounds) for rounds in (made, elsewhere)],
+                "asked": [sum(len(taken) for taken in rounds) for rounds in (made, elsewhere)],
             },
         )
     )

@@ -6,14 +6,19 @@ import hashlib
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from redis import Redis
 
 from benchmarks.measuring import chosen
 from gateway.accounts.passwords import Passwords
 from gateway.accounts.users import REFUSAL_KEPT_SECONDS
+from gateway.clock import system_clock
 from gateway.derived_keys import KeyChain
+from gateway.machines import DEFAULT_DAYS, PersonalToken
+from gateway.machines.personal_tokens import DAY_SECONDS, MAX_PER_USER
+from gateway.machines.token_text import TOKEN_ID_PREFIX
+from gateway.sessions import SessionCookie
 from gateway.sessions.families import RefreshToken
 from gateway.settings import Settings
 from gateway.store.store import Script
@@ -25,6 +30,7 @@ ERROR = re.compile(rb"-[A-Z]+ ")
 SETTLE_HZ, SETTLE_SECONDS, SETTLED_BYTES = 500, chosen(2.0, 0.1), 16_384
 # An IPv4 address and the longest device label.
 TAIL = bytes([4, 192, 0, 2, 1]) + b"Firefox on Windows 110"
+ROLES = b"demo,staff"
 
 
 class Filler:
@@ -41,13 +47,19 @@ class Filler:
         self._is_here = is_here
         self.users = 0
         self.sessions = 0
+        self.personal_tokens = 0
         self._connection = socket.create_connection(("127.0.0.1", port), timeout=60)
         self._password_hash = password_hash
         self._keychain = KeyChain.of(SECRET)
         self._settings = Settings()
         self._scripts = {
             name: Script.load(f"gateway.{room}", name)
-            for room, name in (("accounts", "email_claim"), ("accounts", "user_create"), ("sessions", "family_open"))
+            for room, name in (
+                ("accounts", "email_claim"),
+                ("accounts", "user_create"),
+                ("sessions", "family_open"),
+                ("machines", "token_create"),
+            )
         }
         for script in self._scripts.values():
             self.client.script_load(script.text)
@@ -55,7 +67,7 @@ class Filler:
     def add_users(self, upto: int) -> None:
         """Add users until there are so many."""
         alike = {
-            "roles": "demo,staff",
+            "roles": ROLES.decode(),
             "is_active": "1",
             "created_at": "1790000000",
             "password_hash": self._password_hash,
@@ -105,10 +117,38 @@ class Filler:
         self._pipe(range(self.sessions, upto), words, answer, b"$6\r\nopened\r\n")
         self.sessions = max(self.sessions, upto)
 
+    def add_personal_tokens(self, upto: int) -> None:
+        """Make a personal token for each user, with all that he may do, until there are so many."""
+        rest = b"".join(_bulk(b"%d" % n) for n in (DEFAULT_DAYS * DAY_SECONDS, MAX_PER_USER))
+        rest += _bulk(b"a script") + 2 * _bulk(b"")  # its name, and no roles of its own
+        creating = _evalsha(self._scripts["token_create"].sha1, 2)
+
+        def words(number: int) -> bytes:
+            key = tokens_key(number)
+            if not self._is_here(key):
+                return b""
+            names = (key, user_key(number), token_id_of(number))
+            return b"*11" + creating + b"".join(_bulk(name.encode()) for name in names) + rest
+
+        created, token_id = _bulk(b"created"), _bulk(token_id_of(0).encode())
+        answer = len("*5\r\n") + len(created + token_id) + 2 * len(":1790000000000\r\n") + len(_bulk(ROLES))
+        self._pipe(range(self.personal_tokens, upto), words, answer, created)
+        self.personal_tokens = max(self.personal_tokens, upto)
+
     def refresh_tokens(self, numbers: list[int]) -> list[str]:
         """Give the first refresh tokens of these sessions."""
         keys = self._keychain.current
         return [RefreshToken(user_id_of(n), family_id_of(n), 0).format(keys) for n in numbers]
+
+    def session_cookies(self, numbers: Iterable[int]) -> Iterator[str]:
+        """Give the cookies of these sessions, of people who have logged in just now."""
+        keys, now = self._keychain.current, system_clock()
+        return (SessionCookie(user_id_of(n), family_id_of(n), now).format(keys) for n in numbers)
+
+    def personal_token_texts(self, numbers: Iterable[int]) -> Iterator[str]:
+        """Give these personal tokens."""
+        keys = self._keychain.current
+        return (PersonalToken(user_id_of(n), token_id_of(n)).format(keys) for n in numbers)
 
     def keep_first_sessions(self, numbers: list[int]) -> None:
         """Delete what these users have opened besides the session that was added here."""
@@ -123,10 +163,10 @@ class Filler:
         return set(ours) == set(theirs)
 
     def remove_all(self) -> None:
-        """Delete all users and their sessions."""
+        """Delete all users, their sessions and personal tokens."""
         for number in range(self.users):
-            self.client.delete(user_key(number), families_key(number), email_key(number))
-        self.users = self.sessions = 0
+            self.client.delete(user_key(number), families_key(number), tokens_key(number), email_key(number))
+        self.users = self.sessions = self.personal_tokens = 0
 
     def used_memory(self) -> int:
         """
@@ -211,6 +251,11 @@ def families_key(number: int) -> str:
     return f"{PREFIX}families:{{{user_id_of(number)}}}"
 
 
+def tokens_key(number: int) -> str:
+    """Give the key of a user's personal tokens."""
+    return f"{PREFIX}tokens:{{{user_id_of(number)}}}"
+
+
 def factors_key(number: int) -> str:
     """Give the key of a user's second factors."""
     return f"{PREFIX}factors:{{{user_id_of(number)}}}"
@@ -219,6 +264,11 @@ def factors_key(number: int) -> str:
 def family_id_of(number: int) -> str:
     """Give the id of the session that was added for a user."""
     return _id(b"family", number)
+
+
+def token_id_of(number: int) -> str:
+    """Give the id of the personal token that was made for a user."""
+    return TOKEN_ID_PREFIX + _id(b"token", number)
 
 
 def _id(kind: bytes, number: int) -> str:

@@ -49,6 +49,8 @@ def rendered(results: Results) -> dict[Path, str]:
         parts = {"costs": _costs(results), "checks": _checks(sessions), "needs": needs_table(costs_of(results), USERS)}
         if "cluster" in results:
             parts["cluster"] = _cluster(results["cluster"])
+        if "remembered" in results:
+            parts["remembered"] = _remembered(results["remembered"])
         files[CAPACITY_PAGE] = _put_in(CAPACITY_PAGE.read_text(), parts)
     return files
 
@@ -143,6 +145,19 @@ def _cluster(cluster: dict[str, Any]) -> str:
             for kind, both in details[f"{what}, µs"].items():
                 figures = f"{plain(both[0])} µs | {plain(both[1])} µs | {details[f'{what}, ratio'][kind]:.3g}"
                 lines.append(f"| {kind} for a {work}, {what} | {figures} |")
+    return "\n".join(lines)
+
+
+def _remembered(remembered: dict[str, Any]) -> str:
+    told = {row["name"].removeprefix("memory of "): row["details"] for row in remembered["rows"]}
+    sizes = sorted(
+        {size for details in told.values() for size in details["rss_mib"]}, key=lambda size: (len(size), size)
+    )
+    lines = ["| MiB of a worker with so many | " + " | ".join(sizes) + " | bytes of one |"]
+    lines.append("| --- " * (len(sizes) + 2) + "|")
+    for name, details in told.items():
+        cells = [plain(details["rss_mib"][size]) if size in details["rss_mib"] else "" for size in sizes]
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {details['bytes_each']:,} |")
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +62,16 @@ def pid_of(server: GatewayProcess | RedisServer) -> int:
 
 
 @contextlib.contextmanager
-def bare_server(body: Path | None = None) -> Iterator[tuple[int, int]]:
-    """Give port and process id of a bare ASGI server on the core of the server under test."""
+def bare_server(body: Path | None = None, asks: Sequence[str] = ()) -> Iterator[tuple[int, int]]:
+    """
+    Give port and process id of a bare ASGI server on the core of the server under test.
+
+    Args:
+        asks: URL of a Redis and the words of a command, which it sends there before each answer.
+    """
     port = free_port()
-    command = [sys.executable, str(FOLDER / "bare.py"), str(port), *([str(body)] if body else [])]
+    command = [sys.executable, str(FOLDER / "bare.py"), str(port), *(["--body", str(body)] if body else [])]
+    command += ["--ask", *asks] if asks else []
     with pinned(server_cores()):
         process = subprocess.Popen(command)
 

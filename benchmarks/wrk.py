@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.measuring import FOLDER, Row, median_ratio
-from benchmarks.processes import cpu_seconds, load_cores, need, pinned
+from benchmarks.processes import TICKS_PER_SECOND, cpu_seconds, load_cores, need, pinned
 
 CONNECTIONS = 16
 
@@ -35,11 +35,18 @@ class Sample:
 
     @property
     def cpu_us(self) -> float:
-        """Microseconds of CPU for each request."""
-        return self.cpu_seconds / self.requests * 1e6
+        """Microseconds of CPU for each request; of so few that nothing was counted, a tick for all of them."""
+        return max(self.cpu_seconds, 1 / TICKS_PER_SECOND) / self.requests * 1e6
 
 
-def press(url: str, seconds: float, *pids: int, requests: Path | None = None, refusals: bool = False) -> Sample:
+def press(
+    url: str,
+    seconds: float,
+    *pids: int,
+    requests: Path | None = None,
+    refusals: bool = False,
+    connections: int = CONNECTIONS,
+) -> Sample:
     """
     Ask over and over for a while on connections that are kept, and give what came of it.
 
@@ -48,7 +55,7 @@ def press(url: str, seconds: float, *pids: int, requests: Path | None = None, re
         requests: A file for wrk.lua; without it each request is a GET of *url*.
         refusals: Whether some of the answers may be 4xx.
     """
-    command = [need("wrk", "wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
+    command = [need("wrk", "wrk"), "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
     command += ["-s", str(FOLDER / "wrk.lua"), url, *(["--", str(requests)] if requests else [])]
     before, load_before = sum(cpu_seconds(pid) for pid in pids), resource.getrusage(resource.RUSAGE_CHILDREN)
     with pinned(load_cores()), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as wrk:
@@ -63,7 +70,7 @@ def press(url: str, seconds: float, *pids: int, requests: Path | None = None, re
     load_seconds = load.ru_utime + load.ru_stime - load_before.ru_utime - load_before.ru_stime
     sample = Sample(cpu_seconds=used, load_core_share=load_seconds / told["seconds"], **told)
     if sample.requests == 0 and seconds < 1:  # a machine that is busy with other things
-        return press(url, 2.0, *pids, requests=requests, refusals=refusals)
+        return press(url, 2.0, *pids, requests=requests, refusals=refusals, connections=connections)
     assert sample.requests > 0, output
     assert refusals or sample.refused == 0, output
     return sample

@@ -110,7 +110,7 @@ class Presences(Generic[C]):
 
     Args:
         check_seconds: For how long what was seen good is taken from memory.
-        max_remembered: How many at most, at about 1 KiB each; the one seen longest ago makes room.
+        max_remembered: How many at most, at about 1.5 KiB each; the one seen longest ago makes room.
         monotonic: Seconds that never go back.
     """
 

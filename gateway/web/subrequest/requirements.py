@@ -19,6 +19,7 @@ from gateway.errors import AuthenticationTooWeak, InsufficientRole
 from gateway.web.http import Caller
 
 MAX_REMEMBERED_QUERIES = 128
+MAX_REMEMBERED_QUERY_BYTES = 1024
 MAX_NAMES_COMPARED = 16
 MAX_NAME_CHARACTERS = 64
 LIKENESS = 0.75
@@ -50,9 +51,16 @@ class Requirements(NamedTuple):
     near_misses: tuple[tuple[str, str], ...] = ()
 
 
-@functools.lru_cache(maxsize=MAX_REMEMBERED_QUERIES)
 def read_requirements(query: bytes) -> Requirements:
-    """Read a query; what cannot be read is kept as such, for `check`."""
+    """
+    Read a query; what cannot be read is kept as such, for `check`.
+
+    What was read is remembered, but not of a long query: one of 32 KB, which no configuration has, would take 1 MB.
+    """
+    return _remembered(query) if len(query) <= MAX_REMEMBERED_QUERY_BYTES else _read(query)
+
+
+def _read(query: bytes) -> Requirements:
     asked = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     said: dict[str, list[str]] = {name: [value for given, value in asked if given == name] for name in NAMES}
     roles, amr = (tuple(tuple(value.split(",")) for value in said[name]) for name in ("role", "amr"))
@@ -79,6 +87,9 @@ def read_requirements(query: bytes) -> Requirements:
         asks_for_basic=bool(said["challenge"]),
         near_misses=near_misses,
     )
+
+
+_remembered = functools.lru_cache(maxsize=MAX_REMEMBERED_QUERIES)(_read)
 
 
 def check(asked: Requirements, caller: Caller, now: int, audiences: frozenset[str]) -> None:

@@ -187,7 +187,7 @@ def test_a_client_asks_for_one_of_its_audiences(
 def test_another_audience_or_several_are_no_target(
     pairs: list[tuple[str, str]], client: httpx2.Client, service: Service
 ) -> None:
-    """RFC 8707 section 2."""
+    """RFC 8707 section 2. Shows ASVS 9.2.4, RFC 9700 2.3."""
     body = "&".join(f"{name}={quote_plus(value)}" for name, value in [*GRANT.items(), *pairs])
     answer = client.post("/oauth/token", content=body, headers=FORM, auth=service.auth)
     assert refusal(answer) == "invalid_target"
@@ -212,6 +212,7 @@ def test_an_audience_that_left_the_settings_is_none_of_the_clients(
 def test_scope_leaves_the_token_these_roles_alone(
     scope: str, roles: list[str], client: httpx2.Client, service: Service
 ) -> None:
+    """Shows ASVS 10.3.2, RFC 9700 2.3."""
     answer = client.post("/oauth/token", data=GRANT | {"scope": scope}, auth=service.auth)
     assert claims_of(answer)["roles"] == roles
     assert "scope" not in answer.json()
@@ -263,6 +264,7 @@ REQUESTS: list[tuple[str, str, str]] = [
 def test_a_bad_request_is_refused_in_the_words_of_the_rfc(
     body: str, authorization: str, code: str, client: httpx2.Client, service: Service
 ) -> None:
+    """Shows ASVS 10.4.4, RFC 9700 2.4."""
     words = {
         "grant": "client_credentials",
         "id": service.client_id,
@@ -289,6 +291,7 @@ def test_basic_is_told_to_who_tried_it_or_nothing(client: httpx2.Client, service
 
 
 def test_an_unknown_client_and_a_wrong_secret_get_one_answer(client: httpx2.Client, service: Service) -> None:
+    """Shows ASVS 10.4.10."""
     answers = {
         client.post("/oauth/token", data=GRANT, auth=auth).content
         for auth in [(service.client_id, "wrong"), ("cli_" + "x" * 22, "wrong"), ("x\ny", "wrong"), ("ü", "wrong")]

@@ -87,7 +87,7 @@ def test_nothing_runs_or_deserialises_code() -> None:
 
 
 def test_what_must_not_be_guessed_comes_from_the_generator_of_the_system() -> None:
-    """Shows ASVS 11.5.1."""
+    """Shows ASVS 11.5.1, ASVS 6.5.3."""
     guessable = {name_of(module) for module in MODULES if imported(module) & GUESSABLE}
     assert guessable == JITTER
     short = set()

@@ -162,7 +162,7 @@ def test_the_connections_are_documented() -> None:
 
 
 @pytest.mark.redis
-@pytest.mark.one_server
+@pytest.mark.one_server("all of its keys are looked at")
 def test_every_key_in_redis_is_documented_and_lives_as_long_as_it_says(
     own_redis: Callable[..., RedisServer], make_gateway: Callable[..., GatewayProcess], tmp_path: Path
 ) -> None:

@@ -28,10 +28,12 @@ def test_a_point_is_shown_by_a_test_or_has_a_reason(point: Point) -> None:
 
 
 def test_there_are_the_265_points_that_were_chosen_and_at_least_255_are_shown() -> None:
-    assert [len(standard.points) for standard in STANDARDS] == [185, 20, 15, 14, 31]
-    assert len(POINTS) == 265
+    counted = [len(standard.points) for standard in STANDARDS if standard.is_counted]
+    assert counted == [185, 20, 15, 14, 31]
+    assert len(POINTS) == sum(len(standard.points) for standard in STANDARDS), "each is there once"
     for score in scores(STANDARDS, SHOWN):
         print(f"{score.kind}: {score.shown} of {score.points} shown, {score.noted} of these with a note")
+    assert score.points == 265
     assert score.shown >= 255
 
 

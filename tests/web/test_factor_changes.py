@@ -172,6 +172,7 @@ def test_new_recovery_codes_make_those_from_before_void(gateway: GatewayProcess,
 def test_a_removed_factor_is_good_for_nothing_and_the_last_one_takes_the_recovery_codes_along(
     gateway: GatewayProcess, client: httpx2.Client
 ) -> None:
+    """Shows ASVS 6.5.6."""
     session, app = new_user_with_totp(gateway, client)
     strong = log_in_with(gateway, client, session.user, totp=app.code())
     recovery_codes(strong)

@@ -61,7 +61,11 @@ async def put(desk: Desk, user_id: str, factor_id: bytes, record: bytes) -> None
 
 
 async def test_what_is_sealed_for_one_user_and_factor_opens_for_no_other(desk: Desk) -> None:
-    """Somebody who can write to Redis gives another user his own factor, or one factor the place of another."""
+    """
+    Somebody who can write to Redis gives another user his own factor, or one factor the place of another.
+
+    Shows ASVS 6.7.1.
+    """
     user, robber = await desk.user(), await desk.user("bob@example.com")
     secret, _ = await desk.with_totp(robber)
     device, _ = await desk.with_passkey(robber)

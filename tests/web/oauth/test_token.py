@@ -123,6 +123,7 @@ def test_a_client_authenticates_by_a_key_of_every_kind(
 
 
 def test_an_assertion_is_good_once(asked: GatewayProcess, client: httpx2.Client, keyed: KeyedService) -> None:
+    """Shows ASVS 10.4.16."""
     form = keyed.form(asked.url)
     claims_of(client.post("/oauth/token", data=form))
     for path in ("token", "introspect", "revoke"):
@@ -220,6 +221,7 @@ def test_scope_leaves_the_token_these_roles_alone(
 
 @pytest.mark.parametrize("scope", ["admin", "reader admin", "reader,writer", "READER", "reader  writer", " "])
 def test_a_scope_that_is_no_role_of_the_client_is_none(scope: str, client: httpx2.Client, service: Service) -> None:
+    """Shows ASVS 10.4.11."""
     answer = client.post("/oauth/token", data=GRANT | {"scope": scope}, auth=service.auth)
     assert refusal(answer) == "invalid_scope"
 

@@ -68,6 +68,7 @@ from gateway.tokens import (
 )
 from gateway.verifier import VerifiedTokens
 from gateway.web import (
+    DIRECT_ANSWERS,
     PUBLIC_PATHS,
     QUICK_ANSWERS,
     ROUTES,
@@ -324,7 +325,12 @@ def build_app(settings: Settings, clock: Clock = system_clock, reports: socket.s
                 after.push_async_callback(reporter.close)  # what the end of the parts counts is in its last report
             await gateway.revocations.wait_until_read(FIRST_READING_SECONDS)
             try:
-                yield {"gateway": gateway, "renderer": renderer, "quick_answers": QUICK_ANSWERS}
+                yield {
+                    "gateway": gateway,
+                    "renderer": renderer,
+                    "quick_answers": QUICK_ANSWERS,
+                    "direct_answers": DIRECT_ANSWERS,
+                }
             finally:
                 await end_tasks(followers)
 

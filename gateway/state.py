@@ -1,7 +1,7 @@
 """What every handler works with: one frozen `Gateway` for each process, built when it starts."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypedDict
 
@@ -195,7 +195,14 @@ QuickAnswer = Callable[[Scope], tuple[int, bytes] | None]
 """
 Answers a request from memory, before its body is read: gives the status, and what follows status line and date (header
 lines, an empty line, the body). After None or an error the request goes the ordinary way. May read `method`, `path`,
-`headers`, `query_string`, `client` and `state` of the scope.
+`headers`, `query_string`, `client` and `state` of the scope, and `gateway.fields`: the headers by name, there when each
+came once.
+"""
+
+DirectAnswer = Callable[[Scope, bytes, float], Awaitable[tuple[int, bytes]]]
+"""
+Answers a request whose body is at hand, by the code that answers it in the ordinary way, its line in the log included:
+takes the scope, the body, and when the head was read, by `time.monotonic`; gives what a `QuickAnswer` gives.
 """
 
 
@@ -212,6 +219,7 @@ class State(TypedDict):
     gateway: Gateway
     renderer: Renderer | None
     quick_answers: dict[bytes, QuickAnswer]
+    direct_answers: dict[bytes, DirectAnswer]
 
 
 GatewayRequest = Request[State]

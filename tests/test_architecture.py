@@ -113,6 +113,7 @@ OAUTH_ERRORS = {
 CATCH_ALL = {
     "web/connections.py",
     "web/http/middleware.py",
+    "web/http/direct.py",
     "web/subrequest/authz.py",
     "verifier/jwks.py",
     "verifier/remote_status_lists.py",

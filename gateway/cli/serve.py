@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import gc
 import logging
 import multiprocessing
 import signal
@@ -32,6 +33,7 @@ from gateway.web.connections import BoundedProtocol
 
 BACKLOG = 2048
 DRAIN_SECONDS = 5
+OBJECTS_BETWEEN_COLLECTIONS = 10_000
 WORKER_ANSWERS_WITHIN_SECONDS = 15
 """For one that gets too little of a core; uvicorn would end it, and the next one too, after 5."""
 
@@ -195,7 +197,11 @@ def _app_of_process(settings: Settings, reports: socket.socket | None) -> ASGIAp
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of us; the parent ends its workers by TERM
         if parent.pid is not None and (end_with_parent := ending_with(parent.pid)) is not None:
             end_with_parent()
-    return build_app(settings, reports=reports)
+    app = build_app(settings, reports=reports)
+    # Requests leave hardly any circles: what is there now for good is not looked through for them, the rest seldom.
+    gc.freeze()
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    return app
 
 
 def _leave(signal_number: int, frame: FrameType | None) -> None:

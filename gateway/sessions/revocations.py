@@ -119,9 +119,12 @@ class Revocations:
         entry = self._entries.get(revocation)
         return entry is not None and entry.added_ms is not None
 
-    def has_ended(self, subject: str, family_id: str, auth_time: int) -> bool:
-        """Tell whether a session was revoked, alone or with all those of its user."""
-        return family_id in self._entries or self.is_cut_off(subject, family_id, auth_time)
+    def has_ended(self, subject: str, family_id: str, auth_time: int, token_id: str | None = None) -> bool:
+        """Tell whether a session was revoked, alone or with all those of its user, or one token of it."""
+        entries = self._entries
+        if family_id in entries or token_id in entries:
+            return True
+        return subject in self._cut_offs and self.is_cut_off(subject, family_id, auth_time)
 
     def is_cut_off(self, subject: str, family_id: str, auth_time: int) -> bool:
         """Tell whether a session was revoked with all those of its user."""

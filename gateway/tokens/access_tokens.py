@@ -1,44 +1,41 @@
 """Access tokens: RS256 (or PS256, ES256, Ed25519, EdDSA) JWTs in the profile of RFC 9068."""
 
-import asyncio
+import functools
 import json
 import secrets
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-import jwt
 import msgspec
-from jwt.algorithms import OKPAlgorithm
 
 from gateway.tokens.keyring import Keyring
 from gateway.tokens.signing_keys import SigningKey
+from gateway.tokens.signing_thread import SigningThread
+from gateway.verifier.keys import ALGORITHMS, encode_base64url
 from gateway.verifier.verify import MAX_TOKEN_CHARACTERS
 
+TYPE = "at+jwt"
 Result = TypeVar("Result")
 
 
-def _signer() -> jwt.PyJWS:
-    signer = jwt.PyJWS()
-    # PyJWT (2.15) knows it by its old name, EdDSA, alone.
-    if "Ed25519" not in signer.get_algorithms():
-        signer.register_algorithm("Ed25519", OKPAlgorithm())
-    return signer
-
-
-_JWS = _signer()
-
-
 def sign(payload: bytes, key: SigningKey, kind: str) -> str:
-    """Give a signed token whose header says its *kind* (`typ`), the algorithm and the key."""
-    return _JWS.encode(payload, key.private_key, algorithm=key.algorithm, headers={"typ": kind, "kid": key.kid})
+    """Give a signed token whose header says its *kind* (`typ`), the algorithm and the key (RFC 7515 section 7.1)."""
+    signed = f"{_header(key.algorithm, key.kid, kind)}.{encode_base64url(payload)}"
+    signature = ALGORITHMS[key.algorithm][1].sign(signed.encode(), key.private_key)
+    return f"{signed}.{encode_base64url(signature)}"
+
+
+# All tokens of one key and kind have the same header.
+@functools.lru_cache(maxsize=64)
+def _header(algorithm: str, kid: str, kind: str) -> str:
+    return encode_base64url(json.dumps({"alg": algorithm, "kid": kid, "typ": kind}, separators=(",", ":")).encode())
 
 
 def token_characters(payload_bytes: int, algorithm: str, kid: str, signature_bytes: int) -> int:
-    """Give how long a token is, in its compact serialisation."""
-    header = json.dumps({"alg": algorithm, "kid": kid, "typ": "at+jwt"}, separators=(",", ":"))
-    return sum(-(-4 * part_bytes // 3) for part_bytes in (len(header), payload_bytes, signature_bytes)) + len("..")
+    """Give how long an access token is, in its compact serialisation."""
+    payload, signature = -(-4 * payload_bytes // 3), -(-4 * signature_bytes // 3)
+    return len(_header(algorithm, kid, TYPE)) + payload + signature + len("..")
 
 
 def new_token_id() -> str:
@@ -80,11 +77,11 @@ class AccessTokenMinter:
         self._personal_claims = personal_claims
         self._status_of = status_of
         self._new_id = new_id
-        self._thread = ThreadPoolExecutor(1, "sign")
+        self._thread = SigningThread()
 
     def close(self) -> None:
         """Let the thread end."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.close()
 
     def lifetime_seconds(self, session_seconds_left: int) -> int:
         """Give the seconds from `iat` to `exp`: a token does not outlive its session."""
@@ -140,15 +137,17 @@ class AccessTokenMinter:
         claims["roles"] = roles
         key = self._keyring.signing_key
         personal = {"email": email, "name": name} if family_id else {}
-        return await self.on_thread(partial(sign, self._payload(claims, personal, key), key, "at+jwt"))
+        return await self.on_thread(partial(sign, self._payload(claims, personal, key), key, TYPE))
 
     async def on_thread(self, work: Callable[[], Result]) -> Result:
         """Do a piece of work, of some milliseconds at most, on the thread that signs, and give its result."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return await self._thread.do(work)
 
     def _payload(self, claims: dict[str, object], personal: dict[str, str], key: SigningKey) -> bytes:
         for left_out in ((), ("name",), ("name", "email")):
-            said = {claim: personal[claim] for claim in self._personal_claims if claim in personal.keys() - {*left_out}}
+            said = {
+                claim: personal[claim] for claim in self._personal_claims if claim in personal and claim not in left_out
+            }
             payload = msgspec.json.encode(claims | said)
             characters = token_characters(len(payload), key.algorithm, key.kid, key.signature_bytes)
             if characters <= MAX_TOKEN_CHARACTERS:

@@ -12,10 +12,11 @@ from gateway.web.http import (
     session_cookie_name,
 )
 from gateway.web.public import PUBLIC_PATHS, jwks_uri
-from gateway.web.routes import QUICK_ANSWERS, ROUTES, ROUTES_WITHOUT_PORTAL
+from gateway.web.routes import DIRECT_ANSWERS, QUICK_ANSWERS, ROUTES, ROUTES_WITHOUT_PORTAL
 
 __all__ = [
     "QUICK_ANSWERS",
+    "DIRECT_ANSWERS",
     "ROUTES",
     "ROUTES_WITHOUT_PORTAL",
     "allowed_subrequests",

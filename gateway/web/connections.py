@@ -11,7 +11,8 @@ when the one before has its answer and the client reads.
 
 Allowed subrequests, the JWKS, signed status lists, and logins that there is no room for are answered here, from memory,
 as soon as their head is read: routes, middleware and a task for each request would take several times as long as the
-answer itself (`gateway.state.QuickAnswer`).
+answer itself (`gateway.state.QuickAnswer`). Refreshes, and subrequests that memory does not answer, are a task each as
+soon as their body is read, and go from here to their handler (`gateway.state.DirectAnswer`).
 
 One file, since it is one state machine: a connection and what it waits for.
 """
@@ -23,8 +24,9 @@ from functools import partial
 from typing import Any, NamedTuple, cast
 
 import httptools
+from starlette.types import Scope
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.errors import (
     AccessTokenInvalid,
@@ -34,10 +36,10 @@ from gateway.errors import (
     SubrequestHeadersTooLarge,
     TooManyConnections,
 )
-from gateway.state import QuickAnswer
+from gateway.state import DirectAnswer, QuickAnswer
 from gateway.telemetry import CONNECTIONS, Answers, Metrics, endpoint_of
-from gateway.web.admission import Admission, Caps, file_limits
-from gateway.web.http import count_answer, peer_key, problem_lines, refuse_quickly
+from gateway.web.admission import Admission, Caps, Connection, file_limits
+from gateway.web.http import MAX_BODY_BYTES, count_answer, peer_key, problem_lines, refuse_quickly
 
 MAX_HEAD_BYTES = 32_768
 MAX_HEADERS = 100
@@ -49,9 +51,9 @@ AUTHZ_PREFIX = b"/api/authz/"
 CHUNK_FRAMING_BYTES = len(b"1\r\n\r\n")  # what the smallest chunk needs around each byte of a body
 REQUEST_LINE_BYTES = len(b"  HTTP/1.1\r\n")
 FIELD_BYTES = len(b": \r\n")
+SURELY_SMALL_HEAD_BYTES = MAX_HEAD_BYTES - MAX_HEADERS  # as sent: the blank before a value counts, sent or not
 
 _EMPTY_LINE = b"\r\n\r\n"
-_NOT_PLAIN = frozenset({b"transfer-encoding", b"expect"})
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _NOT_HTTP = "Not HTTP/1.1 as it should be"
 
@@ -77,6 +79,9 @@ class BoundedProtocol(HttpToolsProtocol):
             }
         self._metrics: Metrics = shared["metrics"]
         self._quick_answers: dict[bytes, _Quick] = shared["quick_answers"]
+        self._direct_answers: dict[bytes, DirectAnswer] = self.app_state.get("direct_answers", {})
+        self._waits_for_body: DirectAnswer | None = None
+        self._begun = 0.0
         self._in_head = False
         self._in_body = False
         self._is_answered = False
@@ -91,12 +96,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unfed = b""
         self._dated: list[tuple[bytes, bytes]] = []
         self._date_lines = b""
+        self._idle: dict[Connection, float] = self._admission.idle
+        self._half_open: dict[Connection, float] = self._admission.half_open
+        self._receiving: dict[Connection, float] = self._admission.receiving
 
     # ------------------------------------------------------------------------------------------------------ connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let the connection in, where there is room for it, and count it as half open."""
-        super().connection_made(_GatheringTransport(transport, self))
+        self._outgoing = _GatheringTransport(transport, self)
+        self._is_closing = transport.is_closing
+        super().connection_made(self._outgoing)
         self.flow = _Flow(self.transport, self)
         gateway = self.app_state.get("gateway")
         if self.client is not None and gateway is not None:
@@ -112,6 +122,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._admission.forget(self)
         self._unfed = b""
         super().connection_lost(exc)
+        if self._waits_for_body is not None:  # for good: the ordinary way notes that there was no answer
+            self._waits_for_body = None
+            self._start_asgi_task(self.cycle, self.app)
 
     def shutdown(self) -> None:
         """End an idle connection; one whose request is still arriving has `DRAIN_BODY_SECONDS` for the rest of it."""
@@ -151,22 +164,27 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what one read brought; a client whose turn it is not waits with it."""
-        if self._is_ended or self.transport.is_closing():
+        if self._is_ended or self._is_closing():
             return
-        if self._unfed or self.flow.write_paused or self._is_owed:
+        if self._unfed or self._is_owed:
             self._unfed += data
             self.flow.pause_reading()
         else:
             self._feed(data)
+            self._outgoing.flush()
 
     def _feed(self, data: bytes) -> None:
-        """Give the parser pieces, none of them of two requests; hold the rest while an answer is owed."""
+        """
+        Give the parser pieces, none of them of two requests; hold the rest while an answer is owed.
+
+        What is answered from memory meanwhile waits for `flush`.
+        """
         begin = pieces = 0
         while True:
             end = self._end_of_piece(data, begin)
             self._feed_piece(data[begin:end] if end - begin < len(data) else data)
             begin, pieces = end, pieces + 1
-            if begin == len(data) or self._is_ended or self.transport.is_closing():
+            if begin == len(data) or self._is_ended or self._is_closing():
                 return
             is_owed = self._is_owed
             if is_owed or pieces == MAX_PIECES_OF_A_TURN:
@@ -183,7 +201,9 @@ class BoundedProtocol(HttpToolsProtocol):
         A head, and a body in chunks, ends with an empty line, whose four octets may come in two reads. To cut where no
         message ends does no harm.
         """
-        most = min(len(data), begin + MAX_PIECE_BYTES)
+        most = begin + MAX_PIECE_BYTES
+        if most > len(data):
+            most = len(data)
         if self._body_left_bytes:
             return min(most, begin + self._body_left_bytes)
         if self._tail and (self._in_head or self._in_body):
@@ -196,9 +216,10 @@ class BoundedProtocol(HttpToolsProtocol):
     @property
     def _is_owed(self) -> bool:
         """Tell whether, between two requests, the client must wait for the answer to the first, or read others."""
-        return not (self._in_head or self._in_body) and (
-            self.flow.write_paused or not getattr(self.cycle, "response_complete", True)
-        )
+        if self._in_head or self._in_body:
+            return False
+        cycle = self.cycle
+        return self.flow.write_paused or (cycle is not None and not cycle.response_complete)  # type: ignore[redundant-expr]
 
     def _go_on_soon(self) -> None:
         """Let others have their turn first."""
@@ -209,11 +230,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def _go_on(self) -> None:
         """Take up what was held, if nothing is owed any more, or read on."""
         self._goes_on_soon = False
-        if self.transport.is_closing() or self._is_ended or self._is_owed:
+        if self._is_closing() or self._is_ended or self._is_owed:
             return
         held, self._unfed = self._unfed, b""
         if held:
             self._feed(held)
+            self._outgoing.flush()
         self.flow.resume_reading()
 
     def _feed_piece(self, piece: bytes) -> None:
@@ -231,18 +253,18 @@ class BoundedProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self._refuse(_refusal_in(error))
             return
-        if self._in_head or self._in_body:
-            self._tail = (self._tail + piece)[1 - len(_EMPTY_LINE) :]
+        if not (self._in_head or self._in_body):
+            return
+        self._tail = (self._tail + piece)[1 - len(_EMPTY_LINE) :]
         if self._in_head:
             if self._unread_bytes > MAX_HEAD_BYTES + MAX_PIECE_BYTES:
                 self._refuse(self._too_large())
             else:
                 self._admission.wait_for_head(self)
-        elif self._in_body:
-            if self._unread_bytes > MAX_HEAD_BYTES:
-                self._refuse(MalformedRequest(_NOT_HTTP, "more framing and trailers than body"))
-            else:
-                self._admission.receiving.setdefault(self, time.monotonic())
+        elif self._unread_bytes > MAX_HEAD_BYTES:
+            self._refuse(MalformedRequest(_NOT_HTTP, "more framing and trailers than body"))
+        else:
+            self._receiving.setdefault(self, time.monotonic())
 
     # ---------------------------------------------------------------------------------------------------------- parser
 
@@ -251,44 +273,59 @@ class BoundedProtocol(HttpToolsProtocol):
         self.flow.pause_reading()
 
     def on_message_begin(self) -> None:
-        """Expect the head of a request."""
-        super().on_message_begin()
+        """Expect the head of a request; uvicorn hears of it when it is there."""
+        self.url, self.headers = b"", []
         self._in_head = True
-        self._admission.idle.pop(self, None)
+        self._idle.pop(self, None)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header of the head; what comes after the head, a trailer, is none (RFC 9110 section 6.5.1)."""
         if self._in_head:
-            name = name.lower()
-            if name == b"expect" and value.lower() == b"100-continue":
-                self.expect_100_continue = True
-            self.headers.append((name, value))
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Let a request through whose head keeps the limits; an error here refuses it and ends the connection."""
-        self._admission.head_arrived(self)
-        names = [name for name, _ in self.headers]
-        self._refuse_head(names)
-        path, _, query = self.url.partition(b"?")
+        if self in self._half_open:
+            self._admission.head_arrived(self)
+        fields = dict(self.headers)
         method = self.parser.get_method()
+        self._refuse_head(method, fields)
+        path, _, query = self.url.partition(b"?")
         line = method + b" " + path
         quick = self._quick_answers.get(line) or self._quick_answers.get(line[: line.rfind(b"/") + 1] + b"*")
-        if quick is not None and self._is_plain(names):
-            self.scope |= {"method": method.decode(), "path": path.decode(), "query_string": query}
-            self._is_answered = self._answer_quickly(quick)
-        if not self._is_answered:
-            # uvicorn hands on nothing of a fragment.
-            cast(dict[str, Any], self.scope)["gateway.has_fragment"] = b"#" in self.url
-            super().on_headers_complete()
-            if self.parser.should_upgrade():
-                self.cycle.keep_alive = False
-                self._is_last = True
-                self._framing = b"".join(
-                    b"%s: %s\r\n" % field for field in self.headers if field[0] in _FRAMING and field[1].strip(b"0")
-                )
+        direct = self._direct_answers.get(line)
+        is_plain = (quick is not None or direct is not None) and self._is_plain(fields)
+        if quick is None or not is_plain or not self._answer_quickly(quick, method, path, query, fields):
+            if direct is not None and is_plain and self._fits(method, fields):
+                self._answer_with_body(direct, method, path, query, fields)
+            else:
+                self._hand_on(fields)
         self._in_head, self._in_body, self._unread_bytes, self._tail = False, True, 0, b""
-        if b"content-length" in names:
-            self._body_left_bytes = int(self.headers[names.index(b"content-length")][1])
+        if b"content-length" in fields:
+            self._body_left_bytes = int(fields[b"content-length"])
+
+    def _begin_scope(self, fields: dict[bytes, bytes]) -> None:
+        """Let uvicorn begin a request whose head is there, and make its scope."""
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.url = url
+        self.headers.extend(headers)
+        self.expect_100_continue = b"expect" in fields and any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in headers
+        )
+        # uvicorn hands on nothing of a fragment.
+        cast(dict[str, Any], self.scope)["gateway.has_fragment"] = b"#" in url
+
+    def _hand_on(self, fields: dict[bytes, bytes]) -> None:
+        """Let a request go the ordinary way."""
+        self._begin_scope(fields)
+        super().on_headers_complete()
+        if self.parser.should_upgrade():
+            self.cycle.keep_alive = False
+            self._is_last = True
+            self._framing = b"".join(
+                b"%s: %s\r\n" % field for field in self.headers if field[0] in _FRAMING and field[1].strip(b"0")
+            )
 
     def on_body(self, body: bytes) -> None:
         """Drop the body of a request that has its answer."""
@@ -304,27 +341,38 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_last:
             self._take_no_more()
         self._in_body, self._unread_bytes, self._body_left_bytes, self._tail = False, 0, 0, b""
-        self._admission.receiving.pop(self, None)
+        self._receiving.pop(self, None)
         if self._is_answered:
             self._is_answered = False
             self.on_response_complete()
         else:
             super().on_message_complete()
+            if self._waits_for_body is not None:
+                direct, self._waits_for_body = self._waits_for_body, None
+                self._start_asgi_task(self.cycle, partial(self._answer_directly, direct))
 
-    def _refuse_head(self, names: list[bytes]) -> None:
+    def _refuse_head(self, method: bytes, fields: dict[bytes, bytes]) -> None:
         """Raise why this head is not taken: too large, not one `Host`, or a tunnel."""
-        size = REQUEST_LINE_BYTES + len(self.url) + sum(len(n) + len(v) + FIELD_BYTES for n, v in self.headers)
-        if len(names) > MAX_HEADERS or size > MAX_HEAD_BYTES:
+        if len(self.headers) > MAX_HEADERS or (
+            self._unread_bytes > SURELY_SMALL_HEAD_BYTES and self._head_bytes() > MAX_HEAD_BYTES
+        ):
             raise self._too_large()
-        hosts, version = names.count(b"host"), self.parser.get_http_version()
-        if version not in ("1.1", "1.0"):
+        version = self.parser.get_http_version()
+        if version != "1.1" and version != "1.0":
             raise MalformedRequest(_NOT_HTTP, f"HTTP/{version}")
-        if hosts > 1 or (hosts == 0 and version == "1.1"):
+        is_missing = b"host" not in fields and version == "1.1"
+        if is_missing or (len(fields) < len(self.headers) and self._hosts() > 1):
             raise MalformedRequest(_NOT_HTTP + ": one Host", "not one Host")
-        if b"transfer-encoding" in names and version == "1.0":
+        if version == "1.0" and b"transfer-encoding" in fields:
             raise MalformedRequest(_NOT_HTTP, "chunks in HTTP/1.0")  # RFC 9112 section 6.1
-        if self.parser.get_method() == b"CONNECT":
+        if method == b"CONNECT":
             raise MalformedRequest("There is no CONNECT here")
+
+    def _head_bytes(self) -> int:
+        return REQUEST_LINE_BYTES + len(self.url) + sum(len(n) + len(v) + FIELD_BYTES for n, v in self.headers)
+
+    def _hosts(self) -> int:
+        return sum(name == b"host" for name, _ in self.headers)
 
     def _too_large(self) -> GatewayError:
         error = SubrequestHeadersTooLarge if self._is_subrequest else HeadersTooLarge
@@ -335,34 +383,92 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # --------------------------------------------------------------------------------------------------------- answers
 
-    def _is_plain(self, names: list[bytes]) -> bool:
+    def _is_plain(self, fields: dict[bytes, bytes]) -> bool:
         """Tell whether nothing is special about it, and its connection stays open; it owes no answer, says `_feed`."""
         return (
             self.parser.should_keep_alive()
             and not self.parser.should_upgrade()
             and b"#" not in self.url
-            and _NOT_PLAIN.isdisjoint(names)
+            and b"transfer-encoding" not in fields
+            and b"expect" not in fields
         )
 
-    def _answer_quickly(self, quick: "_Quick") -> bool:
+    def _answer_quickly(
+        self, quick: "_Quick", method: bytes, path: bytes, query: bytes, fields: dict[bytes, bytes]
+    ) -> bool:
         """Answer from memory and tell whether that was possible; no task and no response cycle are made for it."""
         begun = time.monotonic()
+        scope: Scope = {
+            "type": "http",
+            "client": self.client,
+            "method": method.decode(),
+            "path": path.decode(),
+            "query_string": query,
+            "headers": self.headers,
+            "state": self.app_state,
+        }
+        if len(fields) == len(self.headers):
+            scope["gateway.fields"] = fields
         try:
-            answer = quick.answer(cast(dict[str, Any], self.scope))
+            answer = quick.answer(scope)
         except Exception:
             return False  # the ordinary way meets the error again, and answers and logs it
         if answer is None:
             return False
         status, rest = answer
-        self.transport.write(STATUS_LINE[status] + self._date() + rest)
+        self._outgoing.hold(STATUS_LINE[status] + self._date() + rest)
+        self._is_answered = True
         quick.answers[status].observe(time.monotonic() - begun)
         return True
+
+    def _fits(self, method: bytes, fields: dict[bytes, bytes]) -> bool:
+        """Tell whether a body can be waited for as a whole; that of a GET means nothing, and need not be."""
+        length_bytes = int(fields.get(b"content-length", b"0"))
+        return length_bytes <= (MAX_BODY_BYTES if method == b"POST" else 0) and self.parser.get_http_version() == "1.1"
+
+    def _answer_with_body(
+        self, direct: DirectAnswer, method: bytes, path: bytes, query: bytes, fields: dict[bytes, bytes]
+    ) -> None:
+        """Keep what uvicorn keeps of a request under way, whose body comes next, and begin no task yet."""
+        self._waits_for_body, self._begun = direct, time.monotonic()
+        self._begin_scope(fields)
+        self.scope |= {"method": method.decode(), "path": path.decode(), "raw_path": path, "query_string": query}
+        self.cycle = RequestResponseCycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=True,
+            on_response=self.on_response_complete,
+        )
+
+    async def _answer_directly(self, direct: DirectAnswer, scope: Any, receive: Any, send: Any) -> None:
+        """Answer as one ASGI application would, in one piece; who has hung up by then is not answered any more."""
+        cycle: Any = self.cycle
+        if cycle.disconnected:
+            await self.app(scope, receive, send)
+            return
+        body, cycle.body = bytes(cycle.body), bytearray()
+        status, rest = await direct(scope, body, self._begun)
+        if cycle.disconnected:
+            return
+        closing = b"" if cycle.keep_alive else b"connection: close\r\n"
+        self.transport.write(STATUS_LINE[status] + self._date() + closing + rest)
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         """Take up what waits, or be idle until more comes."""
         self.server_state.total_requests += 1
-        if not self.transport.is_closing():
-            self._admission.idle[self] = time.monotonic()
+        if not self._is_closing():
+            self._idle[self] = time.monotonic()
             if self.flow.read_paused:
                 self._go_on_soon()
 
@@ -480,16 +586,20 @@ class _GatheringTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._written:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
+        self._written.append(data)
+
+    def hold(self, data: bytes) -> None:
+        """Take what is sent by a `flush` within this turn, which the caller promises."""
         self._written.append(data)
 
     def write_eof(self) -> None:
-        self._flush()
+        self.flush()
         if not self._transport.is_closing():
             self._transport.write_eof()
 
     def close(self) -> None:
-        self._flush()
+        self.flush()
         protocol = self._protocol()
         if protocol is not None:
             protocol.sends_its_last()
@@ -510,7 +620,11 @@ class _GatheringTransport(asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._transport.get_extra_info(name, default)
 
-    def _flush(self) -> None:
-        written, self._written = self._written, []
-        if written and not self._transport.is_closing():  # the client may have hung up within this turn
-            self._transport.write(b"".join(written))
+    def flush(self) -> None:
+        """Send what was written."""
+        written = self._written
+        if not written:
+            return
+        self._written = []
+        if not self._transport.is_closing():  # the client may have hung up within this turn
+            self._transport.write(written[0] if len(written) == 1 else b"".join(written))

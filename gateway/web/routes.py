@@ -7,7 +7,7 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from gateway.state import GatewayRequest, QuickAnswer
+from gateway.state import DirectAnswer, GatewayRequest, QuickAnswer
 from gateway.tokens import AGGREGATION_PATH
 from gateway.web.api import (
     add_passkey,
@@ -32,7 +32,7 @@ from gateway.web.api import (
     show_me,
 )
 from gateway.web.html import STATIC_PATH, asks_for_page, give_static_file
-from gateway.web.http import BodyCap
+from gateway.web.http import BodyCap, directly
 from gateway.web.oauth import introspect_token, issue_token, revoke_token
 from gateway.web.pages import (
     accept_invitation,
@@ -112,6 +112,16 @@ QUICK_ANSWERS: dict[bytes, QuickAnswer] = {
 """
 What `gateway.web.connections` asks about a plain request before the route table; what it does not answer goes there.
 The last part of a path may be any, `*`.
+"""
+
+DIRECT_ANSWERS: dict[bytes, DirectAnswer] = {
+    b"POST /auth/refresh": directly(refresh_tokens),
+    b"GET /api/authz/auth-request": directly(NGINX.answer),
+    b"GET /api/authz/forward-auth": directly(FORWARD.answer),
+}
+"""
+What answers a plain request that memory did not, in one task: the handlers of the route table, without the middleware
+and the router. What is not plain goes the ordinary way to the same handlers.
 """
 
 CAPPED = [Middleware(BodyCap)]

@@ -15,6 +15,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from tests.harness import GatewayProcess, TestUser
 
 PATIENCE_SECONDS = 10
+POLL_SECONDS = 0.05
 AXE = Path(__file__).parents[1] / "node/node_modules/axe-core/axe.min.js"
 
 
@@ -68,7 +69,7 @@ class Window:
     def wait_for_another_page(self, before: WebElement) -> None:
         """Wait until an element of the page that was shown *before* is gone."""
         # In between, the driver may say that the element is of no document.
-        waiting = WebDriverWait(self.driver, PATIENCE_SECONDS, ignored_exceptions=[WebDriverException])
+        waiting = WebDriverWait(self.driver, PATIENCE_SECONDS, POLL_SECONDS, ignored_exceptions=[WebDriverException])
         waiting.until(staleness_of(before))
 
     def type(self, *keys: str) -> None:

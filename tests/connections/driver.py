@@ -16,6 +16,8 @@ from gateway.web.connections import BoundedProtocol
 from tests.connections.answers import EARLY, QUICK, digest
 
 QUIET_TURNS = 12
+DIRECT = (b"GET /livez", b"POST /livez", b"POST /a")
+"""What every other connection answers without an application, where it is plain."""
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,6 +42,13 @@ def quick(scope: Scope) -> tuple[int, bytes]:
     """Answer from memory."""
     scope["raw_path"] = scope["path"].encode()
     told, seen = _seen(scope, b"")
+    return 200, b"content-length: %d\r\nx-seen: %s\r\n\r\n%s" % (len(told), seen, told)
+
+
+async def direct(scope: Scope, body: bytes, begun: float) -> tuple[int, bytes]:
+    """Answer as a handler would that the protocol asks itself, a turn later."""
+    await asyncio.sleep(0)
+    told, seen = _seen(scope, body)
     return 200, b"content-length: %d\r\nx-seen: %s\r\n\r\n%s" % (len(told), seen, told)
 
 
@@ -82,7 +91,7 @@ class Driver:
         self._config = server_config(echo, keep_alive_seconds=75)
         self._config.load()
         self._state = ServerState()
-        self._app_state = {"quick_answers": {b"GET " + QUICK: quick}}
+        self._app_state: dict[str, Any] = {"quick_answers": {b"GET " + QUICK: quick}}
         self.cuts = self.cuts_seen = 0
         self.made: list[weakref.ref[Watched]] = []
 
@@ -123,7 +132,8 @@ class Driver:
         return received, is_closed
 
     def _protocol(self) -> Watched:
-        connection = Watched(config=self._config, server_state=self._state, app_state=self._app_state)
+        ways = {"direct_answers": dict.fromkeys(DIRECT, direct)} if len(self.made) % 2 else {}
+        connection = Watched(config=self._config, server_state=self._state, app_state=self._app_state | ways)
         self.made.append(weakref.ref(connection))
         return connection
 

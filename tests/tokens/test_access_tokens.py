@@ -11,14 +11,17 @@ import jwt
 import pytest
 from joserfc import jwk as joserfc_jwk
 from joserfc import jwt as joserfc_jwt
+from jwt.algorithms import OKPAlgorithm
 
 from gateway.accounts.users import check_email, check_name, check_roles
 from gateway.derived_keys import KeyChain
 from gateway.errors import StoreUnavailable
 from gateway.store.store import Store
-from gateway.tokens.access_tokens import _JWS, AccessTokenMinter, new_token_id
+from gateway.tokens.access_tokens import AccessTokenMinter, new_token_id, sign, token_characters
 from gateway.tokens.keyring import Keyring
+from gateway.tokens.signing_keys import SigningKey, generate_private_key
 from gateway.verifier import AccessClaims, ExpiredToken, UnknownKey
+from gateway.verifier.keys import ALGORITHMS
 from gateway.verifier.verify import verify_access_token
 from tests.harness import SECRET
 
@@ -76,13 +79,15 @@ def verify(access_token: str, keyring: Keyring, now: int = NOW) -> AccessClaims:
 
 async def test_the_event_loop_goes_on_while_a_token_is_signed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that no subrequest waits for a signature."""
-    tokens, loop_went_on, encode, heard = minter(await keyring_of(store)), threading.Event(), _JWS.encode, []
+    tokens, loop_went_on, heard = minter(await keyring_of(store)), threading.Event(), []
+    signer = ALGORITHMS["Ed25519"][1]
+    sign_at_once = signer.sign
 
-    def wait_and_encode(*arguments: Any, **options: Any) -> str:
+    def wait_and_sign(*arguments: Any) -> bytes:
         heard.append(loop_went_on.wait(2.0))
-        return encode(*arguments, **options)
+        return sign_at_once(*arguments)
 
-    monkeypatch.setattr(_JWS, "encode", wait_and_encode)
+    monkeypatch.setattr(signer, "sign", wait_and_sign)
     signing = asyncio.create_task(mint(tokens))
     while not heard and not signing.done():
         await asyncio.sleep(0)
@@ -139,6 +144,25 @@ async def test_a_token_is_good_for_our_verifier_and_for_others(store: Store, alg
             options={"verify_iat": False, "require": ["exp", "iat", "sub", "client_id", "jti", "sid"]},
         )
     assert decoded["sid"] == FAMILY_ID
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "PS256", "ES256", "Ed25519", "EdDSA"])
+def test_a_token_is_what_pyjwt_makes_of_its_payload_and_as_long_as_it_is_said_to_be(algorithm: str) -> None:
+    signer = jwt.PyJWS()
+    if "Ed25519" not in signer.get_algorithms():
+        signer.register_algorithm("Ed25519", OKPAlgorithm())
+    private_key = generate_private_key(algorithm, 2048)
+    for size in range(1, 5):
+        payload, key = b"{%s}" % (b" " * size), SigningKey("k" * 42 + str(size), algorithm, private_key, NOW)
+        ours = sign(payload, key, "at+jwt")
+        theirs = signer.encode(payload, private_key, algorithm, headers={"typ": "at+jwt", "kid": key.kid})
+        if algorithm in ("PS256", "ES256"):  # whose signatures differ each time
+            ours_signed, theirs_signed = (token.rpartition(".")[0] for token in (ours, theirs))
+            assert ours_signed == theirs_signed
+            assert signer.decode_complete(ours, private_key.public_key(), [algorithm])["payload"] == payload
+        else:
+            assert ours == theirs
+        assert len(ours) == token_characters(len(payload), algorithm, key.kid, key.signature_bytes)
 
 
 def claims_kid(access_token: str) -> str:

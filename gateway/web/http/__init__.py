@@ -4,7 +4,7 @@ from gateway.web.http.answers import json_response
 from gateway.web.http.audit import tell
 from gateway.web.http.bearer import (
     Caller,
-    find_access_token,
+    find_credentials,
     find_owner,
     find_presence,
     find_session,
@@ -12,7 +12,7 @@ from gateway.web.http.bearer import (
     require_caller,
     verify,
 )
-from gateway.web.http.bodies import BodyCap, SecretBody, is_too_large, read_body
+from gateway.web.http.bodies import MAX_BODY_BYTES, BodyCap, SecretBody, is_too_large, read_body
 from gateway.web.http.client_address import Address, address_of, is_from_proxy, peer_key, rate_key, rate_keys
 from gateway.web.http.cookies import (
     KNOWN_DEVICE,
@@ -33,7 +33,9 @@ from gateway.web.http.cookies import (
 from gateway.web.http.counting import allowed_subrequests, count_answer
 from gateway.web.http.cross_site import refuse_cross_site
 from gateway.web.http.device import device_label
+from gateway.web.http.direct import directly
 from gateway.web.http.ending import end_own_session
+from gateway.web.http.envelope import SECURITY_HEADERS, problem_lines, refuse_quickly
 from gateway.web.http.factor_changes import (
     add_own_passkey,
     begin_own_passkey,
@@ -43,7 +45,7 @@ from gateway.web.http.factor_changes import (
     remove_own_factor,
     user_who_may_change,
 )
-from gateway.web.http.middleware import SECURITY_HEADERS, Cors, Envelope, problem_lines, refuse_quickly
+from gateway.web.http.middleware import Cors, Envelope
 from gateway.web.http.new_password import change_password_of
 from gateway.web.http.noting import note_change
 from gateway.web.http.opened import LoggedIn, Wanted, earlier_sessions, finish_opening, open_family
@@ -68,12 +70,14 @@ __all__ = [
     "Envelope",
     "problem_lines",
     "refuse_quickly",
+    "directly",
+    "MAX_BODY_BYTES",
     "BodyCap",
     "SecretBody",
     "is_too_large",
     "read_body",
     "Caller",
-    "find_access_token",
+    "find_credentials",
     "find_owner",
     "find_presence",
     "find_session",

@@ -7,6 +7,8 @@ import base64
 import binascii
 from contextlib import suppress
 
+from starlette.types import Scope
+
 from gateway.errors import (
     AccessTokenInvalid,
     AccessTokenMissing,
@@ -23,7 +25,7 @@ from gateway.settings import Settings
 from gateway.state import Gateway, GatewayRequest
 from gateway.tokens import RawHeaders
 from gateway.verifier import AccessClaims, AccessTokenError, ClaimsRejected, ExpiredToken, presented
-from gateway.web.http.cookies import read_cookie, session_cookie_name
+from gateway.web.http.cookies import cookie_in, session_cookie_name
 from gateway.web.http.cross_site import refuse_cross_site
 
 MIN_BASIC_CHARACTERS = 128  # a colon and 96 characters are more in base64
@@ -35,20 +37,36 @@ _CAUSES_BY_CLAIM = {"iss": "wrong_issuer", "aud": "wrong_audience", "iat": "not_
 TOKENS_IN_QUERY = ("access_token", "refresh_token", "token")
 
 
-def find_access_token(headers: RawHeaders, settings: Settings) -> tuple[str, bool] | None:
+def find_credentials(scope: Scope, gateway: Gateway) -> tuple[SessionCookie | None, tuple[str, bool] | None]:
     """
-    Give the access token, or the personal token, and whether it came as a cookie; None without one.
+    Give what the session cookie says, None without one of ours; and the access token, or the personal token, and
+    whether it came as a cookie, None without one.
 
     A personal token comes as `Bearer`, or as the password of `Basic` with any name (RFC 7617): other names and
     passwords are the application's own. It begins with `PERSONAL_TOKEN_PREFIX`, and is none as a cookie.
 
     Raises:
-        MalformedRequest: There are two, or the cookie was sent twice.
+        MalformedRequest: There are two tokens, or a cookie was sent twice.
     """
+    authorizations, cookies = _credentials(scope)
+    session = _session_in(cookies, gateway) if cookies else None
     try:
-        return presented.find_access_token(headers, is_https=settings.is_https, password_of=_personal_token_as_password)
+        return session, presented.access_token_in(
+            authorizations,
+            cookies,
+            is_https=gateway.settings.is_https,
+            password_of=_personal_token_as_password,
+        )
     except presented.SentTwice as error:
         raise MalformedRequest(str(error), "token-sent-twice") from error
+
+
+def _credentials(scope: Scope) -> tuple[list[bytes], list[bytes]]:
+    fields = scope.get("gateway.fields")
+    if fields is None:
+        return presented.credentials(scope["headers"])
+    authorization, cookie = fields.get(b"authorization"), fields.get(b"cookie")
+    return [] if authorization is None else [authorization], [] if cookie is None else [cookie]
 
 
 def _personal_token_as_password(credentials: bytes) -> str | None:
@@ -73,17 +91,17 @@ def verify(token: str, gateway: Gateway, now: int, audience: str | None = None) 
         StoreUnavailable: This process has no keys yet, has never read which sessions were revoked, or has not heard of
             them for longer than `revocation_max_lag_seconds`.
     """
-    if not gateway.revocations.may_be_asked:
-        raise StoreUnavailable("revocations-stale" if gateway.revocations.was_read else "revocations-unread")
+    revocations = gateway.revocations
+    if not revocations.may_be_asked:
+        raise StoreUnavailable("revocations-stale" if revocations.was_read else "revocations-unread")
     try:
         verified = gateway.verified_tokens if audience is None else gateway.verified_by_audience[audience]
         claims = verified.verify(token, gateway.keyring.keys.verification, now=now)
     except AccessTokenError as error:
         raise AccessTokenInvalid(_cause(error), **_facts(error, gateway.settings)) from error
-    revocations = gateway.revocations
     # Without a login, as what was made for a personal token, it counts from when it was made.
     since = claims.auth_time or claims.iat
-    if revocations.has_ended(claims.sub, claims.sid, since) or claims.jti in revocations:
+    if revocations.has_ended(claims.sub, claims.sid, since, claims.jti):
         raise AccessTokenInvalid("revoked", sub=claims.sub)
     return claims
 
@@ -108,7 +126,7 @@ def _facts(error: AccessTokenError, settings: Settings) -> dict[str, str]:
 
 def refuse_token_in_query(request: GatewayRequest) -> None:
     """Raise `MalformedRequest` when a token is in the query string, where logs and histories keep it."""
-    if any(name in request.query_params for name in TOKENS_IN_QUERY):
+    if request.scope["query_string"] and any(name in request.query_params for name in TOKENS_IN_QUERY):
         raise MalformedRequest("A token does not belong in the query string", "token-in-query")
 
 
@@ -119,7 +137,11 @@ def find_session(headers: RawHeaders, gateway: Gateway) -> SessionCookie | None:
     Raises:
         MalformedRequest: It was sent twice.
     """
-    text = read_cookie(headers, session_cookie_name(gateway.settings))
+    return _session_in(presented.credentials(headers)[1], gateway)
+
+
+def _session_in(cookies: list[bytes], gateway: Gateway) -> SessionCookie | None:
+    text = cookie_in(cookies, session_cookie_name(gateway.settings))
     return gateway.presences.parse(text) if text is not None else None
 
 
@@ -138,9 +160,7 @@ async def require_caller(request: GatewayRequest, *, takes_personal_tokens: bool
     """
     gateway = request.state["gateway"]
     refuse_token_in_query(request)
-    headers = request.scope["headers"]
-    session = find_session(headers, gateway)
-    found = find_access_token(headers, gateway.settings)
+    session, found = find_credentials(request.scope, gateway)
     if found is None and session is None:
         raise AccessTokenMissing
     token, is_cookie = found or (None, True)

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from functools import lru_cache
 
 from gateway.settings import Network
 from gateway.state import GatewayRequest
@@ -12,6 +13,8 @@ RATE_PREFIXES_BITS = (64, 48)
 MAX_TOLD_CHARACTERS = 100
 MAX_TOLD_ADDRESSES = 4
 MAX_PORT = 65_535
+MAX_REMEMBERED = 4096
+MAX_REMEMBERED_CHARACTERS = 45
 _WITH_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[^\[\]]*)?)\]|([0-9.]+))(?::([0-9]{1,5}))?")
 
 
@@ -102,6 +105,12 @@ def peer_key(peer: str, trusted: tuple[Network, ...]) -> str:
 
 
 def _parse(text: str) -> Address | None:
+    """Give an address; None for anything else, which is not remembered where it is longer than an address."""
+    return (_read if len(text) <= MAX_REMEMBERED_CHARACTERS else _read.__wrapped__)(text)
+
+
+@lru_cache(MAX_REMEMBERED)
+def _read(text: str) -> Address | None:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -11,12 +11,13 @@ from gateway.verifier import presented
 REFRESH_TOKEN = "refresh_token"  # noqa: S105 - the name of a cookie
 KNOWN_DEVICE = "known_device"
 BROWSER_SESSION = "gateway_session"
+OF_THIS_HOST = f"__Host-{BROWSER_SESSION}"
 LOGIN_HOPS = "login_hops"
 OURS = frozenset(
     name.encode()
     for plain in (BROWSER_SESSION, REFRESH_TOKEN, KNOWN_DEVICE, presented.ACCESS_TOKEN)
     for name in (plain, presented.full_cookie_name(plain, is_https=True))
-) | {f"__Host-{BROWSER_SESSION}".encode()}
+) | {OF_THIS_HOST.encode()}
 """The names, in all spellings, that no application should see."""
 PATH = "/auth"
 LOGIN_PATH = "/auth/login"
@@ -30,7 +31,7 @@ def cookie_name(settings: Settings, name: str) -> str:
 def session_cookie_name(settings: Settings) -> str:
     """Give the full name of the session cookie: browsers hold to `__Host-` that nobody but this host has set it."""
     if settings.is_https and settings.cookie_domain is None:
-        return f"__Host-{BROWSER_SESSION}"
+        return OF_THIS_HOST
     return cookie_name(settings, BROWSER_SESSION)
 
 
@@ -41,8 +42,13 @@ def read_cookie(headers: RawHeaders, name: str) -> str | None:
     Raises:
         CookieSentTwice: It was.
     """
+    return cookie_in(presented.credentials(headers)[1], name)
+
+
+def cookie_in(cookies: list[bytes], name: str) -> str | None:
+    """Do the same with the values of `Cookie`."""
     try:
-        return presented.read_cookie(headers, name)
+        return presented.cookie_in(cookies, name)
     except presented.SentTwice as error:
         raise CookieSentTwice(str(error)) from error
 

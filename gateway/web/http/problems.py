@@ -82,12 +82,16 @@ def _step_up(error: AuthenticationTooWeak) -> str:
 
 
 async def on_gateway_error(request: Request, error: Exception) -> Response:
-    """Answer an error of ours, and leave it where the access log finds it."""
+    """Answer an error of ours; as Starlette has it."""
     assert isinstance(error, GatewayError)  # noqa: S101 - registered for this type alone
+    return answer_error(Request(request.scope), error)
+
+
+def answer_error(request: GatewayRequest, error: GatewayError) -> Response:
+    """Answer an error of ours, and leave it where the access log finds it."""
     request.scope["gateway.error"] = error
     if isinstance(error, RateLimited):
-        ours: GatewayRequest = Request(request.scope)
-        tell(RATE_LIMITED, ours, error.limit)
+        tell(RATE_LIMITED, request, error.limit)
     return problem_response(error)
 
 

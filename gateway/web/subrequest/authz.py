@@ -10,6 +10,8 @@ What a denied browser is told besides is said by `denied`.
 
 import logging
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import (
@@ -24,19 +26,17 @@ from gateway.errors import (
 )
 from gateway.machines import PERSONAL_TOKEN_PREFIX, PersonalToken
 from gateway.sessions import Presence, SessionCookie
-from gateway.state import Gateway
+from gateway.state import Gateway, GatewayRequest
 from gateway.tokens import RawHeaders
 from gateway.verifier import AccessClaims
 from gateway.web.http import (
     Caller,
     cookies_of_others,
-    find_access_token,
+    find_credentials,
     find_owner,
     find_presence,
     find_session,
-    read_cookie,
     request_id_of,
-    session_cookie_name,
     verify,
 )
 from gateway.web.subrequest.browsers import Endpoint
@@ -56,7 +56,7 @@ logger = logging.getLogger("gateway.authz")
 
 class Authz:
     """
-    Answers subrequests, in plain ASGI.
+    Answers subrequests.
 
     Args:
         endpoint: Whose they are. Envoy's have no requirements, since it appends the client's own query to the path.
@@ -67,7 +67,13 @@ class Authz:
         self._reads_query = endpoint is not Endpoint.ENVOY
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one subrequest."""
+        """Answer one subrequest, of any method."""
+        response = await self.answer(Request(scope))
+        await response(scope, receive, send)
+
+    async def answer(self, request: GatewayRequest) -> Response:
+        """Give the answer to one subrequest."""
+        scope = request.scope
         is_ours = False  # our fault: a new login would mend nothing
         try:
             headers = await self._headers(scope)
@@ -89,9 +95,9 @@ class Authz:
                 "a subrequest failed; it is denied", extra={"fields": {"request_id": request_id_of(scope)}}
             )
         else:
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": b""})
-            return
+            allowed = Response()
+            allowed.raw_headers = [*headers]
+            return allowed
         scope["gateway.error"] = denial
         response = denied_response(denial, self._endpoint, scope, may_lead=not is_ours)
         if (
@@ -101,7 +107,7 @@ class Authz:
         ):
             # Alone: docker and podman take a Bearer challenge beside it for that of a token server, and give up.
             response.headers["WWW-Authenticate"] = BASIC_CHALLENGE
-        await response(scope, receive, send)
+        return response
 
     def quickly(self, scope: Scope) -> tuple[int, bytes] | None:
         """Give the 200 (`gateway.state.QuickAnswer`), or raise why it is none; None where it takes more than memory."""
@@ -159,10 +165,7 @@ class Authz:
 
         Any other `Authorization` beside that cookie is the application's own, and is not looked at.
         """
-        headers, settings = scope["headers"], gateway.settings
-        cookie = read_cookie(headers, session_cookie_name(settings))
-        sent = find_access_token(headers, settings)
-        session = gateway.presences.parse(cookie) if cookie is not None else None
+        session, sent = find_credentials(scope, gateway)
         if sent is None:
             if session is None:
                 raise AccessTokenMissing

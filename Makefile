@@ -53,7 +53,7 @@ fuzz: install-test ## Send 100,000 random subrequests to a real gateway, as many
 schemathesis: export OPENAPI_EXAMPLES := $(or $(OPENAPI_EXAMPLES),100)
 schemathesis: install-test ## Ask a real gateway all that its OpenAPI document allows, and more (OPENAPI_EXAMPLES=... of each operation)
 	@.ci/schemathesis
-	$(BIN)/pytest -s --timeout=3600 tests/openapi/test_schemathesis.py $(PYTEST_ARGS)
+	$(BIN)/pytest -s --timeout=3600 tests/web/openapi/test_schemathesis.py $(PYTEST_ARGS)
 
 soak: install-test ## Torment refresh families, and accounts with second factors, for about 30 minutes (docs/soak.md)
 	$(BIN)/pytest -q -n 2 --dist worksteal --soak --timeout=3600 tests/families tests/web/test_factor_machine.py $(PYTEST_ARGS)
@@ -108,7 +108,7 @@ screenshots: install-test ## Make the pictures of the quickstart again (docs/pic
 	@$(BIN)/python -m tests.browser.screenshots
 
 openapi: install-test ## Make the page of the OpenAPI document again (docs/api.md)
-	@$(BIN)/python -m tests.openapi.page >docs/api.md
+	@$(BIN)/python -m tests.web.openapi.page >docs/api.md
 
 board: install-test ## Make the picture of the board again, from a run of four minutes (docs/pictures)
 	@$(BIN)/python -m tests.telemetry.board

@@ -1,8 +1,8 @@
 """
 docs/api.md: the OpenAPI document as a page that needs no script.
 
-    python -m tests.openapi.page          prints the page
-    python -m tests.openapi.page json     prints the document
+    python -m tests.web.openapi.page          prints the page
+    python -m tests.web.openapi.page json     prints the document
 """
 
 import json

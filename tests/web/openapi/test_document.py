@@ -24,9 +24,9 @@ from gateway.web.openapi.document import METHODS, document_of, operations_of, te
 from gateway.web.openapi.problems import all_errors, schema_name
 from gateway.web.routes import ROUTES, ROUTES_WITHOUT_PORTAL
 from tests.described import check_described, document_for, resolve
-from tests.openapi.page import page, the_document
+from tests.web.openapi.page import page, the_document
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WEB = ROOT / "gateway" / "web"
 PORTALS = {"on": ROUTES, "off": ROUTES_WITHOUT_PORTAL}
 DEFAULTS = load_settings({}, {}).settings

@@ -1,0 +1,44 @@
+"""
+For schemathesis, which runs this and is no part of the tests' own Python: each request shows credentials of its own,
+so that one that ends sessions takes nothing away from the next.
+"""
+
+import os
+
+import requests
+import schemathesis
+
+GATEWAY = os.environ["OPENAPI_GATEWAY"]  # noqa: TID251 - given by test_schemathesis.py
+EMAIL, PASSWORD = os.environ["OPENAPI_USER"].split(" ", 1)  # noqa: TID251 - likewise
+CLIENT_ID, CLIENT_SECRET = os.environ["OPENAPI_CLIENT"].split(" ", 1)  # noqa: TID251 - likewise
+PERSON = ("accessToken", "browserSession", "refreshToken")
+
+
+@schemathesis.auth(refresh_interval=None)
+class Credentials:
+    """Shows what an operation takes first of all that it takes."""
+
+    def get(self, case: schemathesis.Case, context: schemathesis.AuthContext) -> dict[str, str] | None:
+        """Log in, where a person is asked for."""
+        taken = [scheme for way in context.operation.definition.raw.get("security", []) for scheme in way]
+        if "client" in taken:
+            return {"client": f"{CLIENT_ID} {CLIENT_SECRET}"}
+        kind = next((scheme for scheme in taken if scheme in PERSON), None)
+        if kind is None:
+            return None
+        body = {"username": EMAIL, "password": PASSWORD, "delivery": "session" if kind == "browserSession" else "body"}
+        answer = requests.post(f"{GATEWAY}/auth/login", json=body, timeout=30)
+        answer.raise_for_status()
+        if kind == "browserSession":
+            return {kind: str(answer.cookies["gateway_session"])}
+        return {kind: answer.json()["access_token" if kind == "accessToken" else "refresh_token"]}
+
+    def set(self, case: schemathesis.Case, data: dict[str, str], context: schemathesis.AuthContext) -> None:
+        """Put it where it belongs."""
+        for kind, text in data.items():
+            if kind == "client":
+                case.headers["Authorization"] = requests.auth._basic_auth_str(*text.split(" "))
+            elif kind == "accessToken":
+                case.headers["Authorization"] = f"Bearer {text}"
+            else:
+                case.cookies["gateway_session" if kind == "browserSession" else "refresh_token"] = text

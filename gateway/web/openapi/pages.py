@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from gateway.errors import (
     CrossSiteRequest,
@@ -55,35 +56,37 @@ SHOWN_OR_LOGIN = {
     200: SHOWN,
     303: led_on("To the login and back, without a session that is good enough.", "Set-Cookie"),
 }
-_Text = Annotated[str, msgspec.Meta(description="Where to go afterwards; what is no place to go to is dropped.")]
+_Language = Annotated[str, msgspec.Meta(description="Chosen by hand: `en`, `de`, `fr` or `es`; others are not heard.")]
+_ReturnAddress = Annotated[str, msgspec.Meta(description="Where to go afterwards, if that is a place to go to.")]
+_Seconds = Annotated[str, msgspec.Meta(description="At most so many seconds since the login.")]
+_Methods = Annotated[tuple[str, ...], msgspec.Meta(description="A login by one of these methods (RFC 8176).")]
+_Code = Annotated[str, msgspec.Meta(description="That of the link.")]
 
 
 class Language(msgspec.Struct):
     """What every page takes in its query."""
 
-    lang: Annotated[
-        str, msgspec.Meta(description="A language, chosen by hand: `en`, `de`, `fr` or `es`; others are not heard.")
-    ] = ""
+    lang: _Language | UnsetType = UNSET
 
 
 class LoginQuery(Language):
     """What the login takes in its query: where to go afterwards, and what the login has to be."""
 
-    rd: _Text = ""
-    max_auth_age: Annotated[str, msgspec.Meta(description="At most so many seconds since the login.")] = ""
-    amr: Annotated[tuple[str, ...], msgspec.Meta(description="A login by one of these methods.")] = ()
+    rd: _ReturnAddress | UnsetType = UNSET
+    max_auth_age: _Seconds | UnsetType = UNSET
+    amr: _Methods | UnsetType = UNSET
 
 
 class LogoutQuery(Language):
     """What the logout takes in its query."""
 
-    rd: _Text = ""
+    rd: _ReturnAddress | UnsetType = UNSET
 
 
 class WelcomeQuery(Language):
     """What the page of an invitation takes in its query."""
 
-    code: Annotated[str, msgspec.Meta(description="That of the link.")] = ""
+    code: _Code | UnsetType = UNSET
 
 
 def _page(

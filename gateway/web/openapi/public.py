@@ -11,6 +11,7 @@ from gateway.web.public import StatusBody
 KEYS, LISTS, HEALTH, DESCRIPTION = "Public keys", "Status lists", "Operations", "Description"
 KNOWN = Answer("Who asks has it already.", headers=("ETag",))
 _Address = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uri"})]
+_Time = Annotated[str, msgspec.Meta(description="A time in the past, of which nothing is known here.")]
 
 
 class JsonWebKey(msgspec.Struct):
@@ -67,10 +68,7 @@ class UnsupportedTime(msgspec.Struct):
 class TimeOfList(msgspec.Struct):
     """The query of a status list."""
 
-    time: (
-        Annotated[str, msgspec.Meta(description="A time in the past, of which nothing is known here.")]
-        | msgspec.UnsetType
-    ) = msgspec.UNSET
+    time: _Time | msgspec.UnsetType = msgspec.UNSET
 
 
 _METADATA = {200: json_answer("What there is, and nothing that does not work.", Metadata)}

@@ -4,6 +4,7 @@ so that one that ends sessions takes nothing away from the next.
 """
 
 import os
+import time
 
 import requests
 import schemathesis
@@ -11,6 +12,7 @@ import schemathesis
 GATEWAY = os.environ["OPENAPI_GATEWAY"]  # noqa: TID251 - given by test_schemathesis.py
 EMAIL, PASSWORD = os.environ["OPENAPI_USER"].split(" ", 1)  # noqa: TID251 - likewise
 CLIENT_ID, CLIENT_SECRET = os.environ["OPENAPI_CLIENT"].split(" ", 1)  # noqa: TID251 - likewise
+ATTEMPTS = 5  # others have the cores for a while
 PERSON = ("accessToken", "browserSession", "refreshToken")
 
 
@@ -27,7 +29,11 @@ class Credentials:
         if kind is None:
             return None
         body = {"username": EMAIL, "password": PASSWORD, "delivery": "session" if kind == "browserSession" else "body"}
-        answer = requests.post(f"{GATEWAY}/auth/login", json=body, timeout=30)
+        for _ in range(ATTEMPTS):
+            answer = requests.post(f"{GATEWAY}/auth/login", json=body, timeout=30)
+            if answer.status_code != 503:
+                break
+            time.sleep(int(answer.headers["Retry-After"]))
         answer.raise_for_status()
         if kind == "browserSession":
             return {kind: str(answer.cookies["gateway_session"])}

@@ -19,10 +19,11 @@ from gateway.errors import GatewayError
 from gateway.settings import load_settings
 from gateway.state import GatewayRequest
 from gateway.web.http import problem_response
-from gateway.web.openapi import oauth
+from gateway.web.openapi import oauth, subrequest
 from gateway.web.openapi.document import METHODS, document_of, operations_of, template_of
 from gateway.web.openapi.problems import all_errors, schema_name
 from gateway.web.routes import ROUTES, ROUTES_WITHOUT_PORTAL
+from gateway.web.subrequest import requirements
 from tests.described import check_described, document_for, resolve
 from tests.web.openapi.page import page, the_document
 
@@ -161,6 +162,10 @@ def test_the_forms_of_clients_have_every_parameter_that_is_read() -> None:
                     read.add(name)
     described = {*oauth.TokenRequest.__struct_fields__, *oauth.ShownToken.__struct_fields__}
     assert described == read | {"resource", "token_type_hint"}
+
+
+def test_the_query_of_a_subrequest_has_every_requirement() -> None:
+    assert subrequest.Requirements.__struct_fields__ == requirements.NAMES
 
 
 def test_names_of_cookies_and_header_fields_are_those_of_the_settings() -> None:

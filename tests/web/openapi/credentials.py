@@ -60,7 +60,7 @@ class Credentials:
                 case.cookies["gateway_session" if kind == "browserSession" else "refresh_token"] = text
 
 
-@schemathesis.hook
+@schemathesis.hook  # type: ignore[untyped-decorator]  # it is not installed where types are checked
 def map_body(context: schemathesis.HookContext, body: Any) -> Any:
     """Put the right body in the place of each second one that would be refused for what it holds."""
     right = RIGHT_BODIES.get(context.operation.label)
@@ -68,7 +68,7 @@ def map_body(context: schemathesis.HookContext, body: Any) -> Any:
     return dict(right) if right and is_second else body
 
 
-@schemathesis.hook
+@schemathesis.hook  # type: ignore[untyped-decorator]  # it is not installed where types are checked
 def map_path_parameters(context: schemathesis.HookContext, path_parameters: Any) -> Any:
     """Put the name of a file that is there in the place of each second one."""
     if context.operation.label == "GET /auth/static/{name}" and len(repr(path_parameters)) % 2 == 0:

@@ -1,4 +1,4 @@
-"""What the API takes, gives and refuses."""
+"""What the API takes, gives and refuses. One file, since it is one table."""
 
 from typing import Any
 

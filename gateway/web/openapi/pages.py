@@ -1,4 +1,4 @@
-"""What the pages of the portal take by their forms, and where they lead."""
+"""What the pages of the portal take by their forms, and where they lead. One file, since it is one table."""
 
 from typing import Annotated
 

@@ -20,7 +20,8 @@ from gateway.settings import load_settings
 from gateway.state import GatewayRequest
 from gateway.web.http import problem_response
 from gateway.web.openapi import oauth, subrequest
-from gateway.web.openapi.document import METHODS, document_of, operations_of, template_of
+from gateway.web.openapi.document import METHODS, document_of, operations_of
+from gateway.web.openapi.paths import template_of
 from gateway.web.openapi.problems import all_errors, schema_name
 from gateway.web.routes import ROUTES, ROUTES_WITHOUT_PORTAL
 from gateway.web.subrequest import requirements

@@ -107,7 +107,7 @@ pythons: install-test ## Test the wheel and a core of the suite with Python 3.11
 	@.ci/pythons
 
 bare: dist ## Install the wheel on a Debian 12 with nothing but Python, and log in with a browser (docs/installing.md)
-	@$(BIN)/python .ci/bare
+	@$(BIN)/python -m tests.artefacts.bare
 
 # ---------------------------------------------------------------------------------------------------------------- house
 

@@ -64,10 +64,12 @@ class Debian:
     def booted(self) -> Iterator[list[str]]:
         """Boot it as a container, and give the words with which a command is run in it."""
         words = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", f"--directory={self.folder}"]
-        container = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        container = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
-            wait_until(lambda: bool(child_of(container.pid)), START_SECONDS, "systemd")
-            inside = ["nsenter", "-t", child_of(container.pid), "-m", "-u", "-i", "-p", "-r", "-w", "env", "-i"]
+            wait_until(lambda: bool(systemd_of(container.pid)), START_SECONDS, "systemd")
+            inside = ["nsenter", "-t", systemd_of(container.pid), "-m", "-u", "-i", "-p", "-r", "-w", "env", "-i"]
             inside += ["PATH=/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin", "LANG=C.UTF-8"]
             is_up = [*inside, "systemctl", "is-system-running", "--wait"]
             wait_until(lambda: output_of(*is_up).strip() in ("running", "degraded"), START_SECONDS, "all of systemd")
@@ -109,9 +111,13 @@ def output_of(*words: str) -> str:
     return subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
 
 
-def child_of(pid: int) -> str:
-    """Give the first process that *pid* has started; nothing where there is none."""
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().partition(" ")[0]
+def systemd_of(container: int) -> str:
+    """Give the process that is systemd in a container; nothing while there is none."""
+    for child in Path(f"/proc/{container}/task/{container}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
+                return child
+    return ""
 
 
 def fetch_wheels(to: Path) -> None:

@@ -15,7 +15,7 @@ export VENV PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check format-check lint types imports house pytest coverage format screenshots board bench bench-peers fuzz timing soak faults hostile dist pythons bare lock clean install-serve install-test
+.PHONY: help serve test check format-check lint types imports house pytest coverage format screenshots board bench bench-peers fuzz timing soak faults hostile dist pythons bare image lock clean install-serve install-test
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -108,6 +108,10 @@ pythons: install-test ## Test the wheel and a core of the suite with Python 3.11
 
 bare: dist ## Install the wheel on a Debian 12 with nothing but Python, and log in with a browser (docs/installing.md)
 	@$(BIN)/python -m tests.artefacts.bare
+
+# ENGINE='podman --runtime runc' BUILD_OPTIONS=... RUN_OPTIONS=... PYTHON_IMAGE=...
+image: install-test ## Build the image and run it as its user and as one whom nobody knows (docker or podman)
+	@$(BIN)/python -m tests.artefacts.image
 
 # ---------------------------------------------------------------------------------------------------------------- house
 

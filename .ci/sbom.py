@@ -108,11 +108,15 @@ def _component(described: Message, kind: ComponentType, scope: ComponentScope | 
 
 def _licence_of_classifiers(described: Message) -> str | None:
     found = [one.rpartition(" :: ")[2] for one in described.get_all("Classifier") or [] if one.startswith("License ::")]
-    return {
-        "MIT License": "MIT",
-        "BSD License": "BSD-3-Clause",
-        "Apache Software License": "Apache-2.0",
-    }.get(found[0]) if len(found) == 1 else None
+    return (
+        {
+            "MIT License": "MIT",
+            "BSD License": "BSD-3-Clause",
+            "Apache Software License": "Apache-2.0",
+        }.get(found[0])
+        if len(found) == 1
+        else None
+    )
 
 
 def _needs(described: Message, extras: Iterable[str]) -> Iterator[tuple[str, set[str]]]:

@@ -159,11 +159,11 @@ def password_in(printed: str) -> str:
 
 def by_hand(debian: Debian, chromium: webdriver.Chrome) -> None:
     """Serve as an ordinary user, whose home is empty."""
-    home = debian.folder / "home" / "ann"
+    home = debian.folder / "srv" / "ann"
     home.mkdir()
     shutil.chown(home, 1000, 1000)
     port = free_port()
-    ann = {"user": "1000:1000", "home": "/home/ann"}
+    ann = {"user": "1000:1000", "home": "/srv/ann"}
     command = f"{INSTALLED}/bin/gateway"
     with debian.with_proc():
         serving = debian.command(command, "serve", "--port", str(port), **ann)

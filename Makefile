@@ -15,7 +15,7 @@ export VENV PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check format-check lint types imports house pytest coverage format screenshots board bench bench-peers fuzz timing soak faults hostile standards openapi schemathesis dist pythons bare image lock clean install-serve install-test
+.PHONY: help serve test check format-check lint types imports house pytest coverage format screenshots board bench bench-peers fuzz timing soak faults hostile standards openapi schemathesis dist pythons bare image snippets lock clean install-serve install-test
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -125,6 +125,10 @@ screenshots: install-test ## Make the pictures of the quickstart again (docs/pic
 
 standards: install-test ## Tell which test shows which point of the standards, and write docs/standards.md
 	@$(BIN)/python -m tests.standards.scoreboard
+
+snippets: install-test ## Run every program of docs/verifying.md, also those whose libraries take minutes to build
+	@.ci/interop slow
+	$(BIN)/pytest -s tests/interop/test_verifying.py $(PYTEST_ARGS)
 
 openapi: install-test ## Make the page of the OpenAPI document again (docs/api.md)
 	@$(BIN)/python -m tests.web.openapi.page >docs/api.md

@@ -30,6 +30,7 @@ class Language:
     name: str
     tools: tuple[str, ...] = ()
     libraries: Path | None = None
+    fetched_by: str = ".ci/interop"
 
     def __str__(self) -> str:
         """Name the tests."""
@@ -41,13 +42,17 @@ class Language:
             if shutil.which(tool) is None:
                 pytest.skip(f"there is no {tool} on PATH to run {self.name} programs with")
         if self.libraries is not None and not (self.libraries / ".locked").exists():
-            pytest.skip(f"the libraries of {self.name} are not in {self.libraries}: .ci/interop fetches them")
+            pytest.skip(f"the libraries of {self.name} are not in {self.libraries}: {self.fetched_by} fetches them")
 
 
 PYTHON = Language("Python")
 NODE = Language("Node", ("node",), INTEROP / "node" / "node_modules")
 GO = Language("Go", ("go",), INTEROP / "go" / "vendor")
 JAVA = Language("Java", ("java", "javac"), INTEROP / "java" / "lib")
+# What these need is fetched and built by `make snippets` alone.
+RUST = Language("Rust", ("cargo",), INTEROP / "rust" / "target", "make snippets")
+DOTNET = Language(".NET", ("dotnet",), INTEROP / "dotnet" / "obj", "make snippets")
+PHP = Language("PHP", ("php",), INTEROP / "php" / "vendor", "make snippets")
 
 
 def prepare(language: Language, source: Path, directory: Path) -> list[str]:
@@ -65,6 +70,13 @@ def prepare(language: Language, source: Path, directory: Path) -> list[str]:
         program = directory / source.stem
         _compile(["go", "build", "-o", str(program), str(source)], INTEROP / "go", GO_ENVIRONMENT)
         return [str(program)]
+    if language is RUST:
+        return [_built_by_cargo(source, directory)]
+    if language is DOTNET:
+        return ["dotnet", "run", "--project", str(_project_of_dotnet(source, directory))]
+    if language is PHP:
+        (source.parent / "vendor").symlink_to(INTEROP / "php" / "vendor")
+        return ["php", str(source)]
     jars = f"{JAVA.libraries}/*"
     _compile(["javac", "-nowarn", "-proc:none", "-cp", jars, "-d", str(directory), str(source)], directory, {})
     return ["java", *JAVA_OPTIONS, "-cp", f"{jars}:{directory}", source.stem]
@@ -82,6 +94,21 @@ def run(command: list[str], *arguments: str, env: Mapping[str, str], timeout: fl
 def json_lines(output: str) -> list[dict[str, Any]]:
     """Give the JSON objects that a program printed, one a line."""
     return [json.loads(line) for line in output.splitlines() if line]
+
+
+def _built_by_cargo(source: Path, directory: Path) -> str:
+    package, target = INTEROP / "rust", INTEROP / "rust" / "target"
+    for name in ("Cargo.toml", "Cargo.lock"):
+        shutil.copy(package / name, directory)
+    (directory / "src").mkdir()
+    shutil.copy(source, directory / "src" / "main.rs")
+    _compile(["cargo", "build", "--quiet", "--offline", "--target-dir", str(target)], directory, {})
+    return str(shutil.copy(target / "debug" / "verifying", directory / source.stem))
+
+
+def _project_of_dotnet(source: Path, directory: Path) -> Path:
+    shutil.copytree(INTEROP / "dotnet", directory, dirs_exist_ok=True)
+    return Path(shutil.copy(source, directory)).parent
 
 
 def _compile(command: list[str], directory: Path, env: Mapping[str, str]) -> None:

@@ -26,7 +26,13 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 HTTP_PAGE = ROOT / "docs" / "http.md"
 OAUTH_PAGE = ROOT / "docs" / "oauth.md"
-PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
+ROOT_PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+BESIDE_THEIR_CODE = ("benchmarks/README.md", "benchmarks/peers/README.md", "gateway/verifier/README.md")
+PAGES = [
+    README,
+    *(ROOT / name for name in (*ROOT_PAGES, *BESIDE_THEIR_CODE)),
+    *sorted(ROOT.glob("docs/**/*.md")),
+]
 SHOWN_ADDRESS = "http://127.0.0.1:8000"
 SHORTENED = "…"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -15,7 +15,7 @@ export VENV PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check format-check lint types imports house pytest coverage format screenshots board bench bench-peers fuzz timing soak faults hostile lock clean install-serve install-test
+.PHONY: help serve test check format-check lint types imports house pytest coverage format screenshots board bench bench-peers fuzz timing soak faults hostile standards lock clean install-serve install-test
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,6 +101,9 @@ format: install-test ## Format the code and mend what ruff can mend
 
 screenshots: install-test ## Make the pictures of the quickstart again (docs/pictures)
 	@$(BIN)/python -m tests.browser.screenshots
+
+standards: install-test ## Tell which test shows which point of the standards, and write docs/standards.md
+	@$(BIN)/python -m tests.standards.scoreboard
 
 board: install-test ## Make the picture of the board again, from a run of four minutes (docs/pictures)
 	@$(BIN)/python -m tests.telemetry.board

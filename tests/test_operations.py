@@ -275,7 +275,11 @@ def test_a_dump_beside_an_empty_log_stops_the_start_and_its_mend_restores_it(
 def test_the_secret_is_changed_without_logging_anybody_out(
     make_gateway: Callable[..., GatewayProcess], configured: Callable[..., ConfiguredServer]
 ) -> None:
-    """Two gateways, one after the other, in the three rounds of the page; a session wanders between them all along."""
+    """
+    Two gateways, one after the other, in the three rounds of the page; a session wanders between them all along.
+
+    Shows ASVS 11.2.2, ASVS 13.3.4.
+    """
     server = configured()
     gateways = [
         make_gateway(redis_url=server.url, redis_key_prefix=None, issuer=ISSUER, secret=OLD_SECRET) for _ in range(2)
@@ -355,6 +359,7 @@ def test_the_server_is_set_up_as_the_page_says(configured: Callable[..., Configu
 
 
 def test_a_password_of_redis_is_changed_without_an_outage(configured: Callable[..., ConfiguredServer]) -> None:
+    """Shows ASVS 13.3.4."""
     server, new = configured(), "another password of Redis"
     users = server.directory / "users.acl"
     old_hash, new_hash = (hashlib.sha256(text.encode()).hexdigest() for text in (PASSWORDS["GATEWAY"], new))

@@ -63,7 +63,11 @@ class Prober:
 
 
 def test_a_flood_of_logins_harms_nobody_else(make_gateway: Callable[..., GatewayProcess]) -> None:
-    """F17: 200 at once from one address; the others are served, in good time, and memory stays as it is."""
+    """
+    F17: 200 at once from one address; the others are served, in good time, and memory stays as it is.
+
+    Shows ASVS 15.2.2, ASVS 15.4.4.
+    """
     gateway = make_gateway(bcrypt_cost=COST, trusted_proxies="127.0.0.1", log_format="json")
     user = gateway.add_user()
     assert gateway.process is not None
@@ -174,7 +178,11 @@ async def waiting(turns: Turns, served: list[str], *address_keys: str) -> list[a
 
 
 async def test_addresses_take_turns_and_each_keeps_its_own_order() -> None:
-    """Threats 5.7: who comes once waits for one turn of each other address, not for all of their attempts."""
+    """
+    Threats 5.7: who comes once waits for one turn of each other address, not for all of their attempts.
+
+    Shows ASVS 15.4.4.
+    """
     turns, served = Turns(1), list[str]()
     await turns.wait("busy", 0)
     tasks = await waiting(turns, served, "a", "a", "a", "a", "b", "c", "b")

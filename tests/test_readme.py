@@ -313,7 +313,11 @@ def repository_files() -> list[Path]:
 
 
 def test_the_lock_files_have_no_address_at_all() -> None:
-    """Neither of a package index nor of anybody else: a lock says what, and the machine says where from."""
+    """
+    Neither of a package index nor of anybody else: a lock says what, and the machine says where from.
+
+    Shows ASVS 15.2.4.
+    """
     locks = [
         path
         for path in repository_files()

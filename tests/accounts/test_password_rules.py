@@ -37,11 +37,16 @@ def reasons(password: str, **options: object) -> tuple[str, ...]:
 def test_length_counts_code_points_after_nfc_and_nothing_is_said_of_composition(
     password: str, expected: tuple[str, ...]
 ) -> None:
+    """Shows ASVS 6.2.1, ASVS 6.2.5, ASVS 6.2.9, NIST 3.1.1.2-1, NIST 3.1.1.2-2, NIST 3.1.1.2-4, NIST 3.1.1.2-5."""
     assert reasons(password) == expected
 
 
 def test_every_common_password_is_refused_whatever_the_minimum_length() -> None:
-    """ASVS 6.2.4: the list has at least the 3,000 most used that pass the length rule, or are its seeds."""
+    """
+    The list has at least the 3,000 most used that pass the length rule, or are its seeds.
+
+    Shows ASVS 6.2.4, ASVS 6.2.12, NIST 3.1.1.2-bl.
+    """
     assert len(common_passwords()) >= 29_000
     for password in common_passwords():
         assert "common" in reasons(password, min_length=8)
@@ -56,6 +61,7 @@ def test_the_old_password_is_not_a_new_one_in_any_normal_form() -> None:
 
 
 def test_the_name_of_the_service_is_common() -> None:
+    """Shows ASVS 6.2.11."""
     assert reasons("Auth.Example.Com", service_names=("auth.example.com",)) == ("common",)
 
 

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from gateway.accounts.password_rules import MAX_PASSWORD_BYTES
 from gateway.accounts.passwords import LETTERS_AND_DIGITS, Passwords, generate_password
 from gateway.derived_keys import DerivedKeys, KeyChain
-from gateway.errors import InvalidCredentials, Overloaded
-from tests.harness import SECRET
+from gateway.errors import InvalidCredentials, Overloaded, StartupError
+from gateway.settings import Settings, load_settings
+from tests.harness import SECRET, environment
 
 COST = 4
 KEYCHAIN = KeyChain.of(SECRET)
@@ -76,7 +77,7 @@ async def test_a_password_is_confirmed_by_its_hash_and_no_other_is(passwords: Pa
 
 @pytest.mark.parametrize("size", [1, 71, 72, 73, 144, 200, MAX_PASSWORD_BYTES])
 async def test_every_byte_of_a_password_counts(passwords: Passwords, size: int) -> None:
-    """Bcrypt alone looks at 72 bytes."""
+    """Bcrypt alone looks at 72 bytes. Shows ASVS 6.2.8, ASVS 6.2.9, NIST 3.1.1.2-2, NIST 3.1.1.2-9."""
     password = "x" * (size - 1) + "a"
     stored = await passwords.hash(password)
     assert await matches(passwords, password, stored)
@@ -93,6 +94,7 @@ async def test_what_stands_after_a_nul_counts(passwords: Passwords) -> None:
 
 @pytest.mark.parametrize("text", ["Füchslein", "Ǻngström ñandú", "각하", "Ω and Å"])
 async def test_a_password_is_the_same_however_its_letters_are_composed(passwords: Passwords, text: str) -> None:
+    """Shows NIST 3.1.1.2-4."""
     composed, decomposed = unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)
     assert composed != decomposed
     for first, second in ((composed, decomposed), (decomposed, composed)):
@@ -140,6 +142,7 @@ async def test_a_plain_hash_is_compared_as_it_was_made(passwords: Passwords) -> 
 
 
 async def test_a_hash_behind_what_is_made_now_needs_renewal(make_passwords: MakePasswords) -> None:
+    """Shows ASVS 11.2.2, NIST 3.1.1.2-h."""
     now = make_passwords(KeyChain.of("n" * 32, (SECRET,)), cost=5)
     assert not now.needs_renewal(await now.hash(PASSWORD))
     cheaper = make_passwords(KeyChain.of("n" * 32), cost=4)
@@ -155,7 +158,7 @@ async def test_a_hash_under_a_secret_that_is_not_at_hand_confirms_nothing(make_p
 
 
 async def test_a_dump_of_redis_confirms_no_password(passwords: Passwords) -> None:
-    """T35: without the secret nobody can compute what bcrypt was given."""
+    """T35: without the secret nobody can compute what bcrypt was given. Shows NIST 3.1.1.2-k."""
     stored = await passwords.hash(PASSWORD)
     scheme, key_id, digest = stored.split("$", 2)
     assert (scheme, key_id) == ("p1", KEYCHAIN.current.key_id)
@@ -216,7 +219,11 @@ def test_no_stored_text_is_an_error(stored: str) -> None:
 
 
 async def test_everybody_costs_the_same(make_passwords: MakePasswords) -> None:
-    """T26: in processor time of the thread that compares, so that other work on the machine does not matter."""
+    """
+    T26: in processor time of the thread that compares, so that other work on the machine does not matter.
+
+    Shows ASVS 6.3.8.
+    """
     readings: list[float] = []
 
     def reading() -> float:
@@ -257,7 +264,11 @@ async def test_everybody_costs_the_same(make_passwords: MakePasswords) -> None:
 
 
 async def test_too_many_at_once_are_told_that_and_the_others_are_served(make_passwords: MakePasswords) -> None:
-    """Ten seconds for one hash, by the clock that the hasher is given: nobody should wait for so long."""
+    """
+    Ten seconds for one hash, by the clock that the hasher is given: nobody should wait for so long.
+
+    Shows ASVS 15.2.2.
+    """
     seconds = 0.0
 
     def ten_seconds_later() -> float:
@@ -309,3 +320,23 @@ async def test_a_hash_says_which_secret_it_needs(passwords: Passwords) -> None:
     stored = await passwords.hash(PASSWORD)
     assert stored.startswith(f"p1${DerivedKeys.of(SECRET).key_id}$")
     assert SECRET not in stored
+
+
+async def test_a_hash_has_its_scheme_its_cost_and_a_salt_of_its_own(make_passwords: MakePasswords) -> None:
+    """Shows ASVS 11.4.2, NIST 3.1.1.2-h."""
+    assert Settings().bcrypt_cost == 12
+    passwords = make_passwords(cost=10)
+    stored = [await passwords.hash(PASSWORD) for _ in range(2)]
+    salts = []
+    for one in stored:
+        found = re.fullmatch(r"p1\$[A-Za-z0-9_-]{8}\$\$2b\$10\$([./A-Za-z0-9]{22})[./A-Za-z0-9]{31}", one)
+        assert found
+        salts.append(found[1])
+    assert salts[0] != salts[1], "22 characters are 128 bits"
+
+
+@pytest.mark.parametrize("cost", [9, 17])
+def test_no_setting_makes_hashes_cheaper_or_dearer_than_that(cost: int) -> None:
+    """Shows ASVS 11.4.2."""
+    with pytest.raises(StartupError, match="bcrypt_cost"):
+        load_settings({}, environment(secret=SECRET, bcrypt_cost=cost))

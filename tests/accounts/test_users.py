@@ -117,7 +117,7 @@ class TestAddress:
 
     @pytest.mark.parametrize("text", HOSTILE)
     async def test_no_address_finds_its_way_into_a_key(self, store: Store, text: str) -> None:
-        """T33: keys are of fixed forms, whatever is asked for."""
+        """T33: keys are of fixed forms, whatever is asked for. Shows ASVS 1.2.4."""
         users = users_of(store)
         assert await users.find(text) is None
         try:

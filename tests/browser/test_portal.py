@@ -70,6 +70,7 @@ def test_a_password_is_changed(window: Window) -> None:
 
 
 def test_after_the_logout_the_back_button_shows_nothing(window: Window) -> None:
+    """Shows ASVS 7.4.1, ASVS 14.3.1."""
     user = window.gateway.add_user()
     window.sign_in(user)
     window.go("/auth/account?done=session-ended")
@@ -101,6 +102,7 @@ def test_it_works_without_javascript(window: Window) -> None:
 
 
 def test_with_javascript_a_password_can_be_looked_at_and_is_sent_as_a_password(window: Window) -> None:
+    """Shows ASVS 6.2.6."""
     user = window.gateway.add_user()
     window.go("/auth/login")
     window.fill_in(username=user.email, password=user.password)

@@ -65,6 +65,7 @@ def test_it_is_the_second_factor_after_a_password(unoffered: Window, user: TestU
 
 @pytest.mark.usefixtures("authenticator")
 def test_who_is_not_verified_is_not_let_in(unoffered: Window, user: TestUser) -> None:
+    """Shows ASVS 6.5.7."""
     enrol_passkey(unoffered, user)
     sign_out(unoffered)
     unoffered.driver.set_user_verified(False)

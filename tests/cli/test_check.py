@@ -82,6 +82,7 @@ def test_looking_changes_nothing(own_redis: Callable[..., RedisServer]) -> None:
 
 
 def test_what_is_allowed_but_hardly_meant_is_told(own_redis: Callable[..., RedisServer]) -> None:
+    """Shows ASVS 12.2.1."""
     server = own_redis("--appendonly", "no")
     env = environment(redis_url=server.url, secret=SECRET, host="::", insecure_test_settings="true")
     told = " ".join(warnings_of(env))

@@ -76,6 +76,7 @@ def test_what_is_not_acceptable_is_refused_and_adds_nothing(
 
 
 def test_a_client_with_a_key_has_no_secret(gateway_env: dict[str, str], tmp_path: Path) -> None:
+    """Shows ASVS 10.4.16."""
     key, file, private = new_key(), tmp_path / "public.pem", tmp_path / "private.pem"
     file.write_bytes(public_pem(key))
     private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

@@ -60,6 +60,7 @@ def test_recovery_codes_that_are_all_used_are_listed_as_none_left(gateway_env: d
 
 
 def test_a_reset_takes_them_away_and_ends_all_sessions(gateway_env: dict[str, str]) -> None:
+    """Shows ASVS 6.5.6."""
     user = add_user(gateway_env)
     set_up(gateway_env, user)
     outcome = in_process("users", "factors", user.email, "--reset", env=gateway_env)

@@ -453,7 +453,7 @@ def ask_for_everything(gateway: GatewayProcess, email: str, password: str) -> li
 def test_no_secret_is_ever_written_to_a_log_or_to_the_output(
     own_redis: Callable[..., RedisServer], make_gateway: Callable[..., GatewayProcess], tmp_path: Path
 ) -> None:
-    """Nor to Redis: neither passwords nor bearer tokens are in its files."""
+    """Nor to Redis: neither passwords nor bearer tokens are in its files. Shows ASVS 16.2.5, ASVS 14.2.4."""
     server = own_redis("--requirepass", "")
     redis_password, secret, old_secret = (f"{CANARY}-{name}" for name in ("redis", "secret", "old"))
     server.command("CONFIG", "SET", "requirepass", redis_password)

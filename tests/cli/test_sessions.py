@@ -57,6 +57,7 @@ def test_the_list_tells_what_the_user_sees_newest_first(gateway: GatewayProcess)
 
 
 def test_one_revoked_session_ends_at_once_and_the_others_go_on(gateway: GatewayProcess) -> None:
+    """Shows ASVS 7.4.5."""
     user = gateway.add_user()
     with session(gateway, user) as (client, session_id), session(gateway, user) as (other, other_id):
         outcome = in_process("sessions", "revoke", user.email, session_id, env=gateway.env)
@@ -69,6 +70,7 @@ def test_one_revoked_session_ends_at_once_and_the_others_go_on(gateway: GatewayP
 
 
 def test_all_sessions_of_a_user_end_and_those_of_others_go_on(gateway: GatewayProcess) -> None:
+    """Shows ASVS 7.4.5."""
     user, neighbour = gateway.add_user(), gateway.add_user()
     with (
         session(gateway, user) as (one, _),

@@ -133,7 +133,7 @@ def test_every_command_says_when_redis_is_away(arguments: tuple[str, ...]) -> No
 def test_every_command_refuses_a_secret_that_the_keys_are_not_sealed_under(
     gateway_env: dict[str, str], arguments: tuple[str, ...]
 ) -> None:
-    """A password that is set under it would be of no use to the gateways."""
+    """A password that is set under it would be of no use to the gateways. Shows ASVS 8.4.2."""
     here("keys", "list", env=gateway_env)
     other = gateway_env | {"GATEWAY_SECRET": "fN3vQ8xK-another-one-2Zr7Lw0TbYpJc"}
     outcome = here(*arguments, env=other)

@@ -344,6 +344,7 @@ def test_of_twenty_who_add_one_address_at_once_exactly_one_succeeds(gateway_env:
 
 
 def test_a_new_password_ends_all_sessions_at_once_and_is_the_only_one_that_logs_in(gateway: GatewayProcess) -> None:
+    """Shows NIST 3.1.1.2-6."""
     user = gateway.add_user()
     assert_ends(gateway, user, "users", "set-password", user.email, "--password-stdin", stdin=NEW_PASSWORD)
     assert login_status(gateway, user.email, PASSWORD) == 401
@@ -351,6 +352,7 @@ def test_a_new_password_ends_all_sessions_at_once_and_is_the_only_one_that_logs_
 
 
 def test_a_disabled_user_is_out_at_once_and_stays_out_until_enabled(gateway: GatewayProcess) -> None:
+    """Shows ASVS 7.4.2."""
     user = gateway.add_user()
     outcome = assert_ends(gateway, user, "users", "disable", user.email)
     assert outcome.out == "disabled; sessions ended: 1\n"
@@ -362,6 +364,7 @@ def test_a_disabled_user_is_out_at_once_and_stays_out_until_enabled(gateway: Gat
 
 
 def test_a_removed_user_is_out_at_once_and_the_address_is_free_again(gateway: GatewayProcess) -> None:
+    """Shows ASVS 7.4.2, ASVS 10.3.3."""
     user = gateway.add_user()
     outcome = assert_ends(gateway, user, "users", "remove", user.email)
     assert outcome.out == "removed; sessions ended: 1\n"

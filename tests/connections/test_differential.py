@@ -132,7 +132,11 @@ class Streams:
 
 @pytest.mark.timeout(3600)
 def test_there_are_as_many_answers_as_requests(run: Run, driver: Driver) -> None:
-    """Of what is good each request gets its own answer, in order; of the first that is not, one refusal or none."""
+    """
+    Of what is good each request gets its own answer, in order; of the first that is not, one refusal or none.
+
+    Shows ASVS 4.2.1.
+    """
     streams, found, counted = Streams(SEED), list[str](), Counter[str]()
 
     async def fuzz() -> None:

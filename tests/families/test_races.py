@@ -45,6 +45,7 @@ async def test_a_token_refreshed_64_times_at_once_over_two_gateways_gets_one_suc
     size: Callable[[int, int], int],
     tally: Tally,
 ) -> None:
+    """Shows ASVS 15.4.2, ASVS 10.4.5, RFC 9700 2.2.2."""
     rounds = size(ROUNDS, ROUNDS_OF_A_SOAK)
     gateways = await asyncio.to_thread(two_gateways)
     (journal,) = await asyncio.to_thread(open_journals, gateways[0], 1)

@@ -100,6 +100,8 @@ def open_lanes(redis_server: RedisServer, make_proxy: Callable[[RedisServer], Pr
 async def test_a_reset_at_any_byte_of_a_rotation_advances_once_and_ends_nothing(
     open_lanes: Lanes, tally: Tally, window_seconds: int
 ) -> None:
+    """Shows ASVS 2.3.3."""
+
     async def sweep(lane: Lane, first: int, side: Side, times: int) -> None:
         await lane.begin()
         for keep in itertools.count(first, LANES):

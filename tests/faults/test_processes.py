@@ -230,7 +230,11 @@ def test_gateways_are_replaced_one_by_one(scene: Scene, server: RedisServer, mak
 
 
 def test_everything_that_may_expire_does(scene: Scene, server: RedisServer, make_fault: MakeFault, size: Size) -> None:
-    """F23: whenever Redis or a gateway is killed, no limit and no session is left without its time to live."""
+    """
+    F23: whenever Redis or a gateway is killed, no limit and no session is left without its time to live.
+
+    Shows ASVS 14.2.7.
+    """
     seen = 0
     with make_fault(
         scene, "F23", "Redis, or a gateway too, is killed at any moment; keys without a TTL?", redis_is_away=True

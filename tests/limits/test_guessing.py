@@ -112,6 +112,7 @@ def new_device(throttle: GuessingThrottle, owner: tuple[str, int] = OWNER) -> st
 async def test_five_failures_are_free_and_then_waits_double_from_30_s_to_1_h(
     throttle: GuessingThrottle, store: Store
 ) -> None:
+    """Shows ASVS 6.3.1, NIST 3.2.2b."""
     await fail(throttle, 5)
     waits = []
     for _ in range(10):
@@ -127,6 +128,7 @@ async def test_a_refused_attempt_makes_the_wait_no_longer(throttle: GuessingThro
 
 
 async def test_success_ends_the_count_of_its_lane(throttle: GuessingThrottle, store: Store) -> None:
+    """Shows NIST 3.2.2c."""
     await fail(throttle, 4)
     await let_pass(store, 2 * HEARD_SECONDS)
     await fail(throttle, 1)
@@ -138,6 +140,7 @@ async def test_success_ends_the_count_of_its_lane(throttle: GuessingThrottle, st
 
 
 async def test_a_hundred_failures_close_the_lane_until_it_is_unlocked(throttle: GuessingThrottle, store: Store) -> None:
+    """Shows ASVS 6.3.1, NIST 3.2.2a."""
     for _ in range(100):
         await fail(throttle)
         await let_pass(store, LONGEST_WAIT_SECONDS)
@@ -499,6 +502,7 @@ async def test_a_failure_that_cannot_be_written_is_not_told(
 async def test_failures_are_forgotten_six_hours_for_each_after_the_last(
     failures: int, throttle: GuessingThrottle, store: Store
 ) -> None:
+    """Shows ASVS 14.2.7."""
     await set_failures(store, failures - 1)
     await fail(throttle)
     memory = failures * MEMORY_SECONDS_PER_FAILURE

@@ -1,6 +1,7 @@
 """Machine clients in Redis: secrets that change, assertions that are good once, removal that is completed."""
 
 import asyncio
+import re
 import secrets
 import time
 from collections import Counter
@@ -9,10 +10,11 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 import pytest
 
+from gateway.accounts.users import new_user_id
 from gateway.derived_keys import KeyChain
 from gateway.errors import CommandError, InvalidClient, StoreUnavailable
 from gateway.machines import Client, Clients, UnknownClient, read_client_keys
-from gateway.machines.clients import CLOCK_MARGIN_SECONDS, ClientChanged
+from gateway.machines.clients import CLOCK_MARGIN_SECONDS, ClientChanged, new_client_id
 from gateway.sessions import Revocations
 from gateway.store.store import Script, Store
 from tests.conftest import OpenStore
@@ -239,7 +241,7 @@ async def test_a_client_is_removed_when_redis_is_full(
 async def test_redis_has_no_secret_and_no_private_key(
     own_redis: Callable[..., RedisServer], open_store: OpenStore
 ) -> None:
-    """Neither in what it answers nor in what it has written to disk."""
+    """Neither in what it answers nor in what it has written to disk. Shows ASVS 14.2.4."""
     server = own_redis("--aof-use-rdb-preamble", "no")
     clients = Clients(open_store(server.url), CHAIN, lambda: NOW)
     client, first = await add(clients)
@@ -269,3 +271,11 @@ async def test_a_client_of_the_longest_name_is_found(clients: Clients) -> None:
     found = await clients.get(client.client_id)
     assert found is not None
     assert found.name == name
+
+
+def test_no_client_can_be_taken_for_a_user() -> None:
+    """Their ids begin with other letters, and a user's is made here too: nobody chooses his. Shows RFC 9700 4.15.1."""
+    clients, users = ({make() for _ in range(1000)} for make in (new_client_id, new_user_id))
+    assert all(re.fullmatch(r"cli_[A-Za-z0-9_-]{22}", one) for one in clients)
+    assert all(re.fullmatch(r"usr_[A-Za-z0-9_-]{22}", one) for one in users)
+    assert len(clients | users) == 2000

@@ -294,6 +294,7 @@ def cookie_headers(session: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("way", cookie_headers("x=y"))
 def test_our_cookies_stay_and_the_application_s_own_arrive(way: str, tls_front: Front, session: str) -> None:
+    """Shows ASVS 10.1.1."""
     headers = cookie_headers(session)[way]
     if len(headers) > 1 and tls_front.kind.name in ("envoy", "apache"):
         # No browser sends two (RFC 6265, section 5.4); these ask with a comma between them.

@@ -134,7 +134,11 @@ def spellings(name: str) -> list[str]:
 def test_no_spelling_of_an_identity_header_comes_through(
     name: str, front: Front, asked: GatewayProcess, application: EchoApplication
 ) -> None:
-    """T7: nor a second one, nor an empty one; also not where the gateway has nothing to say, here the name."""
+    """
+    T7: nor a second one, nor an empty one; also not where the gateway has nothing to say, here the name.
+
+    Shows ASVS 4.1.3, RFC 9700 4.13a.
+    """
     nameless = log_in(asked, name="", roles=("demo",))
     mine = {"remote-user": nameless.user.email, "remote-groups": "demo", "remote-name": ""}
     mine |= {"remote-email": nameless.user.email, "remote-sub": nameless.user.user_id}
@@ -181,7 +185,7 @@ HARMLESS = {"X-HTTP-Method-Override": "OPTIONS", "User-Agent": "kube-probe/1.29"
 def test_what_a_client_says_of_where_it_comes_from_is_not_believed(
     front: Front, login: Login, application: EchoApplication
 ) -> None:
-    """T4, T5: it opens nothing, and the application does not get to see it."""
+    """T4, T5: it opens nothing, and the application does not get to see it. Shows ASVS 4.1.3, RFC 9700 4.13a."""
     before = application.requests
     for name, value in (FORGED_ORIGIN | HARMLESS).items():
         assert front.ask("/page", {name: value}).status == 401, name

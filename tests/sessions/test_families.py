@@ -135,7 +135,11 @@ class TestToken:
         assert len(text) * 6 == len(octets) * 8
 
     def test_every_change_of_one_bit_is_refused_without_asking_redis(self) -> None:
-        """Families on a port where nobody listens: a question to Redis would be another error."""
+        """
+        Families on a port where nobody listens: a question to Redis would be another error.
+
+        Shows RFC 9700 4.14.2c.
+        """
         families = make_families(Store(f"redis://127.0.0.1:{free_port()}/0", "gw:"))
         octets = base64.urlsafe_b64decode(RefreshToken("usr_" + "A" * 22, "B" * 21 + "A", 1).format(KEYCHAIN.current))
         for bit in range(len(octets) * 8):
@@ -270,7 +274,7 @@ class TestRotation:
         await refused_as(RefreshTokenReused, families.rotate(first))
 
     async def test_a_superseded_token_after_the_window_ends_its_whole_family(self, store: Store) -> None:
-        """d = 1, later."""
+        """d = 1, later. Shows ASVS 10.4.5, RFC 9700 2.2.2, RFC 9700 4.14.2b."""
         families = make_families(store)
         first = await open_family(families, await add_user(store))
         second = await successor(families, first)
@@ -286,6 +290,7 @@ class TestRotation:
         assert await families.list(first.user_id) == []
 
     async def test_without_a_window_a_token_is_good_once(self, store: Store) -> None:
+        """Shows ASVS 10.4.5."""
         families = make_families(store, replay_window_seconds=0)
         first = await open_family(families, await add_user(store))
         second = await successor(families, first)
@@ -297,7 +302,7 @@ class TestRotation:
     async def test_an_older_ancestor_ends_the_family_at_any_time(
         self, store: Store, distance: int, window_seconds: int
     ) -> None:
-        """d >= 2."""
+        """d >= 2. Shows ASVS 10.4.5, RFC 9700 4.14.2b."""
         families = make_families(store, replay_window_seconds=window_seconds)
         first = await open_family(families, await add_user(store))
         token = first
@@ -335,7 +340,11 @@ class TestRotation:
 
     @pytest.mark.parametrize("generation", [0, 1, 9])
     async def test_an_unused_family_is_over_after_its_idle_time(self, store: Store, generation: int) -> None:
-        """Neither the current token, nor its parent, nor one from beyond a lost write brings it back."""
+        """
+        Neither the current token, nor its parent, nor one from beyond a lost write brings it back.
+
+        Shows ASVS 7.3.1, RFC 9700 4.14.2e, NIST 5.2b.
+        """
         families = make_families(store)
         first = await open_family(families, await add_user(store))
         await families.rotate(first)
@@ -351,6 +360,7 @@ class TestRotation:
         assert (await families.rotate(first)).max_age_seconds == IDLE_SECONDS
 
     async def test_a_family_is_over_after_its_absolute_time_used_or_not(self, store: Store) -> None:
+        """Shows ASVS 7.3.2, ASVS 10.4.8, NIST 5.2a."""
         families = make_families(store)
         first = await open_family(families, await add_user(store))
         await age(store, first, created=ABSOLUTE_SECONDS - 10)
@@ -361,6 +371,7 @@ class TestRotation:
         assert await read_record(store, first) is None
 
     async def test_refreshing_never_moves_the_absolute_end_nor_the_time_of_the_login(self, store: Store) -> None:
+        """Shows ASVS 7.3.2, ASVS 10.4.8, RFC 9068 2.2.1."""
         families = make_families(store, idle_ttl_seconds=ABSOLUTE_SECONDS)
         token = await open_family(families, await add_user(store))
         [listed] = await families.list(token.user_id)
@@ -982,6 +993,7 @@ class TestLifetimeInRedis:
         assert await read_record(store, token) is None
 
     async def test_no_operation_leaves_a_key_without_an_end(self, store: Store) -> None:
+        """Shows ASVS 14.2.7."""
         families, users = make_families(store, max_per_user=2), Users(store, lambda: 0)
         user_id = await add_user(store)
         token = await open_family(families, user_id)
@@ -1035,6 +1047,7 @@ class TestSecrecy:
     """What lies in Redis lets nobody refresh."""
 
     async def test_no_refresh_token_and_no_mac_is_in_redis(self, store: Store) -> None:
+        """Shows ASVS 14.2.4."""
         families = make_families(store)
         opened = await families.open(await add_user(store), 1, new_family_id(), IPV6, LABEL)
         rotation = await families.rotate(families.parse(opened.refresh_token))

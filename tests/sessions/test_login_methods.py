@@ -70,6 +70,7 @@ def looks(store: Store) -> SessionLooks:
 async def test_the_methods_stay_with_the_session_whatever_is_done_with_it(
     store: Store, amr: tuple[str, ...], by_recovery_code: bool
 ) -> None:
+    """Shows RFC 9700 4.14.2a, RFC 9068 2.2.1."""
     families, user_id = make_families(store), await add_user(store)
     family = await opened(families, user_id, amr, by_recovery_code=by_recovery_code)
     first = token = families.parse(family.refresh_token)

@@ -157,6 +157,7 @@ def test_a_truth_value_in_the_environment_is_spelt_as_usual(text: str, value: bo
 
 @pytest.mark.parametrize(("ending", "kept"), [("", ""), ("\n", ""), ("\r\n", ""), ("\n\n", "\n")])
 def test_a_secret_is_read_from_a_file_without_its_last_newline(tmp_path: Path, ending: str, kept: str) -> None:
+    """Shows ASVS 13.3.1."""
     path = tmp_path / "secret"
     path.write_bytes((SECRET + ending).encode())
     path.chmod(0o600)
@@ -202,6 +203,7 @@ SAMPLES = [
 @pytest.mark.parametrize("name", ["secret", "previous_secrets"])
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_a_sample_or_a_pattern_is_no_secret(name: str, sample: str) -> None:
+    """Shows ASVS 6.3.2, ASVS 13.2.3."""
     message = refusal({f"GATEWAY_{name.upper()}": sample})
     assert message.startswith(f"{name} = ")
     assert "openssl rand -base64 48" in message
@@ -220,6 +222,7 @@ def test_what_chance_makes_is_a_secret(seed: bytes) -> None:
 def test_a_file_with_a_secret_that_others_can_read_is_refused(
     variable: str, text: str, mode: int, tmp_path: Path
 ) -> None:
+    """Shows ASVS 13.3.2."""
     path, link = tmp_path / "file", tmp_path / "link"
     path.write_text(text)
     link.symlink_to(path)  # as Kubernetes mounts secrets
@@ -630,6 +633,7 @@ BAD = [
 
 @pytest.mark.parametrize(("name", "text"), BAD)
 def test_a_badly_spelt_value_is_refused_with_what_is_allowed(name: str, text: str) -> None:
+    """Shows ASVS 2.2.1."""
     variable = f"GATEWAY_{name.upper()}"
     message = refusal({variable: text})
     assert message.startswith(f"{name} = ")
@@ -640,7 +644,7 @@ def test_a_badly_spelt_value_is_refused_with_what_is_allowed(name: str, text: st
 @pytest.mark.parametrize("name", ["secret", "previous_secrets"])
 @pytest.mark.parametrize("text", ["hunter2-hunter2", SECRET[:31], "ä" * 15, "\udcff" * 40])
 def test_a_short_secret_is_refused_without_being_shown(name: str, text: str) -> None:
-    """A secret has at least 32 bytes in UTF-8."""
+    """A secret has at least 32 bytes in UTF-8. Shows RFC 8725 3.5."""
     message = refusal({f"GATEWAY_{name.upper()}": text})
     assert message.startswith(f"{name} = *** (environment GATEWAY_{name.upper()}): allowed is ")
     assert "at least 32 bytes" in message

@@ -265,7 +265,11 @@ def test_while_redis_is_away_tokens_are_verified_and_everything_else_waits_for_i
     trouble: Deed,
     mend: Deed,
 ) -> None:
-    """An outage is no denial: 503 with Retry-After and in good time, never 401, and nobody is logged out by it."""
+    """
+    An outage is no denial: 503 with Retry-After and in good time, never 401, and nobody is logged out by it.
+
+    Shows ASVS 16.5.2.
+    """
     server = own_redis("--appendfsync", "always")
     gateway = make_gateway(redis_url=server.url)
     user = gateway.add_user()

@@ -252,6 +252,7 @@ LASTING = {
 async def test_each_error_line_is_told_and_the_next_call_works(
     own_redis: MakeRedis, open_store: OpenStore, log: Log, code: str
 ) -> None:
+    """Shows ASVS 16.3.4."""
     async with Injecting().before(own_redis()) as proxy:
         store = open_store(f"redis://127.0.0.1:{proxy.port}/0")
         await store.run(SET, ["gw:a"], "b")
@@ -337,7 +338,7 @@ async def test_many_that_meet_a_former_master_at_once_drop_the_connections_once(
 async def test_scripts_that_are_flushed_all_the_time_are_no_error_and_nothing_is_evaluated(
     own_redis: MakeRedis, open_store: OpenStore
 ) -> None:
-    """In a tight loop, by a user who may not EVAL."""
+    """In a tight loop, by a user who may not EVAL. Shows ASVS 1.2.4."""
     server = own_redis()
     server.command(
         "ACL",

@@ -126,6 +126,7 @@ class TestClock:
     async def test_a_clock_that_is_off_by_more_than_5_seconds_is_told(
         self, own_redis: MakeRedis, open_store: OpenStore, offset_seconds: int, is_told: bool
     ) -> None:
+        """Shows ASVS 16.2.2."""
         store = open_store(own_redis().url)
         warnings = await check_server(store, lambda: system_clock() + offset_seconds)
         assert [("clock" in text) for text in warnings] == [True] * is_told

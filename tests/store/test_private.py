@@ -531,6 +531,7 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path, mode: int
 
 
 def test_the_secret_is_made_once_and_for_its_owner_alone(data_dir: Path) -> None:
+    """Shows ASVS 13.3.1, ASVS 13.3.2."""
     secret = private_secret(data_dir)
     assert len(secret) == 43
     assert private_secret(data_dir) == secret
@@ -540,6 +541,7 @@ def test_the_secret_is_made_once_and_for_its_owner_alone(data_dir: Path) -> None
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
 def test_a_secret_that_others_can_reach_is_refused(data_dir: Path, mode: int) -> None:
+    """Shows ASVS 13.3.2."""
     private_secret(data_dir)
     (data_dir / "secret").chmod(mode)
     with pytest.raises(StartupError, match=f"chmod 600 {data_dir}/secret"):

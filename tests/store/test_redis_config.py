@@ -292,7 +292,7 @@ def test_every_command_that_is_allowed_is_one_that_the_gateway_uses(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Counted by Redis itself; what `gateway check` merely tries does not count."""
+    """Counted by Redis itself; what `gateway check` merely tries does not count. Shows ASVS 13.2.2."""
     server = configured()
     gateway = make_gateway(redis_url=server.url, **SETTINGS)
     monkeypatch.setattr(fitness, "NEEDED", ())
@@ -313,6 +313,7 @@ def test_the_check_asks_for_exactly_the_commands_that_are_allowed() -> None:
 
 
 def test_what_the_gateway_does_not_need_is_refused(configured: Callable[..., ConfiguredServer]) -> None:
+    """Shows ASVS 13.2.2."""
     server = configured()
     for command in REFUSED:
         # Redis 7 says of DEBUG that nobody may, before it looks who asks.
@@ -330,6 +331,7 @@ def test_what_the_gateway_does_not_need_is_refused(configured: Callable[..., Con
 
 
 def test_nobody_gets_in_without_a_user_and_a_password(configured: Callable[..., ConfiguredServer]) -> None:
+    """Shows ASVS 13.2.1, ASVS 13.2.3."""
     server = configured()
     with redis.Redis(port=server.port, retry=ONCE) as anonymous, pytest.raises(redis.AuthenticationError):
         anonymous.ping()
@@ -339,6 +341,7 @@ def test_nobody_gets_in_without_a_user_and_a_password(configured: Callable[..., 
 
 @pytest.mark.parametrize("path", sorted(CONFIG.rglob("*.acl")), ids=lambda path: str(path.relative_to(CONFIG)))
 def test_no_password_is_in_the_files(path: Path) -> None:
+    """Shows ASVS 13.3.1."""
     for user, rules in acl_users(path).items():
         secret = [rule for rule in rules if rule[0] in "#>"]
         assert secret == ([f"#{user.upper()}_PASSWORD_SHA256"] if user != "default" else [])

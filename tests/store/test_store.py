@@ -202,6 +202,7 @@ async def test_redis_that_was_killed_and_started_again_works_with_the_next_calls
 async def test_a_command_whose_answer_does_not_come_in_time_is_not_sent_again(
     own_redis: MakeRedis, open_store: OpenStore
 ) -> None:
+    """Shows ASVS 13.2.6."""
     server = own_redis()
     store = open_store(server.url)
     await store.run(COUNT_SLOWLY, ["count"], 0, durable=True)
@@ -247,6 +248,7 @@ async def test_a_command_whose_connection_breaks_is_sent_again(own_redis: MakeRe
 async def test_a_store_takes_no_more_connections_than_it_may_and_tells_in_time_when_all_are_in_use(
     own_redis: MakeRedis, open_store: OpenStore
 ) -> None:
+    """Shows ASVS 13.2.6."""
     server = own_redis()
     store = open_store(server.url)
     answers = await asyncio.gather(*(store.run(COUNT, ["count"]) for _ in range(500)))
@@ -410,7 +412,7 @@ async def test_a_new_master_is_found_by_sentinel(sentinel: tuple[str, RedisServe
 
 
 def test_the_deadlines_keep_what_the_contract_says() -> None:
-    """Told within 2 s, whatever was asked for."""
+    """Told within 2 s, whatever was asked for. Shows ASVS 13.2.6."""
     assert CALL_DEADLINE_SECONDS <= 1.0
     assert DURABLE_DEADLINE_SECONDS < 2.0
 

@@ -91,6 +91,7 @@ async def refusal(store: Store) -> str:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_store_works_by_tls(urls: dict[str, str], kind: str, open_store: OpenStore) -> None:
+    """Shows ASVS 12.3.1, ASVS 12.3.4."""
     store = open_store(urls[kind])
     assert await check_server(store, system_clock) == []
     for key in KEYS:
@@ -117,6 +118,7 @@ async def test_a_connection_opens_without_a_command_that_redis_does_not_know(
 async def test_a_certificate_of_another_authority_is_refused(
     urls: dict[str, str], kind: str, other_authority: Path, open_store: OpenStore
 ) -> None:
+    """Shows ASVS 12.3.2, ASVS 12.3.4."""
     url = re.sub("ssl_ca_certs=.*", f"ssl_ca_certs={other_authority}", urls[kind])
     assert "CERTIFICATE_VERIFY_FAILED" in await refusal(open_store(url))
 
@@ -125,6 +127,7 @@ async def test_a_certificate_of_another_authority_is_refused(
 def test_the_check_exits_3_on_a_certificate_of_another_authority(
     urls: dict[str, str], kind: str, other_authority: Path
 ) -> None:
+    """Shows ASVS 16.3.4."""
     url = re.sub("ssl_ca_certs=.*", f"ssl_ca_certs={other_authority}", urls[kind])
     assert_refused(here("check", env=quick_environment(url)), 3, "CERTIFICATE_VERIFY_FAILED", "redis_url")
 
@@ -140,6 +143,7 @@ def test_the_check_is_content_with_a_good_certificate(urls: dict[str, str], kind
 async def test_a_certificate_for_another_host_is_refused(
     urls: dict[str, str], kind: str, open_store: OpenStore
 ) -> None:
+    """Shows ASVS 12.3.2."""
     url = urls[kind].replace("127.0.0.1", OTHER_NAME)
     assert "certificate is not valid for" in await refusal(open_store(url))
     unchecked = open_store(f"{url}&ssl_check_hostname=no")
@@ -150,6 +154,7 @@ async def test_a_certificate_for_another_host_is_refused(
 async def test_a_server_without_tls_is_refused(
     kind: str, plain: RedisServer, redis_certificates: Certificates, open_store: OpenStore
 ) -> None:
+    """Shows ASVS 12.3.1."""
     scheme = {"single": "rediss", "sentinel": "rediss+sentinel", "cluster": "rediss+cluster"}[kind]
     path = "/sessions" if kind == "sentinel" else ""
     url = f"{scheme}://127.0.0.1:{plain.port}{path}?ssl_ca_certs={redis_certificates.authority}"
@@ -181,6 +186,7 @@ async def test_a_server_with_tls_is_not_spoken_to_without(
 async def test_a_server_that_asks_for_a_certificate_is_shown_one(
     single: RedisServer, cluster: RedisCluster, redis_certificates: Certificates, open_store: OpenStore
 ) -> None:
+    """Shows ASVS 13.2.1."""
     for url, servers in ((single.url, [single]), (cluster.url, cluster.nodes)):
         shown = f"{url}&ssl_certfile={redis_certificates.chain}&ssl_keyfile={redis_certificates.key}"
         clients = [

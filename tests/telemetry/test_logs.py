@@ -47,6 +47,7 @@ def record(message: str = "something happened", **fields: object) -> logging.Log
 
 
 def test_a_json_line_has_time_level_logger_message_and_the_facts() -> None:
+    """Shows ASVS 16.2.1, ASVS 16.2.2, ASVS 16.2.4."""
     line = logs.JsonFormatter().format(record(event="logout", sub="usr_x", count=3, names=["a", "b"]))
     assert json.loads(line) == {
         "time": "2026-09-21T14:13:20.250Z",
@@ -68,7 +69,7 @@ def test_a_text_line_has_the_same_in_a_readable_order() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_fact_makes_a_second_line_or_another_fact(text: str) -> None:
-    """Nobody forges a line with the name of his browser."""
+    """Nobody forges a line with the name of his browser. Shows ASVS 16.4.1."""
     json_line = logs.JsonFormatter().format(record(device=text, end=1))
     assert "\n" not in json_line
     assert json.loads(json_line)["device"] == text
@@ -99,7 +100,7 @@ def test_an_error_brings_its_traceback() -> None:
 def test_the_chosen_format_is_written_to_stderr(
     root: logging.Logger, capsys: pytest.CaptureFixture[str], log_format: str | None, is_json: bool
 ) -> None:
-    """Without a choice it is JSON where stderr is no terminal."""
+    """Without a choice it is JSON where stderr is no terminal. Shows ASVS 16.2.3."""
     logs.configure(log_format)
     logging.getLogger("gateway.test").info("something %s", "happened", extra={"fields": {"a": 1}})
     logging.getLogger("gateway.test").debug("not told")

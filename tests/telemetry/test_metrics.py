@@ -296,6 +296,7 @@ def test_every_metric_of_the_list_is_told_with_its_type(counted: GatewayProcess)
 
 
 def test_the_public_port_has_no_metrics_and_theirs_has_nothing_else(counted: GatewayProcess) -> None:
+    """Shows ASVS 13.4.5."""
     assert ask(counted, "GET", "/metrics").status_code == 404
     assert "gateway_" not in ask(counted, "GET", "/metrics").text
     listener = f"http://{counted.env['GATEWAY_METRICS_ADDRESS']}"

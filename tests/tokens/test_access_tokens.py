@@ -97,6 +97,7 @@ async def test_the_event_loop_goes_on_while_a_token_is_signed(store: Store, monk
 
 
 async def test_a_token_says_what_the_contract_says_and_nothing_more(store: Store) -> None:
+    """Shows RFC 9068 2.1a, RFC 9068 2.2, RFC 9068 2.2.3, RFC 9068 3, RFC 9068 6."""
     keyring = await keyring_of(store)
     access_token = await mint(minter(keyring, new_id=lambda: "a-token-id"))
     assert jwt.get_unverified_header(access_token) == {
@@ -123,6 +124,7 @@ async def test_a_token_says_what_the_contract_says_and_nothing_more(store: Store
 
 @pytest.mark.parametrize("algorithm", ["RS256", "PS256", "ES256", "Ed25519", "EdDSA"])
 async def test_a_token_is_good_for_our_verifier_and_for_others(store: Store, algorithm: str) -> None:
+    """Shows ASVS 11.2.2, RFC 8725 3.2, RFC 9068 2.1b."""
     keyring = await keyring_of(store, algorithm)
     now = int(time.monotonic()) + 2_000_000_000
     access_token = await mint(minter(keyring), now=now)
@@ -178,12 +180,14 @@ async def test_a_token_is_good_until_the_second_of_its_end(store: Store) -> None
 
 @pytest.mark.parametrize("personal_claims", [(), ("email",), ("name",), ("email", "name")])
 async def test_personal_claims_are_those_that_were_asked_for(store: Store, personal_claims: tuple[str, ...]) -> None:
+    """Shows RFC 9068 6."""
     access_token = await mint(minter(await keyring_of(store), personal_claims=personal_claims))
     claims = jwt.decode(access_token, options={"verify_signature": False})
     assert {"email", "name"} & set(claims) == set(personal_claims)
 
 
 async def test_every_token_has_an_id_of_its_own(store: Store) -> None:
+    """Shows ASVS 7.2.2, RFC 9068 5."""
     tokens = minter(await keyring_of(store))
     ids = {jwt.decode(await mint(tokens), options={"verify_signature": False})["jti"] for _ in range(200)}
     assert len(ids) == 200
@@ -192,7 +196,11 @@ async def test_every_token_has_an_id_of_its_own(store: Store) -> None:
 
 
 async def test_a_user_with_the_most_roles_still_has_a_token_that_is_accepted(store: Store) -> None:
-    """The verifier refuses tokens over 4096 characters; the largest RSA keys make signatures of 341 more."""
+    """
+    The verifier refuses tokens over 4096 characters; the largest RSA keys make signatures of 341 more.
+
+    Shows ASVS 4.2.5.
+    """
     keyring = await keyring_of(store, "RS256")
     roles = check_roles(tuple(f"{number:02}-a-role-of-a-user" for number in range(50)))
     assert len(",".join(roles)) > 900

@@ -37,6 +37,7 @@ def test_lines_hold_from_their_first_second_until_before_their_last(headers: Ide
 
 
 def test_they_are_of_this_caller_as_he_was_and_of_this_query(headers: IdentityHeaders) -> None:
+    """Shows ASVS 14.2.2."""
     headers.remember("s", b"role=staff", WHO, b"lines", NOW, NOW + 5)
     without_roles = msgspec.structs.replace(WHO, roles=())
     assert headers.remembered("s", b"role=staff", without_roles, NOW) is None

@@ -181,7 +181,7 @@ class TestSeal:
         assert "PrivateKey" not in repr(keys)
 
     async def test_sealing_twice_gives_other_texts(self, store: Store) -> None:
-        """A nonce is used once."""
+        """A nonce is used once. Shows ASVS 11.3.4."""
         keyring = keyring_of(store)
         keys = await keyring.open()
         texts = [keyring._seals.seal_keys(1, keys.keys) for _ in range(20)]
@@ -224,7 +224,11 @@ class TestSeal:
         assert await document_of(store) == document
 
     async def test_every_flipped_bit_is_found(self, store: Store) -> None:
-        """In the text of the seal, in what it says of the keys, in the names and in between."""
+        """
+        In the text of the seal, in what it says of the keys, in the names and in between.
+
+        Shows ASVS 11.2.5, ASVS 11.3.3.
+        """
         keyring = keyring_of(store)
         await keyring.open()
         await age(keyring, next=DAY)
@@ -369,6 +373,7 @@ class TestRotation:
         assert keyring.signing_key.kid == after.current.kid
 
     async def test_the_key_rotates_by_itself_at_its_age(self, store: Store) -> None:
+        """Shows ASVS 13.3.4."""
         told: list[tuple[str, str]] = []
         keyring = keyring_of(store, tell=lambda reason, kid: told.append((reason, kid)))
         young = await age(keyring, current=30 * DAY - 60, next=30 * DAY - 60)
@@ -472,6 +477,7 @@ class TestRotation:
 
     @pytest.mark.parametrize(("old", "new"), [("RS256", "ES256"), ("EdDSA", "Ed25519"), ("Ed25519", "EdDSA")])
     async def test_a_new_algorithm_takes_over_by_normal_rotations(self, store: Store, old: str, new: str) -> None:
+        """Shows ASVS 11.2.2, RFC 8725 3.2."""
         before = await age(keyring_of(store, algorithm=old), next=DAY)
         keyring = keyring_of(store, algorithm=new)
         assert (await keyring.open()).jwks == before.jwks
@@ -819,7 +825,11 @@ class TestBroughtIn:
     async def test_a_key_that_cannot_sign_is_refused_and_changes_nothing(
         self, store: Store, algorithm: str, key: Callable[[], PrivateKey], is_empty: bool
     ) -> None:
-        """Nor one whose signatures nobody would accept: it would break the keyring for every gateway."""
+        """
+        Nor one whose signatures nobody would accept: it would break the keyring for every gateway.
+
+        Shows RFC 8725 3.5.
+        """
         if not is_empty:
             await keyring_of(store).open()
         before: bytes | None = await store.execute("GET", store.key("keyring"))

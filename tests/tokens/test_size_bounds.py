@@ -45,6 +45,7 @@ ROLE_SETS = st.lists(st.sampled_from(ROLES), max_size=43).map(lambda roles: tupl
 
 @given(st.integers(1, 240), TEXTS, ROLE_SETS)
 def test_what_is_accepted_is_sent_whole_by_every_family_of_headers(count: int, name: str, roles: Any) -> None:
+    """Shows ASVS 4.2.5."""
     email = "\u00e4" * count + "@x.example"
     bounds = SizeBounds(Settings())
     if bounds.problem(email, name, roles) is None:

@@ -87,6 +87,7 @@ CONFUSIONS = dict(algorithm_confusions())
 
 @pytest.mark.parametrize("name", CONFUSIONS)
 def test_a_key_is_used_with_its_own_algorithm_alone(name: str) -> None:
+    """Shows ASVS 9.1.2, RFC 8725 3.1, RFC 8725 3.2."""
     with pytest.raises((UntrustedToken, MalformedToken)):
         verify(CONFUSIONS[name])
 
@@ -116,6 +117,7 @@ EXTRA_MEMBERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("member", EXTRA_MEMBERS)
 def test_a_header_with_any_other_member_is_refused(member: str) -> None:
+    """Shows ASVS 9.1.3, RFC 8725 3.10, RFC 8725 3.6, RFC 8725 3.13."""
     with pytest.raises(MalformedToken):
         verify(compact(header(**{member: EXTRA_MEMBERS[member]}), claims()))
 
@@ -146,6 +148,7 @@ def test_each_header_member_is_one_text(member: str, value: Any) -> None:
     ],
 )
 def test_a_kid_is_a_short_plain_name(kid: str) -> None:
+    """Shows RFC 8725 3.10."""
     with pytest.raises(MalformedToken):
         verify(compact(header(kid=kid), claims()))
     with pytest.raises(MalformedToken):
@@ -238,6 +241,7 @@ FORMATS: dict[str, str] = {
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_only_the_one_format_is_accepted(name: str) -> None:
+    """Shows RFC 8725 3.3, RFC 8725 3.7, RFC 8725 3.14, RFC 8725 3.15, ASVS 1.5.3."""
     with pytest.raises((MalformedToken, UntrustedToken)):
         verify(FORMATS[name])
 
@@ -250,7 +254,11 @@ def test_a_token_of_4096_characters_is_the_longest() -> None:
 
 
 def test_a_token_of_another_kind_audience_or_issuer_is_refused() -> None:
-    """RFC 8725 sections 3.8 to 3.12: signed by our very key, but not an access token for us."""
+    """
+    RFC 8725 sections 3.8 to 3.12: signed by our very key, but not an access token for us.
+
+    Shows ASVS 9.2.2, ASVS 9.2.3, RFC 8725 3.8, RFC 8725 3.9, RFC 8725 3.12, RFC 9068 3, RFC 9068 4b, RFC 9068 4c.
+    """
     with pytest.raises(UntrustedToken):
         verify(compact(header(typ="JWT"), claims()))
     with pytest.raises(ClaimsRejected):
@@ -276,7 +284,11 @@ def spellings_one_bit_off(text: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_any_one_bit_change_of_a_token_is_refused(algorithm: str) -> None:
-    """All of them, of the text as of the octets behind it, so that a token has no twin."""
+    """
+    All of them, of the text as of the octets behind it, so that a token has no twin.
+
+    Shows ASVS 9.1.1, RFC 8725 3.3, RFC 9068 4d.
+    """
     changed = 0
     for text in spellings_one_bit_off(token(algorithm)):
         changed += 1
@@ -341,7 +353,7 @@ def test_a_hundred_thousand_random_texts_raise_only_our_own_errors() -> None:
 
 
 def test_a_foreign_kid_is_looked_up_and_nothing_else() -> None:
-    """No I/O, no fallback to the only key there is."""
+    """No I/O, no fallback to the only key there is. Shows ASVS 9.1.3, RFC 8725 3.10."""
     only = {verification_key().kid: verification_key()}
     with pytest.raises(UnknownKey):
         verify_access_token(GOOD, only, issuer=ISSUER, audience=AUDIENCE, now=NOW)

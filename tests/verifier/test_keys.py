@@ -126,11 +126,13 @@ UNUSABLE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", UNUSABLE)
 def test_a_jwk_that_must_not_verify_access_tokens_is_refused(name: str) -> None:
+    """Shows RFC 8725 3.4."""
     with pytest.raises(UnusableKey):
         VerificationKey.from_jwk(UNUSABLE[name])
 
 
 def test_a_weak_or_foreign_key_is_refused_when_it_does_not_come_as_a_jwk_either() -> None:
+    """Shows RFC 8725 3.4, RFC 8725 3.5."""
     with pytest.raises(UnusableKey):
         VerificationKey("k", "RS256", WEAK.public_key())
     with pytest.raises(UnusableKey):

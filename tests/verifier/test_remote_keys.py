@@ -92,6 +92,7 @@ def test_metadata_of_another_issuer_or_without_usable_address_is_refused(
 
 
 def test_an_https_issuer_cannot_hand_its_keys_over_in_the_clear(clock: FakeClock) -> None:
+    """Shows ASVS 12.3.1."""
     asked = []
 
     def answer(url: str) -> Document:
@@ -396,6 +397,7 @@ def test_a_clock_that_is_set_back_does_not_stop_the_reading(
 
 
 def test_many_threads_share_one_request(issuer: Issuer, verifier: AccessTokenVerifier) -> None:
+    """Shows ASVS 15.4.1."""
     issuer.pause.clear()
     access_token = issuer.token()
     with concurrent.futures.ThreadPoolExecutor(32) as pool:

@@ -524,7 +524,11 @@ async def test_many_tasks_share_one_request_and_the_loop_goes_on(issuer: Issuer,
 def test_threads_under_load_never_see_half_a_list(
     issuer: Issuer, clock: FakeClock, verifier: AccessTokenVerifier
 ) -> None:
-    """Threads judge while one list follows the other: whose session was ended is never taken, nor another refused."""
+    """
+    Threads judge while one list follows the other: whose session was ended is never taken, nor another refused.
+
+    Shows ASVS 15.4.1.
+    """
     living, ended = issuer.listed(LIVING, exp=LONG), issuer.listed(ENDED, exp=LONG)
     verifier.verify(living)
     verdicts: set[tuple[str, bool]] = set()

@@ -50,7 +50,7 @@ def test_a_good_token_gives_its_claims(algorithm: str) -> None:
 
 
 def test_both_spellings_of_the_type_are_good() -> None:
-    """RFC 9068 section 4 names two values."""
+    """RFC 9068 section 4 names two values. Shows RFC 9068 2.1a."""
     assert verify(compact(header(typ="application/at+jwt"), claims())) == verify(token())
 
 
@@ -58,12 +58,13 @@ def test_both_spellings_of_the_type_are_good() -> None:
     "typ", ["JWT", "at+JWT", "AT+JWT", "Application/at+jwt", "at+jwt ", "rt+jwt", "logout+jwt", ""]
 )
 def test_any_other_type_is_refused(typ: str) -> None:
+    """Shows ASVS 9.2.2, RFC 8725 3.11, RFC 9068 4a."""
     with pytest.raises(UntrustedToken):
         verify(compact(header(typ=typ), claims()))
 
 
 def test_a_token_is_expired_at_the_second_of_its_exp() -> None:
-    """RFC 7519 section 4.1.4: "on or after"; there is no leeway."""
+    """RFC 7519 section 4.1.4: "on or after"; there is no leeway. Shows ASVS 9.2.1, RFC 9068 4e."""
     assert verify(token(), now=NOW + 599).exp == NOW + 600
     with pytest.raises(ExpiredToken):
         verify(token(), now=NOW + 600)
@@ -71,6 +72,7 @@ def test_a_token_is_expired_at_the_second_of_its_exp() -> None:
 
 @pytest.mark.parametrize("claim", ["iat", "nbf"])
 def test_a_token_may_come_from_a_clock_five_seconds_ahead_and_no_more(claim: str) -> None:
+    """Shows ASVS 9.2.1."""
     assert getattr(verify(token(**{claim: NOW + 5})), claim) == NOW + 5
     with pytest.raises(ClaimsRejected) as rejected:
         verify(token(**{claim: NOW + 6}))
@@ -79,6 +81,7 @@ def test_a_token_may_come_from_a_clock_five_seconds_ahead_and_no_more(claim: str
 
 @pytest.mark.parametrize("claim", ["iss", "sub", "aud", "client_id", "iat", "exp", "jti", "sid"])
 def test_each_required_claim_must_be_there(claim: str) -> None:
+    """Shows RFC 9068 2.2."""
     for payload in (claims_without(claim), claims(**{claim: None})):
         with pytest.raises(ClaimsRejected) as rejected:
             verify(compact(header(), payload))
@@ -180,7 +183,7 @@ def test_times_are_whole_numbers_that_every_reader_keeps_exact(claim: str, value
 
 
 def test_the_signature_is_checked_before_the_claims() -> None:
-    """An expired token of a stranger is a stranger's, not expired."""
+    """An expired token of a stranger is a stranger's, not expired. Shows ASVS 9.1.1."""
     message, _, signature = token().rpartition(".")
     _, other_payload, _ = token(exp=1).split(".")
     with pytest.raises(UntrustedToken):

@@ -26,7 +26,7 @@ def attempt(client: httpx2.Client, email: str, password: str = "not the password
 
 
 def test_the_sixth_attempt_waits_the_same_for_a_user_and_for_nobody(throttled: GatewayProcess) -> None:
-    """T26: whether a user exists does not show."""
+    """T26: whether a user exists does not show. Shows ASVS 6.3.8."""
     user = throttled.add_user()
     seen = []
     with throttled.client() as client:
@@ -42,7 +42,7 @@ def test_the_sixth_attempt_waits_the_same_for_a_user_and_for_nobody(throttled: G
 
 
 def test_the_owner_logs_in_from_a_known_device_while_strangers_fail(throttled: GatewayProcess) -> None:
-    """T1 and threats 5.8: no stranger can lock the owner out."""
+    """T1 and threats 5.8: no stranger can lock the owner out. Shows ASVS 6.3.1."""
     user = throttled.add_user()
     with throttled.client() as owner, throttled.client() as strangers:
         throttled.login(user, owner)
@@ -157,6 +157,7 @@ def test_a_renewed_hash_ends_no_known_device(make_gateway: Callable[..., Gateway
 
 
 def test_a_device_of_a_removed_user_is_none_of_the_next_with_this_address(throttled: GatewayProcess) -> None:
+    """Shows ASVS 10.3.3."""
     user = throttled.add_user()
     with throttled.client() as client:
         token = log_in(client, user)["device_token"]

@@ -80,6 +80,7 @@ def test_its_header_is_of_the_family(gateway_with: Gateway, family: str, name: s
     "query", ["token=https://other.example.test", "token=", f"token={AUDIENCE}&token=x", f"token={AUDIENCE.upper()}"]
 )
 def test_an_audience_that_is_not_ours_is_refused(with_audience: GatewayProcess, query: str) -> None:
+    """Shows ASVS 9.2.4, RFC 9700 2.3."""
     with client_of(with_audience) as client:
         session = cookie_of(sign_in(client, with_audience.add_user()))
         problem_of(client.get(f"{PATHS[0]}?{query}", headers=session), 403, "insufficient-role")

@@ -52,6 +52,7 @@ def stream(gateway: GatewayProcess) -> list[dict[str, str]]:
 def test_every_event_of_a_session_is_one_line_and_one_entry_of_the_stream(
     make_gateway: Callable[..., GatewayProcess],
 ) -> None:
+    """Shows ASVS 16.2.1, ASVS 16.3.1."""
     gateway = make_gateway()
     with client_of(gateway) as client:
         session = log_in(gateway, client)
@@ -139,6 +140,7 @@ def test_a_line_names_the_client_behind_a_trusted_proxy(make_gateway: Callable[.
 def test_a_forwarded_address_from_nobody_who_is_trusted_is_told_once_a_minute(
     make_gateway: Callable[..., GatewayProcess],
 ) -> None:
+    """Shows ASVS 16.3.3."""
     gateway = make_gateway()
     with client_of(gateway) as client:
         for number in range(3):
@@ -151,6 +153,7 @@ def test_a_forwarded_address_from_nobody_who_is_trusted_is_told_once_a_minute(
 
 @pytest.mark.parametrize("path", ["/auth/login", "/auth/refresh", "/auth/logout", "/auth/logout-all"])
 def test_a_refused_origin_is_told_with_the_setting_and_the_user(gateway: GatewayProcess, path: str) -> None:
+    """Shows ASVS 16.3.2, ASVS 16.3.3."""
     with client_of(gateway) as client:
         user = gateway.add_user()
         body = {"username": user.email, "password": user.password}
@@ -165,6 +168,7 @@ def test_a_refused_origin_is_told_with_the_setting_and_the_user(gateway: Gateway
 
 
 def test_a_403_of_a_subrequest_names_the_user(gateway: GatewayProcess) -> None:
+    """Shows ASVS 16.3.2."""
     with client_of(gateway) as client:
         session = log_in(gateway, client)
         bearer = {"Authorization": f"Bearer {session.access_token}"}
@@ -192,6 +196,7 @@ def test_a_claim_that_is_refused_is_told_with_its_value_and_the_setting(
 
 
 def test_a_path_makes_no_second_line_and_every_line_is_json(gateway: GatewayProcess) -> None:
+    """Shows ASVS 16.2.4, ASVS 16.4.1."""
     with client_of(gateway) as client:
         for path in ("/%0Ax", "/%C2%85", "/%E2%80%A8", "/%1B[2J", "/%22}%0D%0A{", "/%FF", "/%F0%9F%98%80"):
             client.get(path)

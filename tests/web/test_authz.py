@@ -125,7 +125,7 @@ def test_without_an_email_in_the_token_the_user_is_the_subject(gateway_with: Cal
 def test_what_is_not_visible_ascii_or_a_space_is_percent_encoded_and_so_is_the_percent_sign(
     name: str, encoded: str, gateway: GatewayProcess, client: httpx2.Client
 ) -> None:
-    """T9."""
+    """T9. Shows ASVS 1.2.1."""
     value = identity(ask(log_in(gateway, client, gateway.add_user(name=name))))["remote-name"]
     assert value == encoded
     assert unquote(value) == name
@@ -148,7 +148,7 @@ def test_an_address_that_is_not_ascii_is_encoded_in_both_of_its_headers(
 def test_a_bad_value_that_got_into_the_store_splits_no_answer(
     field: str, value: str, gateway: GatewayProcess, client: httpx2.Client
 ) -> None:
-    """T9."""
+    """T9. Shows ASVS 1.2.1."""
     user = gateway.add_user()
     session = log_in(gateway, client, user)
 
@@ -241,7 +241,11 @@ def test_head_is_as_get(token: str, path: str, standing: Session) -> None:
     ],
 )
 def test_a_requirement_of_the_query_holds_or_is_a_403(query: str, status: int, path: str, standing: Session) -> None:
-    """The user is of the roles staff and ops; whatever is added to a query can only make it stricter."""
+    """
+    The user is of the roles staff and ops; whatever is added to a query can only make it stricter.
+
+    Shows ASVS 10.3.2.
+    """
     answer = ask(standing, f"{path}?{query}")
     assert answer.status_code == status
     if status == 403:
@@ -251,6 +255,7 @@ def test_a_requirement_of_the_query_holds_or_is_a_403(query: str, status: int, p
 
 
 def test_max_auth_age_counts_from_the_password_and_no_refresh_helps(session: Session) -> None:
+    """Shows ASVS 7.5.3, ASVS 10.3.4, NIST 5.1.2."""
     wait_until(lambda: ask(session, f"{WITH_QUERY[0]}?max_auth_age=0").status_code == 401, 2.5)
     session.access_token = session.refresh().json()["access_token"]
     for query in ("max_auth_age=0", "max_auth_age=3600&max_auth_age=0", "max_auth_age=0&max_auth_age=3600"):
@@ -273,7 +278,11 @@ def test_max_auth_age_counts_from_the_password_and_no_refresh_helps(session: Ses
 def test_a_login_that_is_too_old_is_told_from_a_token_that_is_no_good(
     query: str, max_age: int, path: str, standing: Session
 ) -> None:
-    """RFC 9470: logging in again helps, refreshing does not; the strictest of several ages is the one to meet."""
+    """
+    RFC 9470: logging in again helps, refreshing does not; the strictest of several ages is the one to meet.
+
+    Shows ASVS 10.3.4.
+    """
     wait_until(lambda: ask(standing, f"{path}?max_auth_age=1").status_code == 401, 4)
     challenge = f'{CHALLENGE}, error="insufficient_user_authentication", max_age="{max_age}"'
     for method in ("GET", "HEAD"):
@@ -498,7 +507,7 @@ TRAITS = {
 @pytest.mark.parametrize("path", [*AUTHZ_PATHS, "/api/authz/auth-request?role=admin"])
 @pytest.mark.parametrize("name", TRAITS)
 def test_the_answer_depends_on_nothing_but_the_token(name: str, path: str, standing: Session) -> None:
-    """T5, T7: no trait of a request grants access, and no header of the client comes back."""
+    """T5, T7: no trait of a request grants access, and no header of the client comes back. Shows ASVS 8.3.1."""
     for headers in (standing.bearer, {}):
         usual = standing.client.get(path, headers=headers)
         assert comparable(standing.client.get(path, headers=headers | {name: TRAITS[name]})) == comparable(usual)
@@ -577,7 +586,7 @@ def test_a_revoked_session_is_refused_at_once(session: Session) -> None:
 
 @pytest.mark.parametrize("path", AUTHZ_PATHS)
 def test_redis_away_the_answers_are_the_same(path: str, orphan: Session) -> None:
-    """F1, T8."""
+    """F1, T8. Shows ASVS 16.5.2."""
     assert ask(orphan, path).status_code == 200
     problem_of(orphan.client.get(path), 401, "access-token-missing")
     problem_of(orphan.client.get(path, headers={"Authorization": "Bearer bad"}), 401, "access-token-invalid")
@@ -596,7 +605,7 @@ def test_a_subrequest_is_never_rate_limited(gateway_with: Callable[..., GatewayP
 
 
 def test_whatever_is_sent_without_a_good_token_gets_401_or_403(session: Session) -> None:
-    """T6, T8: seeded, so that a failure comes again."""
+    """T6, T8: seeded, so that a failure comes again. Shows ASVS 16.5.3."""
     chance = random.Random(20261122)
     header, payload, signature = session.access_token.split(".")
     pieces = [

@@ -126,7 +126,7 @@ MALFORMED_JSON = [
 
 @pytest.mark.parametrize(("path", "body"), MALFORMED_JSON)
 def test_what_is_not_exactly_the_json_of_the_contract_is_malformed(path: str, body: bytes, standing: Session) -> None:
-    """T12."""
+    """T12. Shows ASVS 1.5.3, ASVS 2.2.1, ASVS 2.2.2, ASVS 15.3.3, ASVS 15.3.5, ASVS 15.3.7."""
     problem_of(post(standing, path, body), 400, "malformed-request")
 
 
@@ -167,7 +167,7 @@ def test_a_missing_member_is_malformed(path: str, body: bytes, standing: Session
     ids=lambda change: repr(change[:20]),
 )
 def test_what_is_not_exactly_the_form_of_the_contract_is_malformed(path: str, change: bytes, standing: Session) -> None:
-    """T12: a thousand fields among it."""
+    """T12: a thousand fields among it. Shows ASVS 2.2.1, ASVS 15.3.7."""
     good = "&".join(f"{name}={value}" for name, value in GOOD[path].items()).encode()
     problem_of(post(standing, path, good + change, FORM), 400, "malformed-request")
 
@@ -192,6 +192,7 @@ def test_a_form_of_empty_pairs_alone_lacks_its_fields(standing: Session) -> None
 
 @pytest.mark.parametrize("path", TAKES_FORM)
 def test_a_field_twice_is_malformed(path: str, standing: Session) -> None:
+    """Shows ASVS 15.3.7."""
     for name in GOOD[path]:
         good = "&".join(f"{name}={value}" for name, value in GOOD[path].items())
         twice = f"{good}&{name}={GOOD[path][name]}".encode()

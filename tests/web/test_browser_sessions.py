@@ -42,6 +42,7 @@ def cookie_of(value: str) -> dict[str, str]:
 
 
 def test_the_cookie_is_opaque_and_lasts_as_long_as_the_browser(gateway: GatewayProcess, caller: httpx2.Client) -> None:
+    """Shows ASVS 3.3.2, ASVS 3.3.4, NIST 5.1.1c, NIST 5.1.1f, NIST 5.1.1g."""
     user = gateway.add_user()
     body = {"username": user.email, "password": user.password, "delivery": "session"}
     answer = caller.post("/auth/login", json=body)
@@ -68,6 +69,7 @@ def test_one_that_is_remembered_lasts_as_a_session_does(make_gateway: Make) -> N
     ids=["one host", "a domain"],
 )
 def test_under_https_its_name_binds_it(make_gateway: Make, settings: dict[str, str], name: str, domain: str) -> None:
+    """Shows ASVS 3.3.1, NIST 5.1.1a, NIST 5.1.1b, NIST 5.1c."""
     gateway = make_gateway(issuer="https://auth.example.test", **settings)
     user = gateway.add_user()
     with client_of(gateway) as client:
@@ -124,6 +126,7 @@ def test_requirements_hold_for_it(gateway: GatewayProcess, caller: httpx2.Client
 def test_what_is_no_cookie_of_ours_is_refused_without_asking_redis(
     make_gateway: Make, own_redis: Callable[..., RedisServer]
 ) -> None:
+    """Shows ASVS 7.2.1, ASVS 7.2.2."""
     server = own_redis()
     gateway = make_gateway(redis_url=server.url)
     user = gateway.add_user()
@@ -175,6 +178,7 @@ def test_another_site_changes_nothing_with_it(gateway: GatewayProcess, caller: h
 
 
 def test_logout_ends_it_at_every_gateway_within_a_second(make_gateway: Make) -> None:
+    """Shows ASVS 7.4.1, NIST 5.1a."""
     first, second = make_gateway(), make_gateway()
     user = first.add_user()
     with client_of(first) as here, client_of(second) as there:
@@ -191,6 +195,7 @@ def test_logout_ends_it_at_every_gateway_within_a_second(make_gateway: Make) -> 
 
 
 def test_a_login_ends_the_session_whose_cookie_came_along(gateway: GatewayProcess, caller: httpx2.Client) -> None:
+    """Shows ASVS 7.2.4."""
     user = gateway.add_user()
     before = cookie_of(sign_in(caller, user))
     after = cookie_of(sign_in(caller, user, before))
@@ -199,6 +204,7 @@ def test_a_login_ends_the_session_whose_cookie_came_along(gateway: GatewayProces
 
 
 def test_it_ends_after_its_time_unless_it_is_remembered(make_gateway: Make) -> None:
+    """Shows ASVS 7.3.2."""
     gateway = make_gateway(browser_session_ttl_seconds=2, session_check_seconds=600)
     user = gateway.add_user()
     with client_of(gateway) as client:
@@ -271,6 +277,7 @@ def test_while_redis_is_away_who_was_seen_passes_and_others_are_told_to_come_aga
 
 
 def test_a_change_of_roles_is_seen_with_the_next_look(make_gateway: Make) -> None:
+    """Shows ASVS 8.3.2."""
     gateway = make_gateway(session_check_seconds=1)
     user = gateway.add_user(roles=("staff",))
     with client_of(gateway) as client:

@@ -10,6 +10,7 @@ from tests.harness import PASSWORD, GatewayProcess, in_gateway
 from tests.web.asking import Session, client_of, log_in, problem_of
 
 NEW = "quite another sentence"
+PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 
 def change(session: Session, new: object = NEW, **members: object) -> httpx2.Response:
@@ -23,6 +24,7 @@ def login_status(session: Session, password: str) -> int:
 
 
 def test_a_new_password_takes_the_place_of_the_old_one(session: Session) -> None:
+    """Shows ASVS 6.2.2."""
     answer = change(session)
     assert answer.status_code == 204
     assert answer.content == b""
@@ -31,6 +33,7 @@ def test_a_new_password_takes_the_place_of_the_old_one(session: Session) -> None
 
 
 def test_every_other_session_ends_and_this_one_lives(session: Session) -> None:
+    """Shows ASVS 7.4.3, RFC 9700 4.14.2d."""
     others = [log_in(session.gateway, session.client, session.user) for _ in range(2)]
     stranger = log_in(session.gateway, session.client)
     assert change(session).status_code == 204
@@ -44,6 +47,7 @@ def test_every_other_session_ends_and_this_one_lives(session: Session) -> None:
 
 @pytest.mark.parametrize("current", ["wrong", "", "x" * 2000])
 def test_the_wrong_current_password_is_a_403_and_changes_nothing(current: str, session: Session) -> None:
+    """Shows ASVS 6.2.3, ASVS 7.5.1."""
     other = log_in(session.gateway, session.client, session.user)
     problem_of(change(session, current_password=current), 403, "invalid-credentials")
     assert login_status(session, session.user.password) == 200
@@ -76,6 +80,7 @@ def test_the_current_password_is_looked_at_before_the_new_one(session: Session) 
     ],
 )
 def test_a_new_password_is_rejected_with_all_reasons_that_apply(new: str, reasons: set[str], session: Session) -> None:
+    """Shows ASVS 6.2.11, ASVS 6.2.1, NIST 3.1.1.2-1, NIST 3.1.1.2-bl."""
     email = session.user.email
     words = {"email": email, "EMAIL": email.upper(), "local_part": email.partition("@")[0]}
     answer = change(session, new.format(password=session.user.password, **words))
@@ -93,8 +98,9 @@ def test_too_short_and_in_the_address_are_told_together(gateway: GatewayProcess,
     assert set(answer.json()["reasons"]) == {"too_short", "common"}
 
 
-@pytest.mark.parametrize("new", ["x7 qw!m-5bd+rzu", "\u00e9" * 15, " " * 3 + "q7w!z e5t#u8" + " " * 3])
+@pytest.mark.parametrize("new", [PRINTABLE, "x7 qw!m-5bd+rzu", "\u00e9" * 15, " " * 3 + "q7w!z e5t#u8" + " " * 3])
 def test_fifteen_code_points_are_enough_whatever_they_are(new: str, session: Session) -> None:
+    """Shows ASVS 6.2.5, NIST 3.1.1.2-3, NIST 3.1.1.2-5."""
     assert change(session, new).status_code == 204
     assert login_status(session, new) == 200
 
@@ -127,6 +133,7 @@ def test_a_password_is_text(member: str, value: object, session: Session) -> Non
 
 
 def test_an_unknown_member_is_malformed(session: Session) -> None:
+    """Shows ASVS 15.3.3."""
     problem_of(change(session, user_id=session.user.user_id), 400, "malformed-request")
     assert login_status(session, session.user.password) == 200
 

@@ -92,7 +92,7 @@ def seen_address(gateway: GatewayProcess, headers: list[tuple[str, str]]) -> str
 def test_behind_trusted_proxies_the_right_most_address_that_is_not_trusted_counts(
     forwarded: list[str], address: str, gateway_with: Callable[..., GatewayProcess]
 ) -> None:
-    """T1."""
+    """T1. Shows ASVS 15.3.4."""
     headers = [("X-Forwarded-For", value) for value in forwarded]
     assert seen_address(gateway_with(**BEHIND_PROXIES), headers) == address
 
@@ -102,7 +102,7 @@ def test_behind_trusted_proxies_the_right_most_address_that_is_not_trusted_count
     ["X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP", "Client-IP"],
 )
 def test_from_an_untrusted_peer_no_header_is_believed(name: str, gateway: GatewayProcess) -> None:
-    """T1."""
+    """T1. Shows ASVS 4.1.3, ASVS 15.3.4, RFC 9700 4.13b."""
     assert seen_address(gateway, [(name, "203.0.113.9")]) == PEER
 
 
@@ -170,6 +170,7 @@ def statuses(gateway: GatewayProcess, addresses: list[str]) -> list[int]:
 
 
 def test_one_attempt_more_than_the_limit_is_a_429(limited: GatewayProcess) -> None:
+    """Shows ASVS 2.3.2, ASVS 2.4.1."""
     assert statuses(limited, [next(ADDRESSES)] * 5) == [401, 401, 401, 429, 429]
 
 
@@ -244,6 +245,7 @@ def test_a_refresh_over_the_limit_uses_nothing_up_and_takes_no_cookie_back(limit
 
 
 def test_two_gateways_count_together(make_gateway: Callable[..., GatewayProcess]) -> None:
+    """Shows ASVS 2.3.2, ASVS 2.4.1."""
     a, b = (make_gateway(login_limit="3/hour") for _ in range(2))
     assert [attempt(gateway, "").status_code for gateway in (a, b, a, b, a)] == [401, 401, 401, 429, 429]
 

@@ -88,7 +88,7 @@ CORPUS = {
 
 @pytest.mark.parametrize("name", CORPUS)
 def test_what_is_sent_on_the_wire_gets_the_answer_of_the_table(gateway: GatewayProcess, name: str) -> None:
-    """T10, T11: one reading of every request."""
+    """T10, T11: one reading of every request. Shows ASVS 4.2.1."""
     sent, expected = CORPUS[name]
     answer = exchange(gateway, sent)
     assert status(answer) == expected, answer

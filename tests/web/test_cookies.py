@@ -39,6 +39,7 @@ def refresh_cookie(answer: httpx2.Response, name: str) -> tuple[str, str, dict[s
 def test_the_refresh_cookie_has_the_name_and_the_attributes_that_the_issuer_asks_for(
     kind: str, gateway_with: Callable[..., GatewayProcess]
 ) -> None:
+    """Shows ASVS 3.3.1, ASVS 3.3.2, ASVS 3.3.4, NIST 5.1.1a, NIST 5.1.1b, NIST 5.1.1c, NIST 5.1.1f."""
     settings, name, attributes = KINDS[kind]
     gateway = gateway_with(**settings)
     with client_of(gateway) as client:
@@ -54,6 +55,7 @@ def test_the_refresh_cookie_has_the_name_and_the_attributes_that_the_issuer_asks
 def test_the_refresh_cookie_is_cleared_with_the_attributes_that_it_was_set_with(
     deed: str, kind: str, gateway_with: Callable[..., GatewayProcess]
 ) -> None:
+    """Shows ASVS 14.3.1, NIST 5.1a."""
     settings, name, attributes = KINDS[kind]
     gateway = gateway_with(**settings)
     with client_of(gateway) as client:
@@ -78,7 +80,7 @@ def test_the_refresh_cookie_is_cleared_with_the_attributes_that_it_was_set_with(
 
 
 def test_a_cookie_is_one_plain_word_and_short(session: Session) -> None:
-    """ASVS 3.3.5: at most 4096 bytes; and no quotes, which not everybody reads alike."""
+    """At most 4096 bytes; and no quotes, which not everybody reads alike. Shows ASVS 3.3.5."""
     answer = session.client.post(
         "/auth/login", json={"username": session.user.email, "password": session.user.password}
     )
@@ -89,11 +91,13 @@ def test_a_cookie_is_one_plain_word_and_short(session: Session) -> None:
 
 
 def test_the_cookie_lives_as_long_as_the_session_can_live_unused(session: Session) -> None:
+    """Shows NIST 5.1.1d."""
     answer = session.client.post("/auth/refresh", headers={"Cookie": f"refresh_token={session.refresh_token}"})
     assert refresh_cookie(answer, "refresh_token")[1] == str(14 * DAY)
 
 
 def test_the_cookie_does_not_outlive_the_session(gateway_with: Callable[..., GatewayProcess]) -> None:
+    """Shows NIST 5.1.1d."""
     gateway = gateway_with(access_token_ttl_seconds=100, refresh_idle_ttl_seconds=100, refresh_absolute_ttl_seconds=100)
     with client_of(gateway) as client:
         answer = login(gateway, client)
@@ -116,6 +120,7 @@ def secure(gateway_with: Callable[..., GatewayProcess]) -> Iterator[Session]:
 
 @pytest.mark.parametrize("path", ["/auth/refresh", "/auth/logout"])
 def test_under_https_the_plain_name_of_the_refresh_cookie_means_nothing(path: str, secure: Session) -> None:
+    """Shows NIST 5.1c."""
     answer = secure.client.post(path, headers={"Cookie": f"refresh_token={secure.refresh_token}"})
     problem_of(answer, 401, "refresh-token-missing")
     assert "Set-Cookie" not in answer.headers
@@ -171,7 +176,7 @@ TWICE: dict[str, Callable[[str, str], list[tuple[str, str]]]] = {
 @pytest.mark.parametrize("way", TWICE)
 @pytest.mark.parametrize("path", ["/auth/refresh", "/auth/logout"])
 def test_a_refresh_cookie_sent_twice_is_malformed_and_none_is_used(path: str, way: str, session: Session) -> None:
-    """A sibling subdomain can plant a second one: neither is believed."""
+    """A sibling subdomain can plant a second one: neither is believed. Shows ASVS 15.3.7."""
     answer = session.client.post(path, headers=TWICE[way]("refresh_token", session.refresh_token))
     problem_of(answer, 400, "malformed-request")
     assert session.is_alive()

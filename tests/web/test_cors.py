@@ -48,6 +48,7 @@ def test_an_allowed_origin_may_read_every_answer_errors_included(case: Case, sho
 @pytest.mark.parametrize("origin", STRANGERS)
 @pytest.mark.parametrize("method", ["GET", "OPTIONS"])
 def test_any_other_origin_may_read_nothing(method: str, origin: str, shop: Session) -> None:
+    """Shows ASVS 3.4.2."""
     headers = shop.bearer | {"Origin": origin, "Access-Control-Request-Method": "GET"}
     answer = shop.client.request(method, "/auth/me", headers=headers)
     assert not cors_headers(answer)
@@ -56,6 +57,7 @@ def test_any_other_origin_may_read_nothing(method: str, origin: str, shop: Sessi
 
 @pytest.mark.parametrize("case", AUTH_CASES, ids=str)
 def test_no_answer_under_auth_has_a_wildcard(case: Case, shop: Session) -> None:
+    """Shows ASVS 3.4.2."""
     answer = case.ask(shop, Origin="https://evil.example")
     assert not cors_headers(answer)
 
@@ -160,6 +162,7 @@ def test_without_allowed_origins_no_origin_is_answered(standing: Session) -> Non
 
 
 def test_the_public_documents_are_for_every_origin_but_without_credentials(shop: Session) -> None:
+    """Shows ASVS 3.4.2."""
     for path in ("/.well-known/jwks.json", "/.well-known/oauth-authorization-server"):
         for origin in (APP_ORIGIN, "https://evil.example"):
             answer = shop.client.get(path, headers={"Origin": origin})

@@ -195,7 +195,7 @@ def handed_out(ours: GatewayProcess, signed_elsewhere: dict[str, str]) -> dict[s
 
 
 def test_the_table_has_every_endpoint_and_no_other() -> None:
-    """Say who gets in when this fails."""
+    """Say who gets in when this fails. Shows ASVS 6.3.4."""
     assert sorted(OPENED_BY) == sorted(endpoints())
 
 
@@ -203,6 +203,7 @@ def test_the_table_has_every_endpoint_and_no_other() -> None:
 def test_an_endpoint_opens_to_who_may_enter_and_to_nobody_else(
     endpoint: str, ours: GatewayProcess, signed_elsewhere: dict[str, str], handed_out: dict[str, Headers]
 ) -> None:
+    """Shows ASVS 6.3.4, ASVS 8.2.1, ASVS 8.3.1, ASVS 9.2.2, RFC 8725 3.12."""
     method, path = endpoint.split(" ")
     path = path.replace("{id}", "fac_unknown" if "factors" in path else "unknown").replace("{path}", "a")
     path = path.replace("{name}", "unknown").replace("{number}", "1")

@@ -80,7 +80,7 @@ def assert_nothing_changed(session: Session) -> None:
 def test_a_request_is_served_from_where_it_may_come_and_else_changes_nothing(
     site: str | None, origin: str | None, endpoint: tuple[str, str], shop: Session
 ) -> None:
-    """T28: the whole matrix."""
+    """T28: the whole matrix. Shows ASVS 3.5.1, NIST 5.1d."""
     answer = ask(shop, endpoint, browser_headers(site, origin, shop.gateway))
     if is_allowed(site, origin):
         assert answer.status_code in (200, 204)
@@ -138,7 +138,7 @@ def test_a_header_that_is_there_twice_is_not_believed(names: list[str], shop: Se
 @pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded", "text/plain"])
 @pytest.mark.parametrize("path", ["/auth/login", "/auth/refresh", "/auth/logout", "/auth/change-password"])
 def test_no_type_of_body_makes_a_cross_site_request_another_error(path: str, content_type: str, shop: Session) -> None:
-    """T28: what an HTML form can send is refused before it is read."""
+    """T28: what an HTML form can send is refused before it is read. Shows ASVS 3.5.2."""
     cookies = f"refresh_token={shop.refresh_token}; access_token={shop.access_token}"
     headers = {"Cookie": cookies, "Content-Type": content_type, "Sec-Fetch-Site": "cross-site", "Origin": "null"}
     problem_of(shop.client.post(path, content=b"{", headers=headers), 403, "cross-site-request")
@@ -168,7 +168,7 @@ def test_reading_by_cookie_may_come_from_anywhere(path: str, shop: Session) -> N
 
 
 def test_a_login_without_any_cookie_is_protected_too(shop: Session) -> None:
-    """T28: else a stranger's page could log the victim in as the stranger."""
+    """T28: else a stranger's page could log the victim in as the stranger. Shows ASVS 7.6.2."""
     credentials = {"username": shop.user.email, "password": shop.user.password}
     for encoding in ({"json": credentials}, {"data": credentials}):
         answer = shop.client.post("/auth/login", headers={"Sec-Fetch-Site": "cross-site"}, **encoding)  # type: ignore[arg-type]

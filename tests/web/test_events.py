@@ -106,7 +106,7 @@ def deeds(make_gateway: Callable[..., GatewayProcess]) -> Iterator[Deeds]:
 
 
 def test_every_event_is_one_line_and_one_entry(deeds: Deeds) -> None:
-    """Whatever can be done with one request, by the API and by the pages."""
+    """Whatever can be done with one request, by the API and by the pages. Shows ASVS 16.3.1, ASVS 16.3.3."""
     logins(deeds)
     endings(deeds)
     passwords(deeds)
@@ -353,6 +353,7 @@ def by_pages(deeds: Deeds) -> None:
 
 
 def test_every_limit_is_told_by_its_name(make_gateway: Callable[..., GatewayProcess]) -> None:
+    """Shows ASVS 16.3.3."""
     gateway = make_gateway(login_limit="7/hour", refresh_limit="1/hour", account_throttle="on")
     with client_of(gateway) as client:
         deeds = Deeds(gateway, client)
@@ -391,7 +392,7 @@ def test_a_login_that_meets_a_change_of_its_user_is_told_as_that(gateway_env: di
 
 
 def test_what_strangers_send_is_in_no_line(gateway: GatewayProcess) -> None:
-    """Whatever they put where secrets are expected, also where it is refused."""
+    """Whatever they put where secrets are expected, also where it is refused. Shows ASVS 16.2.5."""
     canary = f"canary-{time.monotonic_ns()}"
     since = gateway.log_size()
     bodies: tuple[Any, ...] = (

@@ -107,7 +107,7 @@ def test_nobody_confirms_what_another_user_has_begun(gateway: GatewayProcess, cl
 
 @pytest.mark.parametrize(("method", "path", "body"), CHANGES, ids=lambda part: str(part)[:32])
 def test_a_login_older_than_ten_minutes_changes_no_factor(session: Session, method: str, path: str, body: Any) -> None:
-    """RFC 9470 section 3."""
+    """RFC 9470 section 3. Shows ASVS 7.5.1, ASVS 7.5.3."""
     old = bearer_of_login(session, seconds_ago=605, amr=BY_PASSWORD)
     answer = change(session, method, path, body, old)
     problem_of(answer, 401, "authentication-too-weak")
@@ -123,7 +123,7 @@ def test_a_login_older_than_ten_minutes_changes_no_factor(session: Session, meth
 def test_who_has_a_factor_changes_factors_with_it_alone(
     gateway: GatewayProcess, client: httpx2.Client, method: str, path: str, body: Any
 ) -> None:
-    """A password is not enough to take the second factor away that protects from its theft."""
+    """A password is not enough to take the second factor away that protects from its theft. Shows ASVS 7.5.1."""
     session, _ = new_user_with_totp(gateway, client)
     answer = change(session, method, path, body, session.bearer)
     problem_of(answer, 401, "authentication-too-weak")
@@ -172,6 +172,7 @@ def test_new_recovery_codes_make_those_from_before_void(gateway: GatewayProcess,
 def test_a_removed_factor_is_good_for_nothing_and_the_last_one_takes_the_recovery_codes_along(
     gateway: GatewayProcess, client: httpx2.Client
 ) -> None:
+    """Shows ASVS 6.5.6."""
     session, app = new_user_with_totp(gateway, client)
     strong = log_in_with(gateway, client, session.user, totp=app.code())
     recovery_codes(strong)
@@ -191,6 +192,7 @@ def test_a_removed_factor_is_good_for_nothing_and_the_last_one_takes_the_recover
 
 
 def test_nobody_removes_the_factor_of_another_user(gateway: GatewayProcess, client: httpx2.Client) -> None:
+    """Shows ASVS 8.2.2."""
     ann, bob = new_user_with_totp(gateway, client)[0], log_in(gateway, client)
     [row] = factors(ann)
     problem_of(client.delete(f"/auth/factors/{row['id']}", headers=bob.bearer), 404, "not-found")

@@ -58,6 +58,7 @@ def sessions(client: httpx2.Client, bearer: dict[str, str]) -> int:
 def test_one_of_twenty_tries_with_one_code_opens_a_session(
     gateway: GatewayProcess, clients: list[httpx2.Client]
 ) -> None:
+    """Shows ASVS 15.4.2, ASVS 6.5.1."""
     for _ in range(4):
         session, app = new_user_with_totp(gateway, clients[0])
         pending = [first_step(clients[0], session.user)["pending"] for _ in range(TRIES)]

@@ -124,7 +124,11 @@ TOLD = {
 def test_an_ending_that_failed_half_way_is_no_life(
     deed: Deed, script: str, side: str, behind: GatewayProcess, proxy: Proxy, records: Records
 ) -> None:
-    """Not at once, and not when its announcement was forgotten; whoever meets it first completes it."""
+    """
+    Not at once, and not when its announcement was forgotten; whoever meets it first completes it.
+
+    Shows ASVS 2.3.3.
+    """
     with client_of(behind) as client:
         doomed = log_in(behind, client)
         other = log_in(behind, client, doomed.user)

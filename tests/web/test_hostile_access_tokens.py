@@ -59,6 +59,7 @@ def hostile_tokens() -> Iterator[tuple[str, str]]:
 
 
 def test_no_endpoint_takes_a_hostile_token(knowing: GatewayProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shows ASVS 9.1.2, RFC 8725 3.1, RFC 8725 3.14."""
     monkeypatch.setattr(mint, "NOW", system_clock())
     good = mint.compact(mint.header(), mint.claims())
     tokens = dict(hostile_tokens())

@@ -71,6 +71,7 @@ def test_a_good_address_is_led_to_from_everywhere(
 def test_any_other_is_dropped_without_a_word(
     client: httpx2.Client, session: dict[str, str], user: TestUser, address: str
 ) -> None:
+    """Shows ASVS 1.2.2, ASVS 3.7.2, RFC 9700 2.1, RFC 9700 4.11."""
     assert led_to_by_page(client, session, address) == ACCOUNT
     if len(address) < 2048:
         assert led_to_by_form(client, user, address) == ACCOUNT

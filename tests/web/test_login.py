@@ -5,6 +5,7 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
+from gateway.state import Gateway
 from tests.harness import GatewayProcess, in_gateway, wait_until
 from tests.web.asking import RFC_3339_UTC, Session, comparable, in_latin_1, log_in, problem_of, set_cookies, sid_of
 
@@ -40,6 +41,7 @@ def test_a_login_by_json_or_form_gives_tokens_and_the_user(encoding: str, sessio
 
 
 def test_by_default_the_refresh_token_is_a_cookie_and_nowhere_else(session: Session) -> None:
+    """Shows ASVS 3.3.4, ASVS 10.1.1."""
     answer = session.client.post("/auth/login", json=credentials(session))
     token = set_cookies(answer)["refresh_token"]["value"]
     assert token not in answer.text
@@ -103,6 +105,7 @@ def test_every_spelling_of_an_address_is_one_account(spelling: Callable[[str], s
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_a_password_is_the_same_in_every_normal_form(form: str, session: Session) -> None:
+    """Shows NIST 3.1.1.2-4."""
     new = "Zoë hört fünf Töne"
     changed = session.client.post(
         "/auth/change-password",
@@ -134,6 +137,7 @@ def test_an_unencoded_form_in_utf_8_is_read_as_such(session: Session) -> None:
 def test_unknown_user_wrong_password_and_disabled_user_get_the_same_answer_to_the_byte(
     gateway: GatewayProcess, client: httpx2.Client
 ) -> None:
+    """Shows ASVS 6.3.8."""
     known, disabled = gateway.add_user(), gateway.add_user()
     in_gateway(gateway.env, lambda opened: opened.users.set_active(disabled.user_id, False))
     attempts = [
@@ -157,6 +161,7 @@ def test_unknown_user_wrong_password_and_disabled_user_get_the_same_answer_to_th
 
 @pytest.mark.parametrize("delivery", ["cookie", "body"])
 def test_a_login_that_brings_a_live_refresh_cookie_ends_that_session(delivery: str, session: Session) -> None:
+    """Shows ASVS 7.2.4."""
     answer = session.client.post(
         "/auth/login",
         json=credentials(session) | {"delivery": delivery},
@@ -194,7 +199,7 @@ def test_a_failed_login_ends_no_session(session: Session) -> None:
 
 @pytest.mark.parametrize("cookie", ["", "forged", "\u00e9"])
 def test_a_refresh_cookie_that_is_none_of_ours_does_not_hinder_a_login(cookie: str, session: Session) -> None:
-    """T28, fixation: what was in the cookie before is never what is in it afterwards."""
+    """T28, fixation: what was in the cookie before is never what is in it afterwards. Shows ASVS 7.2.4."""
     answer = session.client.post(
         "/auth/login",
         json=credentials(session),
@@ -213,6 +218,7 @@ def test_logins_without_a_cookie_are_sessions_side_by_side(session: Session) -> 
 
 @pytest.mark.parametrize("name", ["access_token", "refresh_token", "token"])
 def test_a_token_in_the_query_is_malformed(name: str, session: Session) -> None:
+    """Shows ASVS 14.2.1, RFC 9700 4.3."""
     answer = session.client.post("/auth/login", params={name: "x"}, json=credentials(session))
     problem_of(answer, 400, "malformed-request")
 
@@ -229,3 +235,27 @@ def test_expires_in_is_the_lifetime_of_the_access_token(gateway_with: Callable[.
         assert time.monotonic() - answered <= 2.1
         problem_of(client.get("/auth/me", headers=bearer), 401, "access-token-invalid")
         problem_of(client.get("/api/authz/auth-request", headers=bearer), 401, "access-token-invalid")
+
+
+def test_a_form_is_decoded_once(session: Session) -> None:
+    """Shows ASVS 1.1.1."""
+    new = "one hundred%20percent %2541"
+    change = {"current_password": session.user.password, "new_password": new}
+    assert session.client.post("/auth/change-password", json=change, headers=session.bearer).status_code == 204
+    for password, status in ((new, 200), ("one hundred percent %41", 401)):
+        answer = session.client.post("/auth/login", data={"username": session.user.email, "password": password})
+        assert answer.status_code == status
+
+
+def test_a_password_is_good_however_old_it_is(session: Session) -> None:
+    """Shows ASVS 6.2.10, NIST 3.1.1.2-6."""
+
+    async def age(parts: Gateway) -> None:
+        key = parts.store.key(f"user:{{{session.user.user_id}}}")
+        await parts.store.execute("HSET", key, "created_at", "1")
+
+    in_gateway(session.gateway.env, age)
+    answer = session.client.post("/auth/login", json=credentials(session))
+    assert answer.status_code == 200
+    assert answer.json()["user"]["created_at"] == "1970-01-01T00:00:01Z"
+    assert session.client.get("/auth/sessions", headers=session.bearer).status_code == 200

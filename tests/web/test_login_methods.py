@@ -51,6 +51,7 @@ def test_every_token_of_a_session_tells_how_its_login_was_made(
 def test_a_browser_session_is_judged_by_how_its_login_was_made(
     gateway: GatewayProcess, client: httpx2.Client, amr: tuple[str, ...], asked: str, status: int
 ) -> None:
+    """Shows ASVS 10.3.4."""
     _, cookie = sign_in(gateway, amr)
     headers = {"Cookie": f"gateway_session={cookie}"}
     assert client.get(f"{ASKED}?{asked}", headers=headers).status_code == status

@@ -11,6 +11,7 @@ def cookie(token: str) -> dict[str, str]:
 
 
 def test_logout_by_cookie_ends_the_session_and_clears_the_cookie(session: Session) -> None:
+    """Shows ASVS 7.4.1, ASVS 14.3.1, RFC 9700 4.14.2d, NIST 5.1a."""
     answer = session.client.post("/auth/logout", headers=cookie(session.refresh_token))
     assert answer.status_code == 204
     assert answer.content == b""
@@ -86,6 +87,7 @@ def test_logout_of_a_user_who_is_gone_is_a_204(session: Session) -> None:
 
 @pytest.mark.parametrize("way", ["header", "cookie"])
 def test_logout_all_counts_every_session_of_the_caller_and_clears_the_cookie(way: str, session: Session) -> None:
+    """Shows ASVS 10.4.9."""
     others = [log_in(session.gateway, session.client, session.user) for _ in range(2)]
     stranger = log_in(session.gateway, session.client)
     headers = session.bearer if way == "header" else {"Cookie": f"access_token={session.access_token}"}

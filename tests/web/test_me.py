@@ -21,7 +21,7 @@ from tests.web.asking import (
 
 
 def test_me_is_the_user_as_stored_now(session: Session) -> None:
-    """Roles in the access token may be older."""
+    """Roles in the access token may be older. Shows ASVS 8.2.3, ASVS 14.2.6, ASVS 15.3.1."""
     in_gateway(session.gateway.env, lambda opened: opened.users.set_roles(session.user.user_id, ("ops", "admin")))
     answer = session.client.get("/auth/me", headers=session.bearer)
     assert answer.status_code == 200
@@ -110,7 +110,7 @@ BAD_ACCESS_TOKENS: dict[str, Callable[[Session], str]] = {
 @pytest.mark.parametrize("path", ["/auth/me", *AUTHZ_PATHS])
 @pytest.mark.parametrize("name", BAD_ACCESS_TOKENS)
 def test_a_token_that_does_not_verify_is_invalid(name: str, path: str, standing: Session) -> None:
-    """T18: a refresh token is no access token."""
+    """T18: a refresh token is no access token. Shows ASVS 7.2.1, ASVS 9.1.1, RFC 9068 4f."""
     token = BAD_ACCESS_TOKENS[name](standing)
     answer = standing.client.get(path, headers=in_latin_1("Authorization", f"Bearer {token}"))
     problem_of(answer, 401, "access-token-invalid")
@@ -121,7 +121,11 @@ def test_a_token_that_does_not_verify_is_invalid(name: str, path: str, standing:
 def test_a_token_for_another_audience_or_of_another_issuer_is_invalid(
     setting: str, make_gateway: Callable[..., GatewayProcess]
 ) -> None:
-    """T18: the two gateways share users and keys."""
+    """
+    T18: the two gateways share users and keys.
+
+    Shows ASVS 9.2.3, ASVS 10.3.1, RFC 8725 3.8, RFC 8725 3.9, RFC 9700 2.3, RFC 9068 4b, RFC 9068 4c.
+    """
     ours, theirs = (
         make_gateway(**{"issuer": "http://one.test", "audience": "api", setting: f"http://{name}.test"})
         for name in ("ours", "theirs")
@@ -183,6 +187,7 @@ def test_two_authorization_headers_are_malformed_and_change_nothing(method: str,
 def test_a_token_in_the_query_is_malformed_beside_a_good_one_too(
     name: str, method: str, path: str, standing: Session
 ) -> None:
+    """Shows ASVS 14.2.1, RFC 9700 4.3."""
     params = {name: standing.access_token}
     answer = standing.client.request(method, path.format(sid=standing.sid), params=params, headers=standing.bearer)
     problem_of(answer, 400, "malformed-request")

@@ -85,6 +85,6 @@ async def test_what_is_remembered_of_an_address_ends_with_its_window(store: Stor
 
 @pytest.mark.parametrize("trusted", ["0.0.0.0/0", "::/0", "*", "::ffff:0:0/96", "::ffff:0.0.0.0/90", "10.0.0.1,*"])
 def test_trusting_everybody_stops_the_start(trusted: str) -> None:
-    """T2: exit 3 and one line."""
+    """T2: exit 3 and one line. Shows RFC 9700 4.13b."""
     env = environment(trusted_proxies=trusted, secret=SECRET, redis_url="redis://127.0.0.1:1")
     assert_refused(here("serve", env=env), 3, "trusted_proxies")

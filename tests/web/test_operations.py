@@ -21,6 +21,7 @@ def test_livez_is_200_while_redis_is_away(orphan: Session) -> None:
 
 
 def test_readyz_names_the_parts_that_fail_and_nothing_more(orphan: Session) -> None:
+    """Shows ASVS 13.4.5, ASVS 13.4.6."""
     answer = orphan.client.get("/readyz")
     body = problem_of(answer, 503, "not-ready")
     assert body.keys() == {"type", "title", "status", "detail", "failing"}

@@ -46,6 +46,7 @@ Visit = Callable[[str], Browser]
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_page_lets_the_browser_do_nothing_but_what_it_needs(path: str, visit: Visit) -> None:
+    """Shows ASVS 3.4.3, ASVS 3.4.5, ASVS 3.4.6, ASVS 3.4.8, RFC 9700 4.16, RFC 9700 4.2.4."""
     answer = visit(path).get(path)
     page_of(answer)
     assert policy_of(answer) == {

@@ -98,6 +98,7 @@ def test_another_session_is_ended_at_once(browser: Browser, telephone: Browser) 
 
 
 def test_all_others_are_ended_at_once(browser: Browser, telephone: Browser, user: TestUser) -> None:
+    """Shows ASVS 7.4.3."""
     third = browser_of(browser.gateway)
     third.sign_in(user)
     answer = browser.post("/auth/account/sessions/end-others")
@@ -126,6 +127,7 @@ def test_a_note_is_one_of_ours_or_none(browser: Browser, done: str) -> None:
 
 
 def test_a_changed_password_ends_the_other_sessions(browser: Browser, telephone: Browser, user: TestUser) -> None:
+    """Shows RFC 9700 4.14.2d."""
     answer = browser.post("/auth/account/password", username=user.email, current_password=PASSWORD, new_password=NEW)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/auth/account?done=password-changed")
     assert "Your password has been changed" in page_of(browser.get(answer.headers["Location"])).text
@@ -193,6 +195,7 @@ def test_guessing_is_limited_on_the_page_too(make_gateway: Make) -> None:
 def test_a_form_from_another_site_is_refused_with_a_page(
     browser: Browser, telephone: Browser, path: str, headers: dict[str, str]
 ) -> None:
+    """Shows ASVS 10.6.2."""
     answer = browser.post(f"/auth/{path}", headers, current_password=PASSWORD, new_password=NEW)
     assert "another site" in page_of(answer, 403).text
     assert not set_cookies(answer)
@@ -210,6 +213,7 @@ def test_a_user_who_was_disabled_is_led_to_the_login_with_his_cookie_taken_back(
 
 
 def test_names_and_devices_are_never_markup(gateway: GatewayProcess) -> None:
+    """Shows ASVS 1.2.1."""
     user = gateway.add_user(name=HOSTILE)
     other = browser_of(gateway, User_Agent=HOSTILE.replace(" ", "/"))
     other.sign_in(user)
@@ -232,6 +236,7 @@ def test_the_logout_is_a_button(browser: Browser, user: TestUser) -> None:
 
 
 def test_it_ends_the_session_and_takes_the_cookies_back(browser: Browser) -> None:
+    """Shows ASVS 14.3.1."""
     before = dict(browser.cookies)
     answer = browser.post("/auth/logout")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/auth/login")

@@ -241,6 +241,7 @@ def test_nobody_touches_the_factor_of_another_user(strong: Browser, gateway: Gat
 
 
 def test_what_was_changed_in_another_session_is_told(user: TestUser, browser: Browser, gateway: GatewayProcess) -> None:
+    """Shows ASVS 6.3.7."""
     telephone = browser_of(gateway, User_Agent=IPHONE)
     telephone.sign_in(user)
     add_app(telephone)
@@ -253,6 +254,7 @@ def test_what_was_changed_in_another_session_is_told(user: TestUser, browser: Br
 
 
 def test_so_is_a_password(user: TestUser, browser: Browser, gateway: GatewayProcess) -> None:
+    """Shows ASVS 6.3.7."""
     browser.post(f"{ACCOUNT}/password", current_password=user.password, new_password=NEW)
     assert "changed lately" not in page_of(browser.get(ACCOUNT)).text
     other = browser_of(gateway)
@@ -354,3 +356,14 @@ def test_a_path_that_there_is_not_is_not_found(strong: Browser) -> None:
     for path in (f"{ACCOUNT}/factors", f"{ACCOUNT}/factors/other"):
         problem_of(strong.get(path), 404, "not-found")
     assert strong.get(f"{ACCOUNT}/factors/fac_other").headers["Location"] == ACCOUNT
+
+
+def test_every_page_for_who_is_signed_in_has_the_way_out(strong: Browser) -> None:
+    """Shows ASVS 7.4.4."""
+    answers = [strong.get(path) for path in (ACCOUNT, APP, RECOVERY, way_to(strong, "My telephone"))]
+    answers += [strong.get(f"{ACCOUNT}/tokens"), strong.post(f"{ACCOUNT}/tokens", name="backup", days="1")]
+    answers += [strong.post(RECOVERY)]
+    for answer in answers:
+        page = page_of(answer)
+        assert "/auth/logout" in page.forms
+        assert "Sign out" in page.text

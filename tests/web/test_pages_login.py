@@ -42,6 +42,7 @@ def reason_of(page: Page) -> str:
 
 
 def test_the_page_has_a_form_that_password_managers_know(browser: Browser) -> None:
+    """Shows ASVS 6.2.6, ASVS 6.2.7, NIST 3.1.1.2-pm."""
     page = page_of(browser.get("/auth/login"))
     assert page.forms == {"/auth/login": {"username": "", "password": "", "remember": "on"}}
     username, password = page.ids["username"], page.ids["password"]
@@ -59,6 +60,7 @@ def test_head_has_no_body(browser: Browser) -> None:
 
 
 def test_a_right_password_leads_to_the_account_with_a_session(browser: Browser) -> None:
+    """Shows RFC 9700 4.12."""
     user = browser.gateway.add_user()
     answer = browser.sign_in(user)
     assert answer.headers["Location"] == "/auth/account"
@@ -350,6 +352,7 @@ def test_under_https_the_cookies_have_the_names_that_browsers_guard(gateway_with
 
 
 def test_what_people_type_is_never_markup(browser: Browser) -> None:
+    """Shows ASVS 1.2.1."""
     answer = browser.post("/auth/login", {"User-Agent": HOSTILE}, username=HOSTILE, password=HOSTILE, rd=HOSTILE)
     page = page_of(answer, 401)
     assert page.forms["/auth/login"]["username"] == HOSTILE

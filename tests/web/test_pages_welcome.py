@@ -55,6 +55,7 @@ def test_who_was_invited_sets_a_password_and_is_signed_in(gateway: GatewayProces
 
 
 def test_a_link_is_good_once(gateway: GatewayProcess, browser: httpx2.Client) -> None:
+    """Shows ASVS 6.4.3."""
     link = link_for(gateway, "reset", gateway.add_user().email)
     assert set_password(browser, link).status_code == 303
     again = set_password(browser, link, "yet another long pass phrase")
@@ -64,6 +65,7 @@ def test_a_link_is_good_once(gateway: GatewayProcess, browser: httpx2.Client) ->
 
 
 def test_a_reset_ends_all_sessions_and_unlocks(gateway: GatewayProcess, browser: httpx2.Client) -> None:
+    """Shows ASVS 6.4.3."""
     user = gateway.add_user()
     session = cookie_of(sign_in(browser, user))
     for _ in range(6):

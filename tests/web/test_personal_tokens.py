@@ -91,6 +91,7 @@ def test_its_owner_revokes_it(session: Session) -> None:
 
 
 def test_nobody_else_revokes_it(session: Session, gateway: GatewayProcess) -> None:
+    """Shows ASVS 8.2.2."""
     made, stranger = make_token(session), log_in(gateway, session.client)
     answer = session.client.delete(f"/auth/tokens/{made['id']}", headers=stranger.bearer)
     problem_of(answer, 404, "not-found")
@@ -128,7 +129,7 @@ def test_the_application_gets_a_token_of_its_own(session: Session, gateway: Gate
 
 
 def test_it_takes_a_young_login_to_make_one_and_any_to_revoke_it(session: Session) -> None:
-    """RFC 9470 section 3."""
+    """RFC 9470 section 3. Shows ASVS 7.5.3."""
     made = make_token(session)
     body = {"name": "another"}
     old = bearer_of_login(session, seconds_ago=605, amr=BY_PASSWORD)
@@ -166,6 +167,7 @@ def test_one_is_made_with_a_browser_session_from_our_own_site(session: Session) 
 
 
 def test_making_them_is_limited(make_gateway: Callable[..., GatewayProcess]) -> None:
+    """Shows ASVS 2.4.1."""
     gateway = make_gateway(login_limit="3/minute")
     with client_of(gateway) as client:
         session = log_in(gateway, client)

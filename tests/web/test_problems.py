@@ -8,7 +8,8 @@ import httpx2
 import pytest
 
 from gateway.cores import usable_cores
-from tests.harness import GatewayProcess
+from gateway.state import Gateway
+from tests.harness import GatewayProcess, in_gateway
 from tests.web.asking import CASES, CHALLENGE, INVALID_TOKEN, Answered, Case, Session, problem_of
 
 PROBLEMS = [case for case in CASES if case.slug and case.method != "HEAD"]
@@ -26,7 +27,7 @@ def test_every_error_is_a_problem_of_the_table_with_no_members_but_its_own(case:
 def test_a_401_and_nothing_else_challenges_and_names_an_error_only_when_a_token_was_sent(
     case: Case, answered: Answered
 ) -> None:
-    """RFC 6750 section 3."""
+    """RFC 6750 section 3. Shows RFC 9068 4f."""
     _, answer = answered(case)
     if case.status != 401:
         assert "WWW-Authenticate" not in answer.headers
@@ -38,6 +39,7 @@ def test_a_401_and_nothing_else_challenges_and_names_an_error_only_when_a_token_
 
 @pytest.mark.parametrize("case", PROBLEMS, ids=str)
 def test_no_answer_repeats_a_token_or_a_password(case: Case, answered: Answered) -> None:
+    """Shows ASVS 16.5.1."""
     session, answer = answered(case)
     shown = answer.text + str(answer.headers)
     assert session.access_token not in shown
@@ -70,7 +72,7 @@ STORE_IS_ASKED = [
 def test_without_redis_what_needs_it_is_a_503_within_two_seconds(
     method: str, path: str, json: dict[str, Any] | None, orphan: Session
 ) -> None:
-    """F1: never a 401, which would log people out."""
+    """F1: never a 401, which would log people out. Shows ASVS 16.5.2, ASVS 16.5.3."""
     begun = time.monotonic()
     answer = Case(method, path, 503, headers=orphan.bearer, json=json).ask(orphan)
     assert time.monotonic() - begun < 2
@@ -105,3 +107,22 @@ def test_more_passwords_than_can_be_hashed_in_good_time_are_refused(
         for connection in waiting:
             connection.close()
         gateway.kill()
+
+
+def test_an_unforeseen_error_is_a_500_that_tells_nothing_and_its_traceback_is_in_the_log(session: Session) -> None:
+    """And the gateway goes on. Shows ASVS 16.5.1, ASVS 16.5.3, ASVS 16.5.4, ASVS 16.3.4."""
+
+    async def spoil(parts: Gateway) -> None:
+        key = parts.store.key(f"user:{{{session.user.user_id}}}")
+        await parts.store.execute("HSET", key, "created_at", "a canary in the store")
+
+    in_gateway(session.gateway.env, spoil)
+    answer = session.client.get("/auth/me", headers=session.bearer)
+    body = problem_of(answer, 500, "internal-error")
+    assert body.keys() == {"type", "title", "status", "detail"}
+    assert "canary" not in answer.text
+    assert "Traceback" not in answer.text
+    lines = [line for line in session.gateway.log_lines() if line.get("request_id") == answer.headers["X-Request-Id"]]
+    assert [line["level"] for line in lines] == ["error", "info"]
+    assert "ValueError" in lines[0]["traceback"]
+    assert session.client.get("/livez").status_code == 200

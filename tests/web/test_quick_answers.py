@@ -19,6 +19,7 @@ ENVELOPE = (
     "connection",
     "x-request-id",
     "x-content-type-options",
+    "cross-origin-resource-policy",
     "referrer-policy",
     "content-security-policy",
 )

@@ -40,6 +40,7 @@ def test_a_token_that_came_in_the_body_goes_back_in_the_body(encoding: str, sess
 
 
 def test_the_new_access_token_is_of_the_same_session(session: Session) -> None:
+    """Shows RFC 9700 4.14.2a, RFC 9068 2.2.1."""
     body = session.refresh().json()
     assert body["token_type"] == "Bearer"
     assert body["expires_in"] == 600
@@ -145,6 +146,7 @@ def test_two_refresh_tokens_at_once_are_malformed_and_none_is_used(session: Sess
 
 
 def test_a_token_in_the_query_is_malformed_and_not_used(session: Session) -> None:
+    """Shows RFC 9700 4.3."""
     answer = session.client.post("/auth/refresh", params={"refresh_token": session.refresh_token})
     problem_of(answer, 400, "malformed-request")
 
@@ -165,6 +167,7 @@ def test_a_lost_answer_can_be_asked_for_again_by_cookie(session: Session) -> Non
 
 
 def test_roles_are_read_again_at_each_refresh(session: Session) -> None:
+    """Shows ASVS 8.3.2."""
     in_gateway(session.gateway.env, lambda opened: opened.users.set_roles(session.user.user_id, ("ops", "admin")))
     session.access_token = session.refresh().json()["access_token"]
     answer = session.client.get("/api/authz/auth-request", headers=session.bearer)

@@ -24,12 +24,14 @@ def client(strict: GatewayProcess) -> Iterator[httpx2.Client]:
 
 
 def test_who_has_no_factor_is_told_to_set_one_up(strict: GatewayProcess, client: httpx2.Client) -> None:
+    """Shows ASVS 6.3.3."""
     asked = first_step(client, strict.add_user())
     assert asked["methods"] == []
     assert "publicKey" not in asked
 
 
 def test_the_confirmation_of_a_first_app_opens_the_session(strict: GatewayProcess, client: httpx2.Client) -> None:
+    """Shows ASVS 6.3.3."""
     user = strict.add_user()
     _, answer = enrol_by_pending(client, first_step(client, user)["pending"])
     session = session_of(strict, client, user, answer)

@@ -21,6 +21,7 @@ def test_a_login_leads_back_to_a_page_of_the_domain(address: str) -> None:
 
 @pytest.mark.parametrize("address", HOSTILE, ids=ascii)
 def test_a_login_leads_nowhere_else(address: str) -> None:
+    """Shows ASVS 1.2.2, ASVS 3.7.2, RFC 9700 2.1, RFC 9700 4.11."""
     assert safe_return_address(address, SETTINGS) is None
 
 

@@ -32,6 +32,7 @@ def claims_of(access_token: str) -> dict[str, Any]:
 def test_a_right_password_opens_no_session_where_there_is_a_factor(
     gateway: GatewayProcess, client: httpx2.Client
 ) -> None:
+    """Shows ASVS 2.3.1."""
     session, _ = new_user_with_totp(gateway, client)
     answer = client.post("/auth/login", json={"username": session.user.email, "password": session.user.password})
     problem = problem_of(answer, 401, "second-factor-required")
@@ -271,7 +272,7 @@ def test_a_session_keeps_how_it_was_made_over_refreshes_and_a_new_password(
 def test_a_reset_of_the_password_gives_no_session_without_the_factor(
     gateway: GatewayProcess, client: httpx2.Client
 ) -> None:
-    """A link for a new password proves nothing but a mailbox."""
+    """A link for a new password proves nothing but a mailbox. Shows ASVS 6.4.3."""
     session, app = new_user_with_totp(gateway, client)
 
     async def reset(parts: Gateway) -> str:

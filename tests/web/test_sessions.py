@@ -20,6 +20,7 @@ def rows(session: Session) -> list[dict[str, Any]]:
 
 
 def test_a_session_is_listed_with_all_that_its_user_may_know(gateway: GatewayProcess, client: httpx2.Client) -> None:
+    """Shows ASVS 8.2.3, ASVS 14.2.6, ASVS 15.3.1."""
     session = log_in(gateway, client, User_Agent="curl/7.88.1")
     [row] = rows(session)
     assert row.keys() == {"id", "created_at", "last_used_at", "expires_at", "ip", "device", "amr", "current"}
@@ -59,6 +60,7 @@ def test_a_session_that_ended_is_not_listed(session: Session) -> None:
 
 
 def test_another_of_ones_own_sessions_can_be_ended(session: Session) -> None:
+    """Shows ASVS 10.4.9."""
     other = log_in(session.gateway, session.client, session.user)
     answer = session.client.delete(f"/auth/sessions/{other.sid}", headers=session.bearer)
     assert answer.status_code == 204
@@ -75,6 +77,7 @@ def test_the_session_that_asks_can_be_ended_too(session: Session) -> None:
 
 
 def test_the_session_of_somebody_else_is_not_found_and_lives_on(session: Session) -> None:
+    """Shows ASVS 8.2.2."""
     stranger = log_in(session.gateway, session.client)
     answer = session.client.delete(f"/auth/sessions/{stranger.sid}", headers=session.bearer)
     problem_of(answer, 404, "not-found")

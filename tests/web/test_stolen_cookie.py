@@ -54,6 +54,7 @@ def test_no_offline_verifier_takes_it(gateway: GatewayProcess, thief: httpx2.Cli
 
 
 def test_it_says_nothing_of_its_owner(gateway: GatewayProcess, thief: httpx2.Client) -> None:
+    """Shows NIST 5.1.1g."""
     user = gateway.add_user()
     stolen = sign_in(thief, user)
     assert len(stolen) == 92

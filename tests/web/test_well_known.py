@@ -137,6 +137,7 @@ def test_two_gateways_publish_the_same_jwks(make_gateway: Callable[..., GatewayP
 def test_the_metadata_says_what_there_is_and_what_clients_insist_on_and_nothing_more(
     path: str, gateway: GatewayProcess, client: httpx2.Client
 ) -> None:
+    """Shows ASVS 10.4.4, RFC 9700 2.4, RFC 9700 2.6a."""
     answer = client.get(path)
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "application/json"

@@ -109,7 +109,7 @@ async def give_static_file(request: GatewayRequest) -> Response:
     file = html_of(request).file(request.path_params["name"])
     if file is None:
         raise NotFound
-    headers = {"Cache-Control": "public, max-age=31536000, immutable", "Cross-Origin-Resource-Policy": "same-origin"}
+    headers = {"Cache-Control": "public, max-age=31536000, immutable"}
     return Response(file.content, headers=headers, media_type=file.media_type)
 
 

@@ -19,7 +19,8 @@ MAX_TOLD_CHARACTERS = 512
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 CORS_PREFIX = "/auth/"
 QUIET_PATHS = ("/livez", "/readyz")

@@ -130,7 +130,7 @@ async def test_a_pending_login_is_void_with_what_it_stands_on(desk: Desk, change
 
 
 async def test_a_pending_login_is_good_for_its_purpose_alone(store: Store) -> None:
-    """Above all: who has a factor, and shows the password alone, sets up no other one."""
+    """Above all: who has a factor, and shows the password alone, sets up no other one. Shows ASVS 2.3.1."""
     desk = Desk(store, policy="required")
     user = await desk.user()
     secret, _ = await desk.with_totp(user)

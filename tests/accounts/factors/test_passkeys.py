@@ -41,6 +41,7 @@ async def refusal(desk: Desk, pending: str, answer: dict[str, Any]) -> str:
 
 
 async def test_the_options_ask_for_what_is_required(desk: Desk) -> None:
+    """Shows ASVS 6.7.2."""
     user = await desk.user()
     options: dict[str, Any] = await desk.factors.begin_passkey(user)
     assert options["rp"] == {"id": "auth.example.com", "name": PARTY.name}
@@ -74,6 +75,7 @@ async def test_the_options_ask_for_what_is_required(desk: Desk) -> None:
 async def test_a_passkey_is_a_whole_login_and_a_second_factor(
     desk: Desk, algorithm: int, flags: int, method: str
 ) -> None:
+    """Shows ASVS 6.5.7."""
     user = await desk.user()
     device, factor = await desk.with_passkey(user, "Key", algorithm=algorithm, flags=flags)
     assert (factor.kind, factor.name, factor.last_used_at) == ("passkey", "Key", None)

@@ -23,6 +23,7 @@ ROUNDS, AT_ONCE = 200, 20
 
 
 def test_a_code_has_fifty_bits_and_is_shown_in_groups() -> None:
+    """Shows ASVS 6.5.4."""
     assert len(set(ALPHABET)) == 32
     codes = {new_code() for _ in range(1000)}
     assert len(codes) == 1000
@@ -53,6 +54,7 @@ async def test_recovery_codes_are_for_who_has_another_factor(desk: Desk) -> None
 
 
 async def test_each_of_ten_codes_completes_one_login(desk: Desk) -> None:
+    """Shows ASVS 6.5.1."""
     user = await desk.user()
     _, app = await desk.with_totp(user)
     codes = await desk.factors.make_recovery_codes(user.user_id)

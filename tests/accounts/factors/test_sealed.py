@@ -36,6 +36,7 @@ def spellings(secret: bytes) -> list[bytes]:
 
 
 async def test_a_dump_of_redis_has_no_secret_no_code_no_name_and_no_text(desk: Desk, redis_server: RedisServer) -> None:
+    """Shows ASVS 14.2.4."""
     user = await desk.user()
     secret, _ = await desk.with_totp(user, "My telephone")
     device, _ = await desk.with_passkey(user, "My key")
@@ -60,7 +61,11 @@ async def put(desk: Desk, user_id: str, factor_id: bytes, record: bytes) -> None
 
 
 async def test_what_is_sealed_for_one_user_and_factor_opens_for_no_other(desk: Desk) -> None:
-    """Somebody who can write to Redis gives another user his own factor, or one factor the place of another."""
+    """
+    Somebody who can write to Redis gives another user his own factor, or one factor the place of another.
+
+    Shows ASVS 6.7.1.
+    """
     user, robber = await desk.user(), await desk.user("bob@example.com")
     secret, _ = await desk.with_totp(robber)
     device, _ = await desk.with_passkey(robber)
@@ -82,6 +87,7 @@ async def test_what_is_sealed_for_one_user_and_factor_opens_for_no_other(desk: D
 
 
 async def test_a_record_that_was_altered_does_not_open(desk: Desk) -> None:
+    """Shows ASVS 11.3.3."""
     user = await desk.user()
     secret, _ = await desk.with_totp(user)
     [(factor_id, record)] = (await rights(desk, user.user_id)).items()
@@ -131,6 +137,7 @@ async def test_factors_of_a_previous_secret_are_good_and_a_use_seals_them_again(
 
 
 def test_one_thing_is_never_sealed_twice_to_the_same_bytes() -> None:
+    """Shows ASVS 11.3.4."""
     seals = FactorSeals(KeyChain.of(SECRET))
     assert len({seals.seal(b"plain", "place") for _ in range(100)}) == 100
     assert seals.open(seals.seal(b"plain", "a", "b"), "a", "b") == b"plain"

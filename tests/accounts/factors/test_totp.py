@@ -90,6 +90,7 @@ def test_the_uri_names_issuer_and_address_escaped() -> None:
 
 
 async def test_a_secret_has_160_bits_and_is_another_one_each_time(desk: Desk) -> None:
+    """Shows ASVS 6.5.3."""
     user = await desk.user()
     secrets = {secret_of(await desk.factors.begin_totp(user)) for _ in range(20)}
     assert len(secrets) == 20
@@ -149,6 +150,7 @@ async def test_the_code_that_confirmed_does_not_log_in(desk: Desk) -> None:
 )
 @pytest.mark.parametrize("second", [0, 15, 29])
 async def test_one_step_of_skew_is_let_through_each_way(desk: Desk, steps: int, is_taken: bool, second: int) -> None:
+    """Shows ASVS 6.5.8."""
     user = await desk.user()
     secret, _ = await desk.with_totp(user)
     desk.clock.now += 3600 - desk.clock.now % 30 + second
@@ -161,6 +163,7 @@ async def test_one_step_of_skew_is_let_through_each_way(desk: Desk, steps: int, 
 
 
 async def test_a_step_counts_once_and_with_it_all_before(desk: Desk) -> None:
+    """Shows ASVS 6.5.1."""
     user = await desk.user()
     secret, factor = await desk.with_totp(user)
     now, later = desk.code(secret), desk.code(secret, 1)

@@ -123,6 +123,7 @@ def test_a_client_authenticates_by_a_key_of_every_kind(
 
 
 def test_an_assertion_is_good_once(asked: GatewayProcess, client: httpx2.Client, keyed: KeyedService) -> None:
+    """Shows ASVS 10.4.16."""
     form = keyed.form(asked.url)
     claims_of(client.post("/oauth/token", data=form))
     for path in ("token", "introspect", "revoke"):
@@ -187,7 +188,7 @@ def test_a_client_asks_for_one_of_its_audiences(
 def test_another_audience_or_several_are_no_target(
     pairs: list[tuple[str, str]], client: httpx2.Client, service: Service
 ) -> None:
-    """RFC 8707 section 2."""
+    """RFC 8707 section 2. Shows ASVS 9.2.4, RFC 9700 2.3."""
     body = "&".join(f"{name}={quote_plus(value)}" for name, value in [*GRANT.items(), *pairs])
     answer = client.post("/oauth/token", content=body, headers=FORM, auth=service.auth)
     assert refusal(answer) == "invalid_target"
@@ -212,6 +213,7 @@ def test_an_audience_that_left_the_settings_is_none_of_the_clients(
 def test_scope_leaves_the_token_these_roles_alone(
     scope: str, roles: list[str], client: httpx2.Client, service: Service
 ) -> None:
+    """Shows ASVS 10.3.2, RFC 9700 2.3."""
     answer = client.post("/oauth/token", data=GRANT | {"scope": scope}, auth=service.auth)
     assert claims_of(answer)["roles"] == roles
     assert "scope" not in answer.json()
@@ -219,6 +221,7 @@ def test_scope_leaves_the_token_these_roles_alone(
 
 @pytest.mark.parametrize("scope", ["admin", "reader admin", "reader,writer", "READER", "reader  writer", " "])
 def test_a_scope_that_is_no_role_of_the_client_is_none(scope: str, client: httpx2.Client, service: Service) -> None:
+    """Shows ASVS 10.4.11."""
     answer = client.post("/oauth/token", data=GRANT | {"scope": scope}, auth=service.auth)
     assert refusal(answer) == "invalid_scope"
 
@@ -263,6 +266,7 @@ REQUESTS: list[tuple[str, str, str]] = [
 def test_a_bad_request_is_refused_in_the_words_of_the_rfc(
     body: str, authorization: str, code: str, client: httpx2.Client, service: Service
 ) -> None:
+    """Shows ASVS 10.4.4, RFC 9700 2.4."""
     words = {
         "grant": "client_credentials",
         "id": service.client_id,
@@ -289,6 +293,7 @@ def test_basic_is_told_to_who_tried_it_or_nothing(client: httpx2.Client, service
 
 
 def test_an_unknown_client_and_a_wrong_secret_get_one_answer(client: httpx2.Client, service: Service) -> None:
+    """Shows ASVS 10.4.10."""
     answers = {
         client.post("/oauth/token", data=GRANT, auth=auth).content
         for auth in [(service.client_id, "wrong"), ("cli_" + "x" * 22, "wrong"), ("x\ny", "wrong"), ("ü", "wrong")]

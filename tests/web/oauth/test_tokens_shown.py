@@ -203,7 +203,7 @@ def test_an_expired_token_is_not_active_and_needs_no_revoking(make_gateway: Call
 def test_both_take_clients_alone_and_a_token(
     path: str, asked: GatewayProcess, client: httpx2.Client, service: Service, person: Session
 ) -> None:
-    """RFC 7662 section 2.1, RFC 7009 section 2.1."""
+    """RFC 7662 section 2.1, RFC 7009 section 2.1. Shows ASVS 10.4.10."""
     form = {"token": service.token(client)}
     for headers in ({}, person.bearer, {"Cookie": f"access_token={person.access_token}"}):
         answer = client.post(f"/oauth/{path}", data=form, headers=headers)

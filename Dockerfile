@@ -6,7 +6,8 @@
 #   docker build -t token-gateway .
 #   docker run -p 8000:8000 -e GATEWAY_REDIS_URL=redis://... -e GATEWAY_SECRET_FILE=/run/secrets/... token-gateway
 #
-# Nothing is written outside /data and /tmp, so `--read-only --tmpfs /tmp` works.
+# It runs as any user (`--user 1234567:0`), and nothing is written outside /tmp, so `--read-only --tmpfs /tmp` works.
+# Another port: `-e GATEWAY_PORT=9000`, which the health check reads, too.
 
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
@@ -24,10 +25,12 @@ RUN python -m venv /build/tools \
     && /build/tools/bin/pip --python /opt/gateway/bin/python install --compile --require-hashes --only-binary :all: -r requirements/runtime.txt
 
 COPY pyproject.toml README.md LICENSE ./
+COPY config/ config/
+COPY docs/ docs/
 COPY gateway/ gateway/
 RUN /build/tools/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-dir dist . \
     && /build/tools/bin/pip --python /opt/gateway/bin/python install --compile --no-deps --no-index dist/*.whl \
-    && install -d -m 0700 -o 65532 -g 65532 /data
+    && chmod -R u=rwX,go=rX /opt/gateway
 
 # ------------------------------------------------------------------------------------------------------------------ run
 FROM ${PYTHON_IMAGE}
@@ -43,18 +46,16 @@ LABEL org.opencontainers.image.title="token-gateway" \
 ENV PATH=/opt/gateway/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    GATEWAY_DATA_DIR=/data
+    GATEWAY_HOST=0.0.0.0
 
 COPY --from=build /opt/gateway /opt/gateway
-COPY --from=build --chown=65532:65532 /data /data
 
 # A number, so that an orchestrator can see that it is not root.
 USER 65532:65532
-WORKDIR /data
-VOLUME /data
+WORKDIR /tmp
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 CMD ["gateway", "healthcheck"]
 
 ENTRYPOINT ["gateway"]
-CMD ["serve", "--host", "0.0.0.0"]
+CMD ["serve"]

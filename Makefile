@@ -15,7 +15,7 @@ export VENV PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check format-check lint types imports house pytest coverage format screenshots board bench bench-peers fuzz timing soak faults hostile standards lock clean install-serve install-test
+.PHONY: help serve test check format-check lint types imports house pytest coverage format screenshots board bench bench-peers fuzz timing soak faults hostile standards dist pythons bare image lock clean install-serve install-test
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,22 @@ format: install-test ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# -------------------------------------------------------------------------------------------------------------- publish
+
+dist: install-test ## Build what is published into dist/: wheels, sdists, SBOMs and hashes, twice the same bytes
+	@$(BIN)/python .ci/dist
+
+# On PATH, or of pyenv; others: .ci/pythons PYTHON...
+pythons: install-test ## Test the wheel and a core of the suite with Python 3.11 to 3.14, as far as they are here
+	@.ci/pythons
+
+bare: dist ## Install the wheel on a Debian 12 with nothing but Python, and log in with a browser (docs/installing.md)
+	@$(BIN)/python -m tests.artefacts.bare
+
+# ENGINE='podman --runtime runc' BUILD_OPTIONS=... RUN_OPTIONS=... PYTHON_IMAGE=...
+image: install-test ## Build the image and run it as its user and as one whom nobody knows (docker or podman)
+	@$(BIN)/python -m tests.artefacts.image
+
 # ---------------------------------------------------------------------------------------------------------------- house
 
 screenshots: install-test ## Make the pictures of the quickstart again (docs/pictures)
@@ -118,7 +134,7 @@ install-test:
 COMPILE = $(BIN)/uv pip compile --quiet $(UPGRADE) pyproject.toml
 lock: install-test ## Make the lock files again (UPGRADE=--upgrade for newer versions)
 	$(BIN)/python -m pip --quiet --disable-pip-version-check install --require-hashes -r $(LOCKS)/lock.txt
-	$(COMPILE) --extra embedded --extra imports --group test --group lint --group build -o $(LOCKS)/test.txt
+	$(COMPILE) --extra embedded --extra imports --group test --group lint --group build --group dist -o $(LOCKS)/test.txt
 	$(COMPILE) --extra embedded --constraints $(LOCKS)/test.txt -o $(LOCKS)/serve.txt
 	$(COMPILE) --extra imports --constraints $(LOCKS)/test.txt -o $(LOCKS)/runtime.txt
 	$(BIN)/uv pip compile --quiet $(UPGRADE) --group build --constraints $(LOCKS)/test.txt -o $(LOCKS)/build.txt

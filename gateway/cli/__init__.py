@@ -137,12 +137,12 @@ def settings_for(ctx: click.Context, **flags: Any) -> LoadedSettings:
     """Load the settings for a command. Raises `StartupError` when one of them is wrong."""
     given = {name: value for name, value in flags.items() if value is not None}
     ctx.obj.config = given.get("config", ctx.obj.config)
-    return load_settings(given if ctx.obj.config is None else {**given, "config": ctx.obj.config}, _environ())
+    return load_settings(given if ctx.obj.config is None else {**given, "config": ctx.obj.config}, environ())
 
 
 def json_is_chosen(ctx: click.Context, config: str | None) -> bool:
     """Tell whether `log_format` is set to `json`, also where the settings are wrong otherwise."""
-    return chosen_log_format({"config": config or ctx.obj.config}, _environ()) == "json"
+    return chosen_log_format({"config": config or ctx.obj.config}, environ()) == "json"
 
 
 def main() -> None:
@@ -189,5 +189,6 @@ def _fail(invocation: Invocation, message: str, exit_status: int) -> None:
     sys.exit(exit_status)
 
 
-def _environ() -> Mapping[str, str]:
+def environ() -> Mapping[str, str]:
+    """Give the environment of the process."""
     return os.environ  # noqa: TID251 - the one place that reads it

@@ -8,6 +8,7 @@ import multiprocessing
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -16,14 +17,14 @@ import click
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
 from gateway import __version__, telemetry
 from gateway.app import build_app
-from gateway.cli import json_is_chosen, settings_for
+from gateway.cli import environ, json_is_chosen, settings_for
 from gateway.cli.check import doubtful_settings
 from gateway.cli.connection import checked_gateway, with_redis
 from gateway.cli.core_dumps import forbid_core_dumps
+from gateway.cli.service_manager import Server, ServiceManager, Supervisor
 from gateway.errors import StartupError
 from gateway.orphans import ending_with
 from gateway.settings import Settings
@@ -169,6 +170,7 @@ def server_config(app: ASGIApp | Callable[..., ASGIApp], *, keep_alive_seconds: 
 
 def _run(settings: Settings, listener: socket.socket, reports: socket.socket | None) -> None:
     raise_file_limit()
+    manager = ServiceManager.of(environ(), time.monotonic)
     config = server_config(
         functools.partial(_app_of_process, settings, reports),
         keep_alive_seconds=settings.keep_alive_seconds,
@@ -176,12 +178,12 @@ def _run(settings: Settings, listener: socket.socket, reports: socket.socket | N
         workers=settings.workers,
     )
     if settings.workers > 1:
-        supervisor = Multiprocess(config, sockets=[listener])
+        supervisor = Supervisor(config, [listener], manager)
         supervisor.run()
         if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
             raise StartupError("a worker did not start: the log says why")
         return
-    server = uvicorn.Server(config)
+    server = Server(config, manager)
     server.run(sockets=[listener])
     if not server.started:
         raise StartupError("the server did not start: the log says why")

@@ -55,7 +55,8 @@ def load_settings(flags: Mapping[str, object], environ: Mapping[str, str]) -> Lo
 
     Args:
         flags: Those given: `host`, `port`, `workers`, and `config`, the path of the TOML file.
-        environ: The process environment. Only `GATEWAY_*`, `HOME` and `XDG_DATA_HOME` are looked at.
+        environ: The process environment. Only `GATEWAY_*`, `HOME`, `XDG_DATA_HOME` and `CREDENTIALS_DIRECTORY` are
+            looked at.
 
     Raises:
         StartupError: A setting is unknown, of the wrong type or out of range, a file cannot be read, or two
@@ -140,7 +141,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[object, str
         if name in given:
             raise StartupError(f"{name}: GATEWAY_{name.upper()} and {variable} are both set; give one of them")
         if variable in _FILE_VARIABLES:
-            content = _read_secret_text(text, f"{name} (file {text}, {variable})")
+            content = _read_secret_text(text, f"{name} (file {text}, {variable})", environ.get("CREDENTIALS_DIRECTORY"))
             # That of a secret is taken off wherever it comes from.
             kept = content if name == "secret" else without_line_end(content)
             given[name] = kept, f"file {text} ({variable})"
@@ -157,12 +158,19 @@ def _from_text(field: Field, text: str) -> object:
     return _BOOLEANS.get(text.lower(), text) if field.type is bool else text
 
 
-def _read_secret_text(path: str, subject: str) -> str:
-    """Read a file that others cannot read, if what it holds is secret: a secret, or a URL with a password."""
+def _read_secret_text(path: str, subject: str, credentials: str | None) -> str:
+    """
+    Read a file that others cannot read, if what it holds is secret: a secret, or a URL with a password.
+
+    Of a credential of systemd, in the folder *credentials*, the rights of the group are the mask of an access control
+    list that has us alone.
+    """
     text = _read_text(path, subject)
     found = os.stat(path)
     groups = {os.getegid(), *os.getgroups()}
-    is_open = found.st_mode & 0o006 or (found.st_mode & 0o060 and found.st_gid not in groups)
+    is_credential = credentials is not None and Path(path).parent == Path(credentials)
+    is_group_s = found.st_mode & 0o060 and found.st_gid not in groups and not is_credential
+    is_open = found.st_mode & 0o006 or is_group_s
     if stat.S_ISREG(found.st_mode) and is_open and not ("://" in text and mask_password(text) == text):
         raise StartupError(
             f"{subject}: others can read or change it (mode {stat.S_IMODE(found.st_mode):04o}): chmod 600 {path}, "
@@ -185,7 +193,7 @@ def _nearest(unknown: str, known: Iterable[str]) -> str:
     # The prefix that all variables have is no likeness.
     by_core = {name.removeprefix("GATEWAY_").lower(): name for name in known}
     likely = difflib.get_close_matches(unknown.removeprefix("GATEWAY_").lower(), by_core, 1)
-    return f"; the nearest is {by_core[likely[0]]}" if likely else "; the README's table of settings has them all"
+    return f"; the nearest is {by_core[likely[0]]}" if likely else "; config/gateway.example.toml has them all"
 
 
 def _checked(name: str, value: Any, origin: str, *, relaxed: bool = False) -> Any:

@@ -246,6 +246,21 @@ def test_a_file_with_a_secret_may_be_read_by_a_group_of_ours_alone(mode: int, tm
         assert "chmod 600" in refusal({"GATEWAY_SECRET_FILE": str(path)})
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to give a file to a group that is not ours")
+def test_a_credential_of_systemd_has_the_mode_of_its_access_control_list(tmp_path: Path) -> None:
+    """On tmpfs it belongs to root, and the mask of the list, which names the service alone, shows as its group's."""
+    path = tmp_path / "secret"
+    path.write_text(SECRET)
+    os.chown(path, -1, 54_321)
+    path.chmod(0o440)
+    named = {"GATEWAY_SECRET_FILE": str(path)}
+    assert load(named | {"CREDENTIALS_DIRECTORY": str(tmp_path)}).settings.secret == SECRET
+    assert "chmod 600" in refusal(named | {"CREDENTIALS_DIRECTORY": str(tmp_path / "other")})
+    assert "chmod 600" in refusal(named)
+    path.chmod(0o444)
+    assert "chmod 600" in refusal(named | {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+
 def test_a_url_without_a_password_may_be_read_by_everybody(tmp_path: Path) -> None:
     path = tmp_path / "url"
     path.write_text("redis://redis:6379/0\n")
@@ -269,8 +284,8 @@ def test_a_value_and_a_file_for_it_are_refused_together(tmp_path: Path, name: st
         ("GATEWAY_SECRT_FILE", "GATEWAY_SECRET_FILE"),
         ("GATEWAY_CONFG", "GATEWAY_CONFIG"),
         ("GATEWAY_port", "GATEWAY_PORT"),
-        ("GATEWAY_ZZZ", "the README"),
-        ("GATEWAY_", "the README"),
+        ("GATEWAY_ZZZ", "gateway.example.toml"),
+        ("GATEWAY_", "gateway.example.toml"),
     ],
 )
 def test_an_unknown_variable_stops_start_up_and_the_nearest_is_named(variable: str, nearest: str) -> None:

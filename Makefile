@@ -15,7 +15,7 @@ export VENV PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check format-check lint types imports house pytest coverage format screenshots board bench bench-peers fuzz timing soak faults hostile standards dist pythons bare image lock clean install-serve install-test
+.PHONY: help serve test check format-check lint types imports house pytest coverage format screenshots openapi board bench bench-peers fuzz timing schemathesis soak faults hostile standards dist pythons bare image lock clean install-serve install-test
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,11 @@ fuzz: export FUZZ_REQUESTS := $(or $(FUZZ_REQUESTS),100000)
 fuzz: export FUZZ_SEED := $(or $(FUZZ_SEED),$(shell date +%s))
 fuzz: install-test ## Send 100,000 random subrequests to a real gateway, as many requests to /oauth/*, and as many in odd pieces (FUZZ_REQUESTS=... FUZZ_SEED=...)
 	$(BIN)/pytest -s tests/proxies/test_fuzz.py tests/web/oauth/test_fuzz.py tests/connections/test_cuts.py tests/connections/test_differential.py $(PYTEST_ARGS)
+
+schemathesis: export OPENAPI_EXAMPLES := $(or $(OPENAPI_EXAMPLES),100)
+schemathesis: install-test ## Ask a real gateway all that its OpenAPI document allows, and more (OPENAPI_EXAMPLES=... of each operation)
+	@.ci/schemathesis
+	$(BIN)/pytest -s --timeout=3600 tests/web/openapi/test_schemathesis.py $(PYTEST_ARGS)
 
 soak: install-test ## Torment refresh families, and accounts with second factors, for about 30 minutes (docs/soak.md)
 	$(BIN)/pytest -q -n 2 --dist worksteal --soak --timeout=3600 tests/families tests/web/test_factor_machine.py $(PYTEST_ARGS)
@@ -121,6 +126,9 @@ screenshots: install-test ## Make the pictures of the quickstart again (docs/pic
 standards: install-test ## Tell which test shows which point of the standards, and write docs/standards.md
 	@$(BIN)/python -m tests.standards.scoreboard
 
+openapi: install-test ## Make the page of the OpenAPI document again (docs/api.md)
+	@$(BIN)/python -m tests.web.openapi.page >docs/api.md
+
 board: install-test ## Make the picture of the board again, from a run of four minutes (docs/pictures)
 	@$(BIN)/python -m tests.telemetry.board
 
@@ -139,6 +147,7 @@ lock: install-test ## Make the lock files again (UPGRADE=--upgrade for newer ver
 	$(COMPILE) --extra imports --constraints $(LOCKS)/test.txt -o $(LOCKS)/runtime.txt
 	$(BIN)/uv pip compile --quiet $(UPGRADE) --group build --constraints $(LOCKS)/test.txt -o $(LOCKS)/build.txt
 	$(BIN)/uv pip compile --quiet $(UPGRADE) --group lock -o $(LOCKS)/lock.txt
+	$(BIN)/uv pip compile --quiet $(UPGRADE) --group schemathesis --constraints $(LOCKS)/test.txt -o $(LOCKS)/schemathesis.txt
 	$(BIN)/uv pip compile --quiet $(UPGRADE) --group oldest --no-build -o $(LOCKS)/verifier-oldest.txt
 
 clean: ## Remove what the targets made, .venv too; data of `make serve` stays

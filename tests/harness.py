@@ -26,6 +26,7 @@ from gateway.settings import Settings, load_settings
 from gateway.state import Gateway
 from gateway.store.private import find_server
 from tests.certificates import Certificates
+from tests.described import check_described
 
 PASSWORD = "correct horse battery staple"
 SECRET = "a secret for tests alone, 32 bytes and more"
@@ -294,7 +295,14 @@ class GatewayProcess:
 
     def client(self, **options: Any) -> httpx2.Client:
         """Give an HTTP client with a cookie jar of its own; close it, or use it in a `with`."""
-        return httpx2.Client(base_url=self.url, timeout=10, verify=UNUSED_TLS, **options)
+        return httpx2.Client(
+            base_url=self.url, timeout=10, verify=UNUSED_TLS, event_hooks={"response": [self._check]}, **options
+        )
+
+    def _check(self, answer: httpx2.Response) -> None:
+        url = answer.request.url
+        if (url.host, url.port) == ("127.0.0.1", self.port):
+            check_described(answer, self.env.get("GATEWAY_PORTAL", "on"))
 
     def add_user(self, **options: Any) -> TestUser:
         """Add a user with an address of its own."""

@@ -67,6 +67,7 @@ PATHS: dict[str, set[str] | None] = {
     "/status/{number}": {"GET", "HEAD"},
     "/livez": {"GET", "HEAD"},
     "/readyz": {"GET", "HEAD"},
+    "/openapi.json": {"GET", "HEAD"},
 }
 
 PROBLEMS = {

@@ -60,6 +60,7 @@ ENDPOINTS = (
     "/status/{number}",
     "/auth/account/tokens",
     "/auth/account/tokens/{id}/revoke",
+    "/openapi.json",
 )
 
 _PLAIN = {path: path for path in ENDPOINTS if "{" not in path}

@@ -11,8 +11,12 @@ from gateway.web.http import (
     safe_return_address,
     session_cookie_name,
 )
-from gateway.web.public import PUBLIC_PATHS, jwks_uri
+from gateway.web.openapi import OPENAPI_PATH
+from gateway.web.public import DOCUMENT_PATHS, jwks_uri
 from gateway.web.routes import DIRECT_ANSWERS, QUICK_ANSWERS, ROUTES, ROUTES_WITHOUT_PORTAL
+
+PUBLIC_PATHS = (*DOCUMENT_PATHS, OPENAPI_PATH)
+"""What everybody may read from everywhere; what ends with a slash is all that is below."""
 
 __all__ = [
     "QUICK_ANSWERS",

@@ -34,6 +34,7 @@ from gateway.web.api import (
 from gateway.web.html import STATIC_PATH, asks_for_page, give_static_file
 from gateway.web.http import BodyCap, directly
 from gateway.web.oauth import introspect_token, issue_token, revoke_token
+from gateway.web.openapi import OPENAPI_PATH, openapi_document
 from gateway.web.pages import (
     accept_invitation,
     add_app,
@@ -186,6 +187,7 @@ _OTHERS: list[BaseRoute] = [
     Route(STATUS_PREFIX + "{number}", status_list, methods=["GET"], middleware=CAPPED),
     Route("/livez", livez, methods=["GET"], middleware=CAPPED),
     Route("/readyz", readyz, methods=["GET"], middleware=CAPPED),
+    Route(OPENAPI_PATH, openapi_document, methods=["GET"], middleware=CAPPED),
 ]
 
 ROUTES: list[BaseRoute] = [

@@ -56,6 +56,7 @@ METHODS: dict[str, frozenset[str]] = {
     "/status/1": frozenset({"GET", "HEAD"}),
     "/livez": frozenset({"GET", "HEAD"}),
     "/readyz": frozenset({"GET", "HEAD"}),
+    "/openapi.json": frozenset({"GET", "HEAD"}),
 }
 
 
@@ -319,9 +320,10 @@ def _cases() -> Iterator[Case]:
         yield Case("GET", path, 401, "access-token-missing")
         yield Case("GET", path, 401, "access-token-invalid", FORGED_BEARER)
     yield Case("GET", "/api/authz/auth-request?role=admin", 403, "insufficient-role", BEARER)
-    for path in ("/.well-known/jwks.json", *METADATA_PATHS, "/livez", "/readyz"):
+    for path in ("/.well-known/jwks.json", *METADATA_PATHS, "/openapi.json", "/livez", "/readyz"):
         yield Case("GET", path, 200)
-    yield Case("GET", "/.well-known/jwks.json", 304, headers={"If-None-Match": "*"})
+    for path in ("/.well-known/jwks.json", "/openapi.json"):
+        yield Case("GET", path, 304, headers={"If-None-Match": "*"})
     for path, methods in METHODS.items():
         wrong_method = next(method for method in ("POST", "GET", "PUT") if method not in methods)
         yield Case(wrong_method, path, 405, "method-not-allowed")

@@ -124,7 +124,7 @@ def test_of_a_preflight_what_is_no_name_of_a_header_does_not_come_back(shop: Ses
 
 
 @pytest.mark.parametrize("asked", ["", *ASKED])
-@pytest.mark.parametrize("path", ["/.well-known/jwks.json", *METADATA_PATHS])
+@pytest.mark.parametrize("path", ["/.well-known/jwks.json", *METADATA_PATHS, "/openapi.json"])
 def test_a_preflight_of_a_public_document_is_for_every_origin(path: str, asked: str, shop: Session) -> None:
     """A page that sends a header of its own with the request for the keys asks first."""
     for origin in (APP_ORIGIN, "https://evil.example", "null"):
@@ -163,7 +163,7 @@ def test_without_allowed_origins_no_origin_is_answered(standing: Session) -> Non
 
 def test_the_public_documents_are_for_every_origin_but_without_credentials(shop: Session) -> None:
     """Shows ASVS 3.4.2."""
-    for path in ("/.well-known/jwks.json", "/.well-known/oauth-authorization-server"):
+    for path in ("/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/openapi.json"):
         for origin in (APP_ORIGIN, "https://evil.example"):
             answer = shop.client.get(path, headers={"Origin": origin})
             assert answer.headers["Access-Control-Allow-Origin"] == "*"

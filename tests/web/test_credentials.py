@@ -108,6 +108,7 @@ OPENED_BY: dict[str, set[str]] = {
     "GET /.well-known/openid-configuration": EVERYBODY,
     "GET /livez": EVERYBODY,
     "GET /readyz": EVERYBODY,
+    "GET /openapi.json": EVERYBODY,
 }
 OAUTH_FORM = {"grant_type": "client_credentials", "token": "x"}
 ENDS_SESSIONS = ("POST /auth/logout-all", "POST /auth/logout", "POST /auth/account/sessions/end-others")

@@ -4,7 +4,12 @@ from tests.harness import GatewayProcess
 from tests.web.asking import CASES, METHODS, Answered, Case, Session, comparable, problem_of, send_raw, set_cookies
 
 EVERY_METHOD = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
-CACHEABLE = ("/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
+CACHEABLE = (
+    "/.well-known/jwks.json",
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/openid-configuration",
+    "/openapi.json",
+)
 
 
 def is_allowed_subrequest(case: Case) -> bool:

@@ -10,12 +10,34 @@ from gateway.web.api.factors import (
     make_recovery_codes,
     remove_factor,
 )
-from gateway.web.api.login import begin_login_by_passkey, log_in, login_quickly
+from gateway.web.api.login import OAUTH_FORM_FIELDS, begin_login_by_passkey, log_in, login_quickly
 from gateway.web.api.logout import log_out, log_out_everywhere
 from gateway.web.api.me import show_me
 from gateway.web.api.refresh import refresh_tokens
 from gateway.web.api.sessions import end_session, list_sessions
 from gateway.web.api.tokens import list_tokens, make_token, revoke_personal_token
+from gateway.web.api.wire import (
+    AddPasskeyRequest,
+    ChangePasswordRequest,
+    ConfirmTotpRequest,
+    EnrolmentRequest,
+    FactorBody,
+    FactorsBody,
+    LoginRequest,
+    NewPersonalTokenBody,
+    NewPersonalTokenRequest,
+    NewTotpBody,
+    NoMembers,
+    PasskeyOptions,
+    PersonalTokensBody,
+    RecoveryCodesBody,
+    RefreshRequest,
+    RevokedBody,
+    SessionsBody,
+    TokenBody,
+    UserAnswer,
+    UserBody,
+)
 
 __all__ = [
     "log_in",
@@ -38,4 +60,25 @@ __all__ = [
     "list_tokens",
     "make_token",
     "revoke_personal_token",
+    "OAUTH_FORM_FIELDS",
+    "AddPasskeyRequest",
+    "ChangePasswordRequest",
+    "ConfirmTotpRequest",
+    "EnrolmentRequest",
+    "FactorBody",
+    "FactorsBody",
+    "LoginRequest",
+    "NewPersonalTokenBody",
+    "NewPersonalTokenRequest",
+    "NewTotpBody",
+    "NoMembers",
+    "PasskeyOptions",
+    "PersonalTokensBody",
+    "RecoveryCodesBody",
+    "RefreshRequest",
+    "RevokedBody",
+    "SessionsBody",
+    "TokenBody",
+    "UserAnswer",
+    "UserBody",
 ]

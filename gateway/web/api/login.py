@@ -48,8 +48,6 @@ def _step_of(body: LoginRequest) -> Credentials | SecondStep:
     Raises:
         MalformedRequest: It is neither, or both.
     """
-    if body.delivery not in ("cookie", "body", "session"):
-        raise _malformed("delivery is `cookie`, `body` or `session`")
     wanted = Wanted(body.delivery, body.remember, body.device_token)
     factors = [factor for factor in (body.totp, body.recovery, body.passkey) if factor is not None]
     if body.pending is None:

@@ -1,12 +1,15 @@
 """Every body of the API that comes in or goes out. `expires_in` is in seconds; times are RFC 3339 in UTC."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from gateway.accounts import Assertion, NewCredential
 from gateway.machines import DEFAULT_DAYS, MAX_DAYS
 from gateway.web.http import SecretBody
+
+Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+FactorKind = Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["totp", "passkey", "recovery"]})]
 
 
 class LoginRequest(SecretBody, frozen=True, forbid_unknown_fields=True):
@@ -20,7 +23,7 @@ class LoginRequest(SecretBody, frozen=True, forbid_unknown_fields=True):
 
     username: str | None = None
     password: str | None = None
-    delivery: str = "cookie"
+    delivery: Literal["cookie", "body", "session"] = "cookie"
     device_token: str | None = None
     remember: bool = False
     pending: str | None = None
@@ -86,7 +89,7 @@ class UserBody(msgspec.Struct, frozen=True):
     full_name: str
     roles: tuple[str, ...]
     is_active: bool
-    created_at: str
+    created_at: Moment
 
 
 class TokenBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -113,9 +116,9 @@ class SessionBody(msgspec.Struct, frozen=True):
     """One row of GET /auth/sessions."""
 
     id: str
-    created_at: str
-    last_used_at: str
-    expires_at: str
+    created_at: Moment
+    last_used_at: Moment
+    expires_at: Moment
     ip: str
     device: str
     amr: tuple[str, ...]
@@ -135,10 +138,10 @@ class FactorBody(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    kind: str
+    kind: FactorKind
     name: str
-    created_at: str
-    last_used_at: str | None
+    created_at: Moment
+    last_used_at: Moment | None
     left: int | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -172,7 +175,7 @@ class RecoveryCodesBody(SecretBody, frozen=True):
 class NewPersonalTokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of POST /auth/tokens; without `roles` all that the owner has, `days` from now until it ends."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(extra_json_schema={"minLength": 1})]
     roles: tuple[str, ...] | None = None
     days: Annotated[int, msgspec.Meta(ge=1, le=MAX_DAYS)] = DEFAULT_DAYS
 
@@ -183,9 +186,9 @@ class PersonalTokenBody(msgspec.Struct, frozen=True):
     id: str
     name: str
     roles: tuple[str, ...]
-    created_at: str
-    expires_at: str
-    last_used_at: str | None
+    created_at: Moment
+    expires_at: Moment
+    last_used_at: Moment | None
 
 
 class NewPersonalTokenBody(SecretBody, frozen=True):
@@ -195,9 +198,9 @@ class NewPersonalTokenBody(SecretBody, frozen=True):
     token: str
     name: str
     roles: tuple[str, ...]
-    created_at: str
-    expires_at: str
-    last_used_at: str | None
+    created_at: Moment
+    expires_at: Moment
+    last_used_at: Moment | None
 
 
 class PersonalTokensBody(msgspec.Struct, frozen=True):

@@ -50,7 +50,7 @@ from gateway.web.http.new_password import change_password_of
 from gateway.web.http.noting import note_change
 from gateway.web.http.opened import LoggedIn, Wanted, earlier_sessions, finish_opening, open_family
 from gateway.web.http.opening import Credentials, ask_for_more, heard_address, open_session
-from gateway.web.http.problems import on_gateway_error, on_http_exception, problem_response
+from gateway.web.http.problems import PROBLEM_TYPE_PREFIX, on_gateway_error, on_http_exception, problem_response
 from gateway.web.http.request_id import request_id_of
 from gateway.web.http.return_address import safe_return_address
 from gateway.web.http.second_step import (
@@ -141,6 +141,7 @@ __all__ = [
     "json_response",
     "on_gateway_error",
     "on_http_exception",
+    "PROBLEM_TYPE_PREFIX",
     "problem_response",
     "request_id_of",
 ]

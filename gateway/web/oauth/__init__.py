@@ -2,6 +2,6 @@
 
 from gateway.web.oauth.introspect import introspect_token
 from gateway.web.oauth.revoke import revoke_token
-from gateway.web.oauth.token import issue_token
+from gateway.web.oauth.token import IssuedToken, issue_token
 
-__all__ = ["issue_token", "introspect_token", "revoke_token"]
+__all__ = ["issue_token", "introspect_token", "revoke_token", "IssuedToken"]

@@ -11,20 +11,20 @@ from gateway.tokens import AGGREGATION_PATH
 from gateway.web.http import SECURITY_HEADERS
 from gateway.web.public.validators import is_known
 
-HEADERS = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
+PUBLIC_HEADERS = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
 JWKS_PATH = "/.well-known/jwks.json"
 CLIENT_AUTHENTICATION_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 METADATA_PATHS = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
 _LINES = "".join(
     f"{name.lower()}: {value}\r\n"
-    for name, value in (HEADERS | SECURITY_HEADERS | {"Content-Type": "application/json"}).items()
+    for name, value in (PUBLIC_HEADERS | SECURITY_HEADERS | {"Content-Type": "application/json"}).items()
 ).encode()
 
 
 async def jwks(request: GatewayRequest) -> Response:
     """Give the public keys (RFC 7517 section 5), or 304 to who has them already."""
     keys = request.state["gateway"].keyring.keys
-    headers = HEADERS | {"ETag": keys.etag}
+    headers = PUBLIC_HEADERS | {"ETag": keys.etag}
     if is_known(request, keys.etag):
         return Response(status_code=304, headers=headers)
     return Response(keys.jwks, headers=headers, media_type="application/json")
@@ -44,7 +44,7 @@ async def metadata(request: GatewayRequest) -> Response:
     keyring = gateway.keyring
     algorithms = [key.algorithm for key in keyring.keys.verification.values()] if keyring.is_open else []
     members = _metadata(gateway.settings, algorithms or [gateway.settings.signing_algorithm])
-    return Response(msgspec.json.encode(members), headers=HEADERS, media_type="application/json")
+    return Response(msgspec.json.encode(members), headers=PUBLIC_HEADERS, media_type="application/json")
 
 
 def _metadata(settings: Settings, algorithms: list[str]) -> dict[str, object]:

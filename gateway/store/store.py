@@ -45,7 +45,9 @@ REQUEST_SECONDS = 1.5
 REQUEST_AND_DISK_SECONDS = 1.8
 LOOK_UP_INTERVAL_SECONDS = 0.25
 SCRIPT_LOADS = 20
-MAX_CALLS_UNDER_WAY = 32
+# Ordinary calls share a connection; each that waits for a confirmation has its own.
+MAX_CALLS_UNDER_WAY = 256
+MAX_DURABLE_CALLS_UNDER_WAY = 32
 REFUSED_BY_BREAKER = "AWAY"
 
 
@@ -164,7 +166,10 @@ class Store:
             self._clients = open_clients(url)
         except (TypeError, ValueError, *REDIS_FAILURES) as error:
             raise StartupError(f"redis_url cannot be used ({error}): see its spelling in the settings") from error
-        self._under_way = {durable: asyncio.Semaphore(MAX_CALLS_UNDER_WAY) for durable in (False, True)}
+        self._under_way = {
+            False: asyncio.Semaphore(MAX_CALLS_UNDER_WAY),
+            True: asyncio.Semaphore(MAX_DURABLE_CALLS_UNDER_WAY),
+        }
         self._waits_for_confirmation = waits_for_confirmation
         self._monotonic = monotonic
         self._note_call = note_call

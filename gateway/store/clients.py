@@ -215,6 +215,12 @@ async def drop_connections(client: Any) -> None:
             await connection.disconnect(nowait=True)
 
 
+def break_lines(client: Any) -> None:
+    """End the connections that calls share, and with them every call that is on one."""
+    for turns in client.all_turns if isinstance(client, ClusterClient) else [client.turns]:
+        turns.end_all("replies came out of order")
+
+
 async def close_client(client: Any) -> None:
     """Close every connection of a client, those to the Sentinels too."""
     await client.aclose()

@@ -70,6 +70,11 @@ class ClusterClient(RedisCluster):
         self._addresses: dict[tuple[bytes, bytes], tuple[str, int]] = {}
         self._slots: dict[int, list[ClusterNode]] = {}
 
+    @property
+    def all_turns(self) -> list[Turns]:
+        """What goes to each node."""
+        return list(self._turns.values())
+
     def node_name(self, key: str) -> str:
         """Give the address of the node that serves a key, as far as is known now; empty when nothing is."""
         nodes = self.nodes_manager.slots_cache.get(self.keyslot(key))

@@ -98,6 +98,11 @@ class Turns:
             line.is_taking = False
         self._look_at_lines()
 
+    def end_all(self, reason: str) -> None:
+        """End every connection, and with it every call that is on it."""
+        for line in list(self._lines):
+            line.end(TornLine(reason))
+
     async def close(self) -> None:
         """End every connection, and tell who waits."""
         if self._next_tick is not None:
@@ -105,8 +110,7 @@ class Turns:
             self._next_tick = None
         if self._opening is not None:
             await end_tasks([self._opening])
-        for line in list(self._lines):
-            line.end(TornLine(CLOSED))
+        self.end_all(CLOSED)
         while self._ending:
             await asyncio.wait(self._ending)
 

@@ -1,9 +1,11 @@
 """
 Calls of one turn of the event loop go to a server together: one connection, one write, replies in order.
 
-The order of the replies is the only link between a call and its answer. So whatever is odd about a connection ends it
-at once, and with it every call on it: a reply that cannot be read or that nobody waits for, a push, an end. Each call
-is told, or sent again by who made it where that is safe. Connections are redis-py's own: it looks up the master, says
+The order of the replies is the only link between a call and its answer. So each write ends with a mark, an ECHO of its
+number, and no reply is given to anybody before the mark behind it has come back in its place: one that is missing, or
+comes twice, or late, is found out first. Whatever is odd about a connection ends it at once, and with it every call on
+it: a mark that is not the right one, a reply that cannot be read or that nobody waits for, a push, an end. Each call is
+told, or sent again by who made it where that is safe. Connections are redis-py's own: it looks up the master, says
 hello, shows the password, packs and reads.
 
 A server that is slow has more than one line for so long: nobody has to queue behind an answer that does not come.
@@ -200,6 +202,16 @@ class _Call:
         self.replies: list[Any] = []
 
 
+class _Mark:
+    """The end of a write."""
+
+    __slots__ = ("number", "sent_at")
+
+    def __init__(self, number: bytes, sent_at: int) -> None:
+        self.number = number
+        self.sent_at = sent_at
+
+
 class _Line:
     """One connection: what one turn of the event loop sends is written at once, and replies are read as they come."""
 
@@ -210,7 +222,9 @@ class _Line:
         self._loop = asyncio.get_running_loop()
         self._writer: Any = connection._writer  # redis-py's own sending waits for each write, in a task of its own
         self._unsent: list[bytes] = []
-        self._calls: deque[_Call] = deque()
+        self._calls: deque[_Call | _Mark] = deque()
+        self._held: list[_Call] = []
+        self._writes = 0
         self._used_at = turns.ticks
         self._is_choked = False
         self._has_ended = False
@@ -272,15 +286,20 @@ class _Line:
         self._has_ended, self.is_taking = True, False
         self._turns.forget(self, self._reading)
         self._unsent.clear()
-        while self._calls:
-            answered = self._calls.popleft().answered
-            if not answered.done():
-                answered.set_exception(type(error)(*error.args))
+        calls, self._held = [*self._held, *(call for call in self._calls if isinstance(call, _Call))], []
+        self._calls.clear()
+        for call in calls:
+            if not call.answered.done():
+                call.answered.set_exception(type(error)(*error.args))
 
     def _write(self) -> None:
-        octets, self._unsent = b"".join(self._unsent), []
         if self._has_ended:
             return
+        self._writes += 1
+        number = b"%d" % self._writes
+        self._unsent += self._connection.pack_command("ECHO", number)
+        self._calls.append(_Mark(number, self._turns.ticks))
+        octets, self._unsent = b"".join(self._unsent), []
         try:
             self._writer.write(octets)
             self._note_unwritten()
@@ -308,9 +327,20 @@ class _Line:
         if not self._calls:
             raise InvalidResponse("a reply that nobody waits for")
         call = self._calls[0]
+        if isinstance(call, _Mark):
+            if reply != call.number and not isinstance(reply, ResponseError):  # a busy server says so to all
+                raise InvalidResponse("replies came out of order")
+            self._calls.popleft()
+            self._give()
+            return
         call.replies.append(reply)
         if len(call.replies) == call.count:
             self._calls.popleft()
+            self._held.append(call)
+
+    def _give(self) -> None:
+        held, self._held = self._held, []
+        for call in held:
             if not call.answered.done():
                 call.answered.set_result(call.replies)
 

@@ -63,7 +63,7 @@ async def test_nobody_gets_anothers_answer_whatever_happens_to_the_replies(own_r
             f"{len(told.violations)} violations"
         )
         assert relay.struck >= rounds - 1
-        assert told.answered >= rounds * CALLERS / (4 if what == "silenced" else 2)
+        assert what == "silenced" or told.answered >= rounds * CALLERS / 2
         assert not told.violations, told.violations[:5]
         await store.close()
 

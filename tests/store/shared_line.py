@@ -35,7 +35,7 @@ def _delay(octets: bytes, at: int) -> list[bytes | float | None]:
     return [octets[:at], DELAY_SECONDS, octets[at:]]
 
 
-def _silence(octets: bytes, at: int) -> list[bytes | float | None]:
+def silence(octets: bytes, at: int) -> list[bytes | float | None]:
     return [octets[:at]]
 
 
@@ -63,7 +63,9 @@ def _reorder_replies(octets: bytes, at: int) -> list[bytes | float | None]:
 
 
 # What TCP can do by itself; after any of it a reply is right to the last byte.
-BY_THE_NETWORK: dict[str, Change] = {"cut": _cut, "delayed": _delay, "silenced": _silence}
+BY_THE_NETWORK: dict[str, Change] = {"cut": _cut, "delayed": _delay, "silenced": silence}
+# What is found out by the mark behind each write, though no answer says what it is about.
+COME_TWICE = (_duplicate, _duplicate_reply)
 # What takes a relay that is broken or means harm: an answer that says what it is about is found out.
 BY_A_RELAY: dict[str, Change] = {
     "duplicated": _duplicate,
@@ -143,7 +145,7 @@ class Relay:
                         await asyncio.sleep(part)
                     else:
                         writer.write(part)
-                if change is _silence:
+                if change is silence:
                     while await reader.read(1 << 20):
                         pass
 

@@ -16,7 +16,7 @@ from gateway.store.store import CALL_DEADLINE_SECONDS, Script, Store
 from tests.harness import RedisServer
 
 CALLERS = 200
-LATE_SECONDS = 0.5  # what a busy machine may add to the deadline
+LATE_SECONDS = 1.5  # what a machine that does much else may add to the deadline
 DELAY_SECONDS = 0.02
 PIECE_BYTES = 40
 _TEXT = "return {ARGV[1], 'of-' .. ARGV[1]}"

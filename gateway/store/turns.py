@@ -61,6 +61,7 @@ class Turns:
         self._lines: list[_Line] = []
         self._opening: asyncio.Task[_Line] | None = None
         self._opening_since = 0.0
+        self._relief: asyncio.Future[None] | None = None
         self._renewals = 0
         self._next_tick: asyncio.TimerHandle | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -121,16 +122,23 @@ class Turns:
         if self._next_tick is None:
             self._next_tick = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 
+    def note_answer(self) -> None:
+        """Take it that a line has answered: who waits for another one may take this."""
+        if self._relief is not None:
+            self._relief.set_result(None)
+            self._relief = None
+
     def forget(self, line: "_Line", reading: asyncio.Task[None]) -> None:
         """Take it that a line has ended; what reads it puts its connection in order."""
         self._lines.remove(line)
+        self.note_answer()
         self._ending.add(reading)
         reading.add_done_callback(self._ending.discard)
 
     def _begin(self) -> None:
         # Lines belong to their event loop: those of another one are not ours to end.
         self._loop = asyncio.get_running_loop()
-        self._lines, self._opening, self._next_tick = [], None, None
+        self._lines, self._opening, self._next_tick, self._relief = [], None, None, None
 
     def _prompt_line(self) -> "_Line | None":
         for line in self._lines:
@@ -139,23 +147,37 @@ class Turns:
         return None
 
     async def _another_line(self) -> "_Line":
-        taking = [line for line in self._lines if line.is_taking]
-        if len(taking) >= MAX_LINES:
-            line = min(taking, key=lambda line: line.calls)
-            if line.is_full:
-                raise MaxConnectionsError(f"{MAX_LINES} connections are full of calls that nobody answers")
-            return line
+        if len(self._taking) >= MAX_LINES:
+            return self._least_line()
         loop = asyncio.get_running_loop()
         came_late = self._opening is not None and loop.time() - self._opening_since > TICK_SECONDS
         if self._opening is None:
             self._opening, self._opening_since = loop.create_task(self._open()), loop.time()
             self._opening.add_done_callback(self._note_opened)
+        opening = self._opening
+        if self._taking:  # one that is slow may recover before another is there, or there may be none to be had
+            if self._relief is None:
+                self._relief = loop.create_future()
+            either: list[asyncio.Future[Any]] = [opening, self._relief]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if self._taking:
+                return self._prompt_line() or self._least_line()
         try:
-            return await asyncio.shield(self._opening)
+            return await asyncio.shield(opening)
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
             if came_late:  # it has not had the time that a connection may take
                 raise TornLine(str(error)) from error
             raise
+
+    @property
+    def _taking(self) -> "list[_Line]":
+        return [line for line in self._lines if line.is_taking]
+
+    def _least_line(self) -> "_Line":
+        line = min(self._taking, key=lambda line: line.calls)
+        if line.is_full:
+            raise MaxConnectionsError(f"{len(self._lines)} connections are full of calls that nobody answers")
+        return line
 
     async def _open(self) -> "_Line":
         renewals = self._renewals
@@ -343,6 +365,7 @@ class _Line:
         for call in held:
             if not call.answered.done():
                 call.answered.set_result(call.replies)
+        self._turns.note_answer()
 
 
 async def _refuse_push(message: Any) -> None:

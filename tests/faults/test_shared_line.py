@@ -9,7 +9,16 @@ import pytest
 from gateway.store.store import Store
 from tests.faults.scenes import Size
 from tests.harness import RedisServer
-from tests.store.shared_line import BY_A_RELAY, BY_THE_NETWORK, CALLERS, Relay, Told, fill, round_of_callers
+from tests.store.shared_line import (
+    BY_A_RELAY,
+    BY_THE_NETWORK,
+    CALLERS,
+    Relay,
+    Told,
+    fill,
+    reply_bytes,
+    round_of_callers,
+)
 
 pytestmark = [pytest.mark.redis, pytest.mark.one_server("it is what happens on one connection")]
 
@@ -25,9 +34,7 @@ async def test_nobody_gets_anothers_answer_at_any_byte(server: RedisServer, size
         store, told = Store(f"redis://127.0.0.1:{relay.port}/0", "shared:"), Told()
         await fill(store, callers)
         await round_of_callers(store, Told(), callers, is_echoed=is_echoed)
-        before = relay.reply_bytes
-        await round_of_callers(store, Told(), callers, is_echoed=is_echoed)
-        length, rounds = relay.reply_bytes - before, 0
+        length, rounds = reply_bytes(callers, is_echoed=is_echoed), 0
         for at in range(0, length, SILENCES_APART_BYTES if what == "silenced" else size.of(10, 1)):
             relay.arm((BY_THE_NETWORK | BY_A_RELAY)[what], at)
             await round_of_callers(store, told, callers, is_echoed=is_echoed)

@@ -109,13 +109,15 @@ OAUTH_ERRORS = {
     ("invalid_target", 400),
 }
 
-# Where the last word on an unforeseen error is spoken: an answer that tells nothing, a denial, the keys from before.
+# Where the last word on an unforeseen error is spoken: an answer that tells nothing, a denial, the keys from before,
+# the end of a connection that others share.
 CATCH_ALL = {
     "web/connections.py",
     "web/http/middleware.py",
     "web/subrequest/authz.py",
     "verifier/jwks.py",
     "verifier/remote_status_lists.py",
+    "store/turns.py",
 }
 
 

@@ -9,6 +9,8 @@ told, or sent again by who made it where that is safe. Connections are redis-py'
 hello, shows the password, packs and reads.
 
 A server that is slow has more than one line for so long: nobody has to queue behind an answer that does not come.
+
+One file: a line, what is on it, and which line takes the next call are one state.
 """
 
 import asyncio

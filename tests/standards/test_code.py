@@ -54,6 +54,7 @@ CONNECTS = {
     "store/faults.py": "names the errors of redis-py",
     "store/confirmations.py": "the same",
     "store/store.py": "the same",
+    "store/turns.py": "the same; redis-py opens the connections",
     "store/url.py": "the same",
     "telemetry/exposition.py": "listens for Prometheus",
     "telemetry/metric_reports.py": "a pair of sockets between a worker and its parent",

@@ -82,6 +82,8 @@ class Turns:
             RedisTimeoutError: An answer did not come in time.
             RedisError, OSError: There is no connection to be had.
         """
+        if not commands:
+            return []
         if self._loop is not asyncio.get_running_loop():
             self._begin()
         line = self._prompt_line() or await self._another_line()

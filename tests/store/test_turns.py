@@ -43,6 +43,10 @@ async def test_calls_of_one_turn_are_one_write_on_one_connection(own_redis: Make
         await store.close()
 
 
+async def test_who_asks_nothing_is_answered(store: Store) -> None:
+    assert await store.refusals([]) == []
+
+
 @pytest.mark.parametrize("what", [*BY_THE_NETWORK, *BY_A_RELAY])
 async def test_nobody_gets_anothers_answer_whatever_happens_to_the_replies(own_redis: MakeRedis, what: str) -> None:
     """At bytes that are drawn here; at every byte by `make faults`."""

@@ -15,7 +15,7 @@ export VENV PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check format-check lint types imports house pytest coverage format screenshots board bench bench-peers fuzz timing soak faults hostile standards openapi schemathesis dist pythons bare image snippets lock clean install-serve install-test
+.PHONY: help serve test check format-check lint types imports house pytest coverage format screenshots openapi board bench bench-peers fuzz timing schemathesis soak faults hostile standards dist pythons bare image snippets lock clean install-serve install-test
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

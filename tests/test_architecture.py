@@ -110,8 +110,8 @@ OAUTH_ERRORS = {
     ("invalid_target", 400),
 }
 
-# Where the last word on an unforeseen error is spoken: an answer that tells nothing, a denial, the keys from before;
-# and where it goes on to who waits on another thread.
+# Where the last word on an unforeseen error is spoken: an answer that tells nothing, a denial, the keys from before,
+# the end of a connection that others share; and where it goes on to who waits on another thread.
 CATCH_ALL = {
     "web/connections.py",
     "web/http/middleware.py",
@@ -120,6 +120,7 @@ CATCH_ALL = {
     "tokens/signing_thread.py",
     "verifier/jwks.py",
     "verifier/remote_status_lists.py",
+    "store/turns.py",
 }
 
 

@@ -32,6 +32,7 @@ ROWS = {
     "sessions": ["8", "9a", "9b", "9c", "9d"],
     "start": ["10"],
     "status_lists": ["13a", "13b", "13c", "13d"],
+    "store": ["17a", "17b", "17c", "17d"],
     "verifier": ["6a", "6b", "6c"],
     "workers": ["14a", "14b"],
 }

@@ -230,8 +230,12 @@ class Users:
 
     async def find(self, email: str) -> User | None:
         """Give the user with this e-mail address, however it is spelt, or None; both take two look-ups."""
-        user_id: bytes | None = await self._store.execute("GET", self._email_key(normalise_email(email)))
-        return await self.get(user_id.decode() if user_id else NOBODY)
+        known_as = normalise_email(email)
+        user_id: bytes | None = await self._store.execute("GET", self._email_key(known_as))
+        user = await self.get(user_id.decode() if user_id else NOBODY)
+        if user is not None:
+            self._store.check_echo(user.email.encode(), known_as)
+        return user
 
     async def all(self) -> AsyncIterator[User]:
         """Give every user, in no order."""

@@ -13,7 +13,7 @@ from typing import Any
 from gateway.derived_keys import KeyChain
 from gateway.errors import MalformedRequest, NotFound, PersonalTokenInvalid
 from gateway.machines.token_text import TOKEN_ID_PREFIX, PersonalToken
-from gateway.store import Script, Store, check_echo
+from gateway.store import Script, Store
 
 MAX_PER_USER = 100
 MAX_DAYS = 365
@@ -115,7 +115,7 @@ class PersonalTokens:
             case b"unknown" | b"user_disabled":
                 raise NotFound("There is no such user, or he is disabled")
         echo, created_ms, ends_ms, owner_roles = words
-        check_echo(echo, token.token_id)
+        self._store.check_echo(echo, token.token_id)
         entry = TokenEntry(
             token.token_id,
             name,
@@ -157,7 +157,7 @@ class PersonalTokens:
         """
         reply = await self._store.run(self._look, self._keys(token.user_id), token.token_id)
         outcome = reply[0].decode()
-        check_echo(reply[1], token.token_id)
+        self._store.check_echo(reply[1], token.token_id)
         if outcome != "alive":
             raise PersonalTokenInvalid(outcome, is_unannounced=outcome == "revoked")
         now_ms, ends_ms, email, name, owner_roles, kind, own_roles = reply[2:9]

@@ -18,7 +18,7 @@ from gateway.errors import InvalidCredentials, RefreshTokenInvalid, RefreshToken
 from gateway.opaque import format_opaque, parse_opaque
 from gateway.sessions.browser import SessionCookie
 from gateway.sessions.login_methods import BY_PASSWORD, pack_methods, unpack_methods, was_recovery
-from gateway.store import Script, Store, check_echo
+from gateway.store import Script, Store
 
 KEPT_SECONDS = 30
 MAX_DEVICE_BYTES = 22
@@ -211,7 +211,7 @@ class RefreshFamilies:
             raise StoreUnavailable("ended")
         if reply[0] != b"opened":
             raise InvalidCredentials("user-changed")
-        check_echo(reply[1], family_id)
+        self._store.check_echo(reply[1], family_id)
         now_ms, created_ms, end_ms, count = reply[2:6]
         return Opened(
             refresh_token=RefreshToken(user_id, family_id, 0).format(self._keychain.current),
@@ -253,7 +253,7 @@ class RefreshFamilies:
             KEPT_SECONDS if is_cookie and self._replay_window_seconds else 0,
         )
         outcome = reply[0].decode()
-        check_echo(reply[1], presented.family_id)
+        self._store.check_echo(reply[1], presented.family_id)
         if outcome == "reused":
             raise RefreshTokenReused(presented.user_id, presented.family_id)
         if outcome in ("revoked", "user_disabled"):

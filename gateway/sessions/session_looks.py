@@ -6,7 +6,7 @@ from gateway.sessions.browser import SessionCookie
 from gateway.sessions.login_methods import unpack_methods
 from gateway.sessions.presence import Presence, Sighting
 from gateway.sessions.revocations import Revocations
-from gateway.store import Script, Store, check_echo
+from gateway.store import Script, Store
 
 
 class SessionLooks:
@@ -46,7 +46,7 @@ class SessionLooks:
         keys = [self._store.key(f"{kind}:{{{claim.user_id}}}") for kind in ("families", "user")]
         reply = await self._store.run(self._look, keys, claim.sid, self._idle_ttl_seconds)
         outcome = reply[0].decode()
-        check_echo(reply[1], claim.sid)
+        self._store.check_echo(reply[1], claim.sid)
         if outcome != "alive":
             unannounced = (claim.sid,) if outcome in ("revoked", "user_disabled") else ()
             raise BrowserSessionEnded(outcome, unannounced)

@@ -3,13 +3,12 @@
 from gateway.store.data_dir import private_secret
 from gateway.store.fitness import ServerLook, check_server, doubtful_url, examine_server, watch_server
 from gateway.store.private import PrivateRedis, open_private_redis, serving_address
-from gateway.store.store import Script, Store, StreamEntry, check_echo, request_budget, wait_within_budget
+from gateway.store.store import Script, Store, StreamEntry, request_budget, wait_within_budget
 
 __all__ = [
     "Script",
     "Store",
     "StreamEntry",
-    "check_echo",
     "request_budget",
     "wait_within_budget",
     "ServerLook",

@@ -1,6 +1,9 @@
 """
 Clients of redis-py for every spelling of `redis_url`, and commands that have to go over one connection together.
 
+Ordinary calls of one turn of the event loop share a connection and a write (`gateway.store.turns`). What waits longer,
+for the disk or at a stream, would have others wait behind it, and takes a connection of its own.
+
 Commands that were sent may be sent once more when the connection broke, never after a timeout.
 """
 
@@ -13,12 +16,13 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from gateway.store.cluster import ClusterClient, Suspicion
 from gateway.store.confirmations import Command, Confirmations, Unconfirmed
 from gateway.store.sentinel import SentinelClient
+from gateway.store.turns import TornLine, Turns
 from gateway.store.url import read_url
 
 CONNECT_TIMEOUT_SECONDS = 0.3
@@ -51,6 +55,8 @@ async def send_together(
     """
     if isinstance(client, ClusterClient):
         replies = await client.send_together(key, before, command, confirmations)
+    elif isinstance(client, TurnsClient):
+        replies = await client.exchange(*before, command)
     else:
         if confirmations is not None and not confirmations.is_known(""):
             confirmations.learn("", await client.info())
@@ -72,12 +78,8 @@ async def send_together(
 
 async def ask_each(client: Any, commands: Sequence[Sequence[str]], prefix: str) -> list[Any]:
     """Send commands that have nothing to do with each other; give each reply, errors that Redis answered with too."""
-    if isinstance(client, Redis):
-        pipeline = client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        replies: list[Any] = await pipeline.execute(raise_on_error=False)
-        return replies
+    if isinstance(client, TurnsClient):
+        return await client.exchange(*commands)
     replies = []
     for command in commands:
         key = next((word for word in command if prefix in word), f"{prefix}check")
@@ -86,6 +88,36 @@ async def ask_each(client: Any, commands: Sequence[Sequence[str]], prefix: str) 
             raise reply
         replies.append(reply)
     return replies
+
+
+class TurnsClient(Redis):
+    """A client of one server that sends what belongs to one turn of the event loop together."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        pool = self.connection_pool
+        self.turns = Turns(pool.make_connection, self.response_callbacks)
+        self._retry = _retry(pool.connection_kwargs["retry"].get_retries(), TornLine)
+
+    async def exchange(self, *commands: Command) -> list[Any]:
+        """Give the reply to each command, errors too; they are sent again when the connection breaks."""
+        return await self._retry.call_with_retry(lambda: self.turns.exchange(*commands), _go_on)
+
+    async def execute_command(self, *words: Any, **options: Any) -> Any:
+        """Give the reply to a command; redis-py's own methods come here."""
+        [reply] = await self.exchange(words)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close every connection."""
+        await self.turns.close()
+        await super().aclose(close_connection_pool)
+
+
+async def _go_on(error: Exception) -> None:
+    """Do nothing between two attempts: a line that broke has ended itself."""
 
 
 class Clients(NamedTuple):
@@ -107,7 +139,7 @@ def open_clients(url: str) -> Clients:
             not for this kind of Redis, or one with a value that it does not take.
     """
     clients = Clients(
-        ordinary=_open(url, REPLY_TIMEOUT_SECONDS),
+        ordinary=_open(url, REPLY_TIMEOUT_SECONDS, in_turns=True),
         durable=_open(url, DURABLE_REPLY_TIMEOUT_SECONDS),
         stream=_open(url, STREAM_BLOCK_SECONDS + REPLY_TIMEOUT_SECONDS, retries=0),
     )
@@ -118,13 +150,17 @@ def open_clients(url: str) -> Clients:
     return clients
 
 
-def _open(url: str, reply_timeout_seconds: float, retries: int = 2) -> Any:
+def _retry(retries: int, *kinds: type[RedisError]) -> Retry:
+    return Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.1), retries, supported_errors=kinds)
+
+
+def _open(url: str, reply_timeout_seconds: float, retries: int = 2, *, in_turns: bool = False) -> Any:
     options: dict[str, Any] = {
         "socket_timeout": reply_timeout_seconds,
         "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "driver_info": None,
     }
-    retry = Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.1), retries, supported_errors=(RedisConnectionError,))
+    retry, client_class = _retry(retries, RedisConnectionError), TurnsClient if in_turns else Redis
     address = read_url(url)
     if address.scheme != "unix":
         options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
@@ -134,6 +170,7 @@ def _open(url: str, reply_timeout_seconds: float, retries: int = 2) -> Any:
             ssl=address.is_tls,
             retry=retry,
             require_full_coverage=False,  # some users are better than none
+            in_turns=in_turns,
             **options | address.options(),
         )
     if address.scheme.endswith("+sentinel"):
@@ -150,10 +187,10 @@ def _open(url: str, reply_timeout_seconds: float, retries: int = 2) -> Any:
         sentinel = SentinelClient(address.hosts, sentinel_kwargs=options | of_sentinels)  # type: ignore[no-untyped-call]
         _, service, *database = address.path.split("/")
         options |= {"db": int(database[0])} if database else {}
-        return sentinel.master_for(service, ssl=address.is_tls, retry=retry, **options)
+        return sentinel.master_for(service, client_class, ssl=address.is_tls, retry=retry, **options)
     pool = ConnectionPool.from_url(url, max_connections=MAX_CONNECTIONS_OF_POOL, retry=retry, **options)
     pool.connection_class(**pool.connection_kwargs)  # tells of an unknown option in the URL now, not at the first use
-    return Redis.from_pool(pool)
+    return client_class.from_pool(pool)
 
 
 async def is_replaced(client: Any) -> bool:
@@ -167,6 +204,8 @@ async def is_replaced(client: Any) -> bool:
 
 async def drop_connections(client: Any) -> None:
     """Let a client look up its server again: its connections lead to one that is no longer the master."""
+    if isinstance(client, TurnsClient):
+        client.turns.renew()
     if isinstance(client, Redis):  # a cluster finds its new master by itself
         # Those in use are dropped when they come back, the others at one stroke: a connection that ends while
         # somebody uses it fails in ways that redis-py has no error for.
@@ -174,6 +213,12 @@ async def drop_connections(client: Any) -> None:
         await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
         for connection in list(pool._available_connections):
             await connection.disconnect(nowait=True)
+
+
+def break_lines(client: Any) -> None:
+    """End the connections that calls share, and with them every call that is on one."""
+    for turns in client.all_turns if isinstance(client, ClusterClient) else [client.turns]:
+        turns.end_all("replies came out of order")
 
 
 async def close_client(client: Any) -> None:

@@ -8,10 +8,14 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode, PipelineCommand
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.cluster import PRIMARY, REPLICA, get_node_name
 from redis.exceptions import AskError, MovedError, SlotNotCoveredError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -20,9 +24,11 @@ from redis.utils import str_if_bytes
 
 from gateway.store.confirmations import Command, Confirmations
 from gateway.store.faults import REDIS_FAILURES, TORN_CONNECTION
+from gateway.store.turns import Turns
 
 MAX_REDIRECTIONS = 16
 TRY_AGAIN_SECONDS = 0.02
+UNHEARD = (RedisConnectionError, RedisTimeoutError, OSError, *TORN_CONNECTION)
 
 
 @dataclass
@@ -43,20 +49,31 @@ class ClusterClient(RedisCluster):
 
     redis-py's own way sends ASKING and the command that it is for over different connections, knows no node that has no
     slots yet, and needs one certain node to start with, which may be the one that is away.
+
+    Args:
+        in_turns: Whether what belongs to one turn of the event loop is sent to a node together.
+        options: Those of redis-py.
     """
 
     ERRORS_ALLOW_RETRY = tuple(  # type: ignore[assignment]
         kind for kind in RedisCluster.ERRORS_ALLOW_RETRY if kind is not RedisTimeoutError
     )
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, in_turns: bool = False, **options: Any) -> None:
         super().__init__(**options)
+        self._in_turns = in_turns
+        self._turns: dict[str, Turns] = {}
         self.suspicion = Suspicion()
         self._looking_up = asyncio.Lock()
         self._looked_up_at_number = -1
         self._learnt: list[_Server] = []
         self._addresses: dict[tuple[bytes, bytes], tuple[str, int]] = {}
         self._slots: dict[int, list[ClusterNode]] = {}
+
+    @property
+    def all_turns(self) -> list[Turns]:
+        """What goes to each node."""
+        return list(self._turns.values())
 
     def node_name(self, key: str) -> str:
         """Give the address of the node that serves a key, as far as is known now; empty when nothing is."""
@@ -66,6 +83,8 @@ class ClusterClient(RedisCluster):
     async def aclose(self) -> None:
         """Close every connection, those too that were opened without redis-py's own initialisation."""
         self._initialize = False
+        for turns in self._turns.values():
+            await turns.close()
         await super().aclose()
 
     async def send_together(
@@ -108,16 +127,32 @@ class ClusterClient(RedisCluster):
                 confirmations.learn(node.name, facts)
             commands = [*commands, *confirmations.commands(node.name)]
         try:
-            replies = await _send(node, commands)
+            replies = await (self._send_in_turn(node, commands) if self._in_turns else _send(node, commands))
         except asyncio.CancelledError:  # the deadline has come
             self.suspicion.fall_on(node.name)
             raise
         is_unheard = any(isinstance(reply, RedisConnectionError | RedisTimeoutError | OSError) for reply in replies)
         if is_unheard:
             self.suspicion.fall_on(node.name)
-        if is_unheard or self.nodes_manager.nodes_cache.get(node.name) is not node:  # it may have left meanwhile
-            await _drop_connections(node)
+        if self.nodes_manager.nodes_cache.get(node.name) is not node:  # it may have left meanwhile
+            await self._leave(node)
+        elif is_unheard:
+            await _drop_connections(node)  # a line that broke has ended by itself
         return replies
+
+    async def _send_in_turn(self, node: ClusterNode, commands: Sequence[Command]) -> list[Any]:
+        turns = self._turns.get(node.name)
+        if turns is None:
+            turns = self._turns[node.name] = Turns(partial(_make_connection, node), node.response_callbacks)
+        try:
+            return await turns.exchange(*commands)
+        except UNHEARD as error:
+            return [_as_unheard(error)] * len(commands)
+
+    async def _leave(self, node: ClusterNode) -> None:
+        if node.name in self._turns:
+            self._turns[node.name].renew()
+        await _drop_connections(node)
 
     def _owner_of(self, key: str) -> ClusterNode:
         try:
@@ -186,7 +221,8 @@ class ClusterClient(RedisCluster):
         for address, kind in kinds.items():
             self._node_at(*address).server_type = kind
         for name in manager.nodes_cache.keys() - {get_node_name(*address) for address in kinds}:
-            await asyncio.shield(_drop_connections(manager.nodes_cache.pop(name)))
+            await asyncio.shield(self._leave(manager.nodes_cache.pop(name)))
+        self._turns = {name: turns for name, turns in self._turns.items() if name in manager.nodes_cache or turns.lines}
 
 
 class _Server(NamedTuple):
@@ -231,14 +267,24 @@ async def _ask(node: ClusterNode, *commands: Command) -> list[Any]:
     return replies
 
 
+def _make_connection(node: ClusterNode) -> AbstractConnection:
+    # It is tried again where it is known which node that should be.
+    once = Retry(NoBackoff(), 0, supported_errors=(RedisConnectionError,))
+    return node.connection_class(**node.connection_kwargs | {"retry": once})
+
+
 async def _send(node: ClusterNode, commands: Sequence[Command]) -> list[Any]:
     """Give the replies, errors too; when nothing was heard, or no more, that is an error among them."""
     batch = [PipelineCommand(number, *words) for number, words in enumerate(commands)]
     try:
         await node.execute_pipeline(batch)
-    except (RedisConnectionError, RedisTimeoutError, OSError, *TORN_CONNECTION) as error:
-        batch[0].result = RedisConnectionError(str(error)) if isinstance(error, TORN_CONNECTION) else error
+    except UNHEARD as error:
+        return [_as_unheard(error)] * len(commands)
     return [part.result for part in batch]
+
+
+def _as_unheard(error: Exception) -> Exception:
+    return RedisConnectionError(str(error)) if isinstance(error, TORN_CONNECTION) else error
 
 
 async def _drop_connections(node: ClusterNode) -> None:

@@ -43,6 +43,7 @@ LUA_HOLES: dict[str, dict[str, dict[tuple[int, int], int]]] = {
 KEY = "<key>"
 NEEDED: tuple[tuple[str, ...], ...] = (
     ("DEL", KEY),
+    ("ECHO", "check"),
     ("EVALSHA", "0" * 40, "1", KEY),
     ("EXISTS", KEY),
     ("GET", KEY),

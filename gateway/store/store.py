@@ -27,6 +27,7 @@ from gateway.store.breaker import PROBE_INTERVAL_SECONDS, Breaker
 from gateway.store.clients import (
     STREAM_BLOCK_SECONDS,
     ask_each,
+    break_lines,
     close_client,
     drop_connections,
     is_replaced,
@@ -45,7 +46,9 @@ REQUEST_SECONDS = 1.5
 REQUEST_AND_DISK_SECONDS = 1.8
 LOOK_UP_INTERVAL_SECONDS = 0.25
 SCRIPT_LOADS = 20
-MAX_CALLS_UNDER_WAY = 32
+# Ordinary calls share a connection; each that waits for a confirmation has its own.
+MAX_CALLS_UNDER_WAY = 256
+MAX_DURABLE_CALLS_UNDER_WAY = 32
 REFUSED_BY_BREAKER = "AWAY"
 
 
@@ -98,17 +101,6 @@ def request_budget() -> Iterator[None]:
         yield
     finally:
         _budget.reset(token)
-
-
-def check_echo(echo: bytes, asked_for: str) -> None:
-    """
-    See that an answer is to our question, by what it says that the question was about.
-
-    Raises:
-        StoreUnavailable: It is not; to use it would hand what is somebody's to somebody else.
-    """
-    if echo.decode() != asked_for:
-        raise StoreUnavailable("another-answer")
 
 
 async def wait_within_budget(asking: asyncio.Task[Reply]) -> Reply:
@@ -164,7 +156,10 @@ class Store:
             self._clients = open_clients(url)
         except (TypeError, ValueError, *REDIS_FAILURES) as error:
             raise StartupError(f"redis_url cannot be used ({error}): see its spelling in the settings") from error
-        self._under_way = {durable: asyncio.Semaphore(MAX_CALLS_UNDER_WAY) for durable in (False, True)}
+        self._under_way = {
+            False: asyncio.Semaphore(MAX_CALLS_UNDER_WAY),
+            True: asyncio.Semaphore(MAX_DURABLE_CALLS_UNDER_WAY),
+        }
         self._waits_for_confirmation = waits_for_confirmation
         self._monotonic = monotonic
         self._note_call = note_call
@@ -266,6 +261,20 @@ class Store:
         end = f"({entry_id}" if entry_id else "+"
         reply = await self._ask_stream(key, ("XREVRANGE", key, end, "-", "COUNT", 1))
         return (reply[0][0].decode(), reply[0][1]) if reply else None
+
+    def check_echo(self, echo: bytes, asked_for: str) -> None:
+        """
+        See that an answer is to our question, by what it says that the question was about.
+
+        If it is not, replies have come out of order, and nobody's can be trusted: the connections that calls share are
+        ended, and what was asked over them is asked again.
+
+        Raises:
+            StoreUnavailable: It is not; to use it would hand what is somebody's to somebody else.
+        """
+        if echo.decode(errors="replace") != asked_for:
+            break_lines(self._clients.ordinary)
+            raise StoreUnavailable("another-answer")
 
     async def server_facts(self) -> dict[str, Any]:
         """Give what INFO tells about the server (one node of a cluster), by its own names."""

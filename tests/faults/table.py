@@ -17,7 +17,7 @@ MOST_SLOWED_DOWN = 1.2
 CONTROL = "none"
 NAMES = (
     *(CONTROL, "F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "F9", "F10 reshard", "F10 failover", "F11", "F12"),
-    *("F12 maxclients", "F13", "F14", "F15", "F16", "F17", "F18", "F21", "F22", "F23"),
+    *("F12 maxclients", "F13", "F14", "F15", "F16", "F17", "F18", "F21", "F22", "F23", "F24"),
 )
 LEFT_OUT_IF_IT_MUST_BE = {"F18"}
 HEAD = """\

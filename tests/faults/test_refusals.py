@@ -1,4 +1,4 @@
-"""Redis is there, but does not do what it is asked for (F3, F5, F6, F7, F11, F12)."""
+"""Redis is there, but does not do what it is asked for (F3, F5, F6, F7, F11, F12, F24)."""
 
 import contextlib
 import random
@@ -18,6 +18,7 @@ from tests.faults.proxies import TurningProxy
 from tests.faults.scenes import Scene, Size
 from tests.harness import GatewayProcess, RedisServer, free_port
 from tests.scripts import load_script
+from tests.store.shared_line import BY_THE_NETWORK, COME_TWICE
 
 ERRORS = {
     "LOADING": "Redis is loading the dataset in memory",
@@ -87,6 +88,24 @@ def test_connections_to_redis_are_reset_at_any_byte(
             time.sleep(size.of(1, 40))
         cutting.disarm()
         fault.injected = cutting.injected - before
+
+
+def test_replies_of_a_shared_connection_are_cut_delayed_or_come_twice(
+    scene: Scene, proxies: tuple[Proxy, TurningProxy], make_fault: MakeFault, size: Size
+) -> None:
+    """F24: at a random byte; test_shared_line.py has the sweep, and what a relay can do beyond that."""
+    turning, title = proxies[1], "Replies of a connection that calls share are cut, delayed, or come twice"
+    with make_fault(scene, "F24", f"{title}, at a random byte") as fault:
+
+        def change() -> None:
+            turning.change = random.choice([*BY_THE_NETWORK.values(), *COME_TWICE])
+            time.sleep(0.03)
+
+        before = turning.injected
+        with fault.strike(), until_the_end(change):
+            time.sleep(size.of(1, 40))
+        turning.change = None
+        fault.injected = turning.injected - before
 
 
 def test_redis_is_full(scene: Scene, server: RedisServer, make_fault: MakeFault, size: Size) -> None:

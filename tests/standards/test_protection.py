@@ -152,7 +152,14 @@ def test_every_key_is_documented_with_its_life() -> None:
 def test_the_connections_are_documented() -> None:
     """tests/standards/test_code.py has who opens them. Shows ASVS 13.1.1."""
     told = " ".join(row[0] for row in rows("Connections", "to | when | at most | time limits, tries"))
-    for word in ("Redis", "private Redis", "itself", "the address that is given", "the issuer's keys"):
+    for word in (
+        "Redis",
+        "private Redis",
+        "the service manager",
+        "itself",
+        "the address that is given",
+        "the issuer's keys",
+    ):
         assert word in told
     assert constant("HEALTHCHECK_TIMEOUT_SECONDS", "gateway/cli/check.py") == 3
     assert constant("TIMEOUT_SECONDS", "gateway/cli/doctor/asking.py") == 5

@@ -14,6 +14,7 @@ import pytest
 from gateway.errors import StartupError, StoreUnavailable
 from gateway.store.private import find_server
 from gateway.store.store import CALL_DEADLINE_SECONDS, DURABLE_DEADLINE_SECONDS, MAX_CALLS_UNDER_WAY, Script, Store
+from gateway.store.turns import MAX_LINES
 from tests.conftest import OpenStore
 from tests.harness import RedisServer, free_port, wait_until
 
@@ -224,7 +225,7 @@ async def test_a_command_whose_connection_breaks_is_sent_again(own_redis: MakeRe
         nonlocal broken
         with suppress(OSError):
             while octets := await reader.read(65536):
-                if breaks and octets == b":2\r\n":
+                if breaks and octets.startswith(b":2\r\n"):
                     broken += 1
                     break  # executed, and the answer is lost
                 writer.write(octets)
@@ -254,8 +255,8 @@ async def test_a_store_takes_no_more_connections_than_it_may_and_tells_in_time_w
     answers = await asyncio.gather(*(store.run(COUNT, ["count"]) for _ in range(500)))
     assert sorted(answers) == list(range(1, 501))
     clients = (await store.server_facts())["connected_clients"]
-    assert clients <= MAX_CALLS_UNDER_WAY
-    waiting = [asyncio.create_task(store.execute("BLPOP", f"none-{n}", 0)) for n in range(5 * MAX_CALLS_UNDER_WAY)]
+    assert clients <= MAX_LINES
+    waiting = [asyncio.create_task(store.execute("BLPOP", f"none-{n}", 0)) for n in range(2 * MAX_CALLS_UNDER_WAY)]
     begun = time.monotonic()
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert time.monotonic() - begun < TOLD_WITHIN_SECONDS

@@ -180,7 +180,7 @@ def counting(redis_server: RedisServer) -> Iterator[tuple[Counting, int]]:
         wait_until(lambda: server.started, what="the server")
         yield app, listener.getsockname()[1]
         server.should_exit = True
-        thread.join(10)
+        thread.join(30)
 
 
 REFRESH, LOOK = "POST /auth/refresh HTTP/1.1\r\nHost: x\r\n", "GET /api/authz/forward-auth HTTP/1.1\r\nHost: x\r\n"

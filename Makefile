@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Which Python makes .venv; else the first of python3, python3.14 ... python3.11 that is new enough.
 PYTHON ?=
 # How many processes pytest tests with, and what else it is told: make test WORKERS=0 PYTEST_ARGS='-x -k refresh'
-WORKERS ?= 3
+WORKERS ?= 4
 PYTEST_ARGS ?=
 # What the tests run on: standalone (the server that is found), cluster (three masters) or valkey (that of the extra).
 REDIS ?= standalone
@@ -89,7 +89,7 @@ house: install-test ## Show the rooms of the code, floor by floor, and who impor
 
 pytest: export TEST_REDIS := $(REDIS)
 # Many tests have limits of time, and share the cores with others: what fails is run once more, alone, and told.
-pytest: install-test ## Run the tests (WORKERS=3 REDIS=cluster PYTEST_ARGS=...)
+pytest: install-test ## Run the tests (WORKERS=4 REDIS=cluster PYTEST_ARGS=...)
 	@$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS) || { status=$$?; [ "$$status" = 1 ] || exit "$$status"; \
 		echo "== what failed beside other tests, once more and alone:"; \
 		$(BIN)/pytest -n 0 --last-failed --last-failed-no-failures none $(PYTEST_ARGS); }

@@ -4,6 +4,7 @@ import functools
 import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import httpx2
 import msgspec
@@ -60,7 +61,7 @@ def described(portal: str) -> dict[tuple[str, str], dict[int, Described]]:
 def check_described(answer: httpx2.Response, portal: str = "on") -> None:
     """Fail unless the document describes the answer: path, method, status, media type, and the `type` of a problem."""
     table, asked = described(portal), answer.request
-    path = asked.url.raw_path.partition(b"?")[0].decode("latin-1")
+    path = unquote(asked.url.raw_path.partition(b"?")[0]).removesuffix("\n")  # as the route table reads it
     endpoint = endpoint_of(path)
     method = "GET" if asked.method == "HEAD" and ("HEAD", endpoint) not in table else asked.method
     responses = table.get((method, endpoint))

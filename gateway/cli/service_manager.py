@@ -58,7 +58,7 @@ class ServiceManager:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 sender.sendto(state.encode(), socket.MSG_DONTWAIT, self._address)
         except OSError as error:
-            logger.warning("the service manager was not told %s: %s", state, error)
+            logger.warning("the service manager was not told (%s): %s", state, error)
 
 
 class Server(uvicorn.Server):

@@ -297,10 +297,11 @@ class Keyring:
         if not there:
             return False
         found = self._seals.unseal_keys(there)
-        self._learn_dropped(dropped_there)
+        are_known_there = self._learn_dropped(dropped_there)
         is_clean = not any(key.kid in self._dropped for key in found.keys)
         if is_clean and (self._keys is None or found.version >= self._keys.version):
-            self._keys, self._seen = found, (there, dropped_there)
+            # Who was faster may know less than we do: then the next look tells it.
+            self._keys, self._seen = found, (there, dropped_there) if are_known_there else (b"", b"")
         # Ours is there too when our own command was sent again after its answer was lost on the way.
         return bool(there == document)
 

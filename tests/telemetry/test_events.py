@@ -81,7 +81,7 @@ def calls() -> Iterator[tuple[str, str, str]]:
                 del words[0]
             if not words.pop(0).endswith("tell"):
                 continue
-            if words and words[0].isupper():
+            if words and words[0].isidentifier() and words[0].isupper():
                 after = 2 if words[1:2] == ["request"] or words[1:2] == ["ours"] else 1
                 yield f"{path.name}:{node.lineno}", words[0], words[after] if len(words) > after else "''"
 

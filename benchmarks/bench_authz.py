@@ -28,8 +28,8 @@ AUDIENCE = "https://app.example.com"
 MANY = chosen(10_000, 200)
 ROUNDS, SECONDS, WARM_UP_SECONDS = chosen((5, 3.0, 1.0), (1, 0.2, 0.2))
 VARIANTS = (
-    ("1a", "authz, one token", 1, 0.85),
-    ("1b", "authz, many tokens", MANY, 0.6),
+    ("1a", "authz, one token", 1, 1.1),
+    ("1b", "authz, many tokens", MANY, 1.0),
     ("1c", "authz, one browser session", 1, 0.85),
     ("1d", "authz, many browser sessions", MANY, 0.6),
 )

@@ -18,7 +18,7 @@ from benchmarks.servers import gateway_at, pid_of, redis_at, workplace
 FAMILIES = chosen(2000, 100)
 ROUNDS, SECONDS, WARM_UP_SECONDS, SIGNING_SECONDS = chosen((5, 4.0, 1.0, 2.0), (1, 0.3, 0.1, 0.1))
 SIGNED_BYTES = 600
-TARGET = 0.7
+TARGETS = {"3a": 0.55, "3b": 0.5}
 VARIANTS = (("3a", "refresh", "off"), ("3b", "refresh, refresh_limit counted", "999999/second"))
 
 
@@ -70,7 +70,7 @@ def main() -> None:
             measured = f"{statistics.median(refreshes):,.0f} refreshes/CPU s"
             ceiling = f"{statistics.median(signatures):,.0f} signatures/CPU s"
             ratio = median_ratio(refreshes, signatures)
-            rows.append(Row(number, name, measured, ceiling, ratio, TARGET, details=details))
+            rows.append(Row(number, name, measured, ceiling, ratio, TARGETS[number], details=details))
     publish("refresh", rows)
 
 

@@ -279,7 +279,8 @@ async def test_a_master_that_goes_takes_its_own_keys_away_until_its_replica_take
                 await confirmed(store, key)
         asked_again = sum(asked_for_slots(node) for node in witnesses) - asked_before
         print(f"the addresses were asked for {asked_again} times meanwhile")
-        assert asked_again <= len(store._clients)  # by each once at most, if nobody knew the replica before
+        # By each once, if nobody knew the replica before, and once more where the connection broke meanwhile.
+        assert asked_again <= 2 * len(store._clients)
     finally:
         revive(victim)
 

@@ -503,6 +503,8 @@ def test_a_cluster_on_the_files_serves_the_gateway(
             client.execute_command(*command)
 
 
+# A connection by TLS that is given up while it is being made is closed by asyncio half a minute later.
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
 class TestTls:
     """The files with the marks of the lines of TLS taken away: nothing is spoken without it."""
 

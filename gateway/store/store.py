@@ -194,7 +194,7 @@ class Store:
         With *is_followed* another durable write is sent before anybody is told that this one is done. Where the disk of
         one server confirms, it is waited for once: what has the later write has this one too.
         """
-        durable = durable and not (is_followed and self._one_disk_confirms)
+        durable = durable and not (is_followed and await self._one_disk_confirms())
         command = ("EVALSHA", script.sha1, len(keys), *keys, *arguments)
         send = partial(self._run, script, keys[0], command, durable=durable)
         return await self._call(script.name, keys[0], send, durable=durable)
@@ -328,9 +328,12 @@ class Store:
         _heed_cancellation()
         return reply
 
-    @property
-    def _one_disk_confirms(self) -> bool:
-        return self._confirmations.are_of_the_disk and not isinstance(self._clients.ordinary, ClusterClient)
+    async def _one_disk_confirms(self) -> bool:
+        if isinstance(self._clients.ordinary, ClusterClient) or not self._waits_for_confirmation:
+            return False
+        if not self._confirmations.is_known(""):  # with everysec two waits take longer than a request may
+            self._confirmations.learn("", await self.server_facts())
+        return self._confirmations.are_of_the_disk
 
     async def _send_to_the_right_one(self, send: Callable[[], Any]) -> Any:
         try:

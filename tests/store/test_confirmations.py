@@ -80,6 +80,35 @@ async def test_a_write_that_is_followed_asks_what_confirms_before_it_is_sent(
         assert questions(server) == number + 1
 
 
+async def test_what_is_confirmed_together_waits_once_at_the_end(own_valkey: MakeRedis, open_store: OpenStore) -> None:
+    server = own_valkey("--appendfsync", "everysec")
+    store = open_store(server.url)
+    await store.run(COUNT, ["gw:known"])
+    async with store.confirmed_together():
+        await store.run(COUNT, ["gw:a"], durable=True)
+        async with store.confirmed_together():
+            await store.execute("SET", "gw:b", "c", durable=True)
+        assert questions(server) == 0
+        await asyncio.create_task(store.execute("SET", "gw:d", "e", durable=True))  # it may be for others, too
+        assert questions(server) == 1
+    assert questions(server) == 2
+    async with store.confirmed_together():
+        await store.run(COUNT, ["gw:a"])
+    assert questions(server) == 2
+
+
+async def test_what_nobody_confirms_together_is_told(own_valkey: MakeRedis, open_store: OpenStore) -> None:
+    server = own_valkey("--appendfsync", "no")
+    store = open_store(server.url)
+
+    async def write_together() -> None:
+        async with store.confirmed_together():
+            await store.run(COUNT, ["gw:a"], durable=True)
+
+    with pytest.raises(StoreUnavailable):
+        await write_together()
+
+
 async def test_a_write_that_is_followed_waits_for_nothing_where_no_write_does(
     own_valkey: MakeRedis, open_store: OpenStore
 ) -> None:

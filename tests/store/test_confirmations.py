@@ -18,6 +18,8 @@ from gateway.store.private import find_server
 from gateway.store.store import DURABLE_DEADLINE_SECONDS, Script, Store
 from tests.conftest import OpenStore
 from tests.harness import GatewayProcess, RedisServer
+from tests.web.asking import log_in
+from tests.web.second_steps import with_totp
 
 pytestmark = [pytest.mark.redis, pytest.mark.one_server("each node of a cluster is asked in the same way")]
 
@@ -120,6 +122,30 @@ async def test_a_write_that_is_followed_waits_for_nothing_where_no_write_does(
     with server.client() as client:
         calls = client.info("commandstats")
     assert not {"cmdstat_waitaof", "cmdstat_info"} & calls.keys()
+
+
+def test_a_second_factor_and_a_login_by_it_wait_for_the_disk_once_each(
+    own_valkey: MakeRedis, make_gateway: Callable[..., GatewayProcess]
+) -> None:
+    """A login uses up the factor and what was pending, and here ends the session that it replaces."""
+    server = own_valkey("--appendfsync", "everysec")
+    gateway = make_gateway(redis_url=server.url)
+    waits = []
+    with gateway.client() as client:
+        for _ in range(2):  # with the first user Redis gets to know the scripts
+            session = log_in(gateway, client)
+            before = questions(server)
+            app = with_totp(session)
+            waits.append(questions(server) - before)
+            body = {"username": session.user.email, "password": session.user.password}
+            pending = client.post("/auth/login", json=body).json()["pending"]
+            before = questions(server)
+            cookie = {"Cookie": f"refresh_token={session.refresh_token}"}
+            step = {"pending": pending, "totp": app.code()}
+            assert client.post("/auth/login", json=step, headers=cookie).status_code == 200
+            assert not session.is_alive()
+            waits.append(questions(server) - before)
+    assert waits[2:] == [1, 1]
 
 
 def test_the_first_logout_is_answered_where_the_disk_takes_its_second(

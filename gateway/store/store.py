@@ -331,7 +331,8 @@ class Store:
         waits_for_disk = durable and self._confirmations.are_of_the_disk
         seconds = DURABLE_DEADLINE_SECONDS if durable else CALL_DEADLINE_SECONDS
         if budget:
-            seconds = min(seconds, budget.with_disk_seconds_left if waits_for_disk else budget.seconds_left)
+            seconds = min(seconds, budget.with_disk_seconds_left)
+            seconds = seconds if waits_for_disk else min(seconds, budget.seconds_left)
         begun = self._monotonic()
         try:
             async with asyncio.timeout(seconds):

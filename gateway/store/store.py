@@ -13,7 +13,7 @@ import hashlib
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -46,6 +46,7 @@ REQUEST_SECONDS = 1.5
 REQUEST_AND_DISK_SECONDS = 1.8
 LOOK_UP_INTERVAL_SECONDS = 0.25
 SCRIPT_LOADS = 20
+CONFIRMED_KEPT_SECONDS = 60
 # Ordinary calls share a connection; each that waits for a confirmation has its own.
 MAX_CALLS_UNDER_WAY = 256
 MAX_DURABLE_CALLS_UNDER_WAY = 32
@@ -85,7 +86,16 @@ class _Budget:
     with_disk_seconds_left: float = REQUEST_AND_DISK_SECONDS
 
 
+@dataclass
+class _Together:
+    """A block of one task whose durable writes are confirmed at its end, and whether there were any."""
+
+    task: asyncio.Task[Any] | None
+    are_some: bool = False
+
+
 _budget: ContextVar[_Budget | None] = ContextVar("redis_budget", default=None)
+_together: ContextVar[_Together | None] = ContextVar("redis_together", default=None)
 
 
 @contextmanager
@@ -194,13 +204,14 @@ class Store:
         With *is_followed* another durable write is sent before anybody is told that this one is done. Where the disk of
         one server confirms, it is waited for once: what has the later write has this one too.
         """
-        durable = durable and not (is_followed and self._one_disk_confirms)
+        durable = durable and not await self._is_confirmed_later(is_followed=is_followed)
         command = ("EVALSHA", script.sha1, len(keys), *keys, *arguments)
         send = partial(self._run, script, keys[0], command, durable=durable)
         return await self._call(script.name, keys[0], send, durable=durable)
 
     async def execute(self, *command: str | int | bytes, durable: bool = False) -> Any:
         """Run one command, given as its words; *durable* as with `run`."""
+        durable = durable and not await self._is_confirmed_later()
         some_key = self.key("keyring")  # what has no key goes to the server that has this one
         key = str(command[1]) if len(command) > 1 else some_key
         if key.startswith(self.prefix):
@@ -208,6 +219,26 @@ class Store:
         else:
             key, send = some_key, partial(self._clients.ordinary.execute_command, *command)
         return await self._call(str(command[0]), key, send, durable=durable)
+
+    @asynccontextmanager
+    async def confirmed_together(self) -> AsyncIterator[None]:
+        """
+        Let all durable writes of the block be confirmed at its end, by one wait, where the disk of one server confirms:
+        with `appendfsync everysec` each wait takes up to a second. Elsewhere each is confirmed by itself.
+
+        Nobody may be told of them before the block has ended. One that ends by an error confirms nothing.
+
+        Raises:
+            StoreUnavailable: Nobody has confirmed them in time.
+        """
+        together = _Together(asyncio.current_task())
+        token = _together.set(together)
+        try:
+            yield
+        finally:
+            _together.reset(token)
+        if together.are_some:  # the disk can only be asked for what a connection has written itself, and all before it
+            await self.execute("SET", self.key("once:confirmed"), "", "EX", CONFIRMED_KEPT_SECONDS, durable=True)
 
     async def fields(self, key: str) -> dict[bytes, bytes]:
         """Give a hash whole; an empty one when there is none."""
@@ -300,7 +331,8 @@ class Store:
         waits_for_disk = durable and self._confirmations.are_of_the_disk
         seconds = DURABLE_DEADLINE_SECONDS if durable else CALL_DEADLINE_SECONDS
         if budget:
-            seconds = min(seconds, budget.with_disk_seconds_left if waits_for_disk else budget.seconds_left)
+            seconds = min(seconds, budget.with_disk_seconds_left)
+            seconds = seconds if waits_for_disk else min(seconds, budget.seconds_left)
         begun = self._monotonic()
         try:
             async with asyncio.timeout(seconds):
@@ -328,9 +360,21 @@ class Store:
         _heed_cancellation()
         return reply
 
-    @property
-    def _one_disk_confirms(self) -> bool:
-        return self._confirmations.are_of_the_disk and not isinstance(self._clients.ordinary, ClusterClient)
+    async def _is_confirmed_later(self, *, is_followed: bool = False) -> bool:
+        together = _together.get()
+        is_within = together is not None and together.task is asyncio.current_task()  # a task of its own may outlive it
+        if not (is_followed or is_within) or not await self._one_disk_confirms():
+            return False
+        if together is not None and is_within:
+            together.are_some = True
+        return True
+
+    async def _one_disk_confirms(self) -> bool:
+        if isinstance(self._clients.ordinary, ClusterClient) or not self._waits_for_confirmation:
+            return False
+        if not self._confirmations.is_known(""):  # with everysec two waits take longer than a request may
+            self._confirmations.learn("", await self.server_facts())
+        return self._confirmations.are_of_the_disk
 
     async def _send_to_the_right_one(self, send: Callable[[], Any]) -> Any:
         try:

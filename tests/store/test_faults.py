@@ -341,7 +341,7 @@ async def test_scripts_that_are_flushed_all_the_time_are_no_error_and_nothing_is
     own_redis: MakeRedis, open_store: OpenStore
 ) -> None:
     """In a tight loop, by a user who may not EVAL. Shows ASVS 1.2.4."""
-    server = own_redis()
+    server = own_redis("--appendfsync", "always")  # several waits for one disk are longer than a call may take
     server.command(
         "ACL",
         "SETUSER",

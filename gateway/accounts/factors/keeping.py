@@ -87,13 +87,23 @@ class KeptFactors:
         return tuple(sorted(wanted, key=lambda one: (one.created_at, one.kind, one.factor_id)))
 
     async def add(
-        self, user_id: str, kind: Kind, factor_id: str, body: bytes, now: int, *, number: int = 0, only_first: bool
+        self,
+        user_id: str,
+        kind: Kind,
+        factor_id: str,
+        body: bytes,
+        now: int,
+        *,
+        number: int = 0,
+        only_first: bool,
+        is_followed: bool = False,
     ) -> Kept:
         """
         Add a factor; recovery codes take the place of those before.
 
         Args:
             only_first: Refuse it when the user has a factor already.
+            is_followed: By a durable write, before anybody is told that there is this factor.
 
         Raises:
             MalformedRequest: The user has as many of the kind as anybody may have; or recovery codes without a factor.
@@ -110,6 +120,7 @@ class KeptFactors:
             MOST[kind],
             "first" if only_first else "",
             durable=True,
+            is_followed=is_followed,
         )
         match outcome:
             case b"full":

@@ -153,14 +153,14 @@ class FactorLogins:
         """
         login, user = await self._look_for("enrolment", pending)
         named = check_factor_name(name)
-        kept = await self._totp.confirm(user.user_id, factor_id, code, named, only_first=True)
+        kept = await self._totp.confirm(user.user_id, factor_id, code, named, only_first=True, is_followed=True)
         return await self._proved(pending, login, user, kept, BY_CODE)
 
     async def enrol_passkey(self, pending: str, answer: NewCredential, name: str = "") -> Proved:
         """Let it be completed by a first passkey, as `add_passkey` makes one; see `enrol_totp`."""
         login, user = await self._look_for("enrolment", pending)
         named = check_factor_name(name)
-        kept = await self._passkeys.register(user.user_id, answer, named, only_first=True)
+        kept = await self._passkeys.register(user.user_id, answer, named, only_first=True, is_followed=True)
         return await self._proved(pending, login, user, kept.kept, _amr_of(kept))
 
     async def _look_for(self, purpose: str, pending: str) -> tuple[PendingLogin, User]:

@@ -51,16 +51,18 @@ class Once:
         name = _name(text)
         return self._open(kind, name, await self._store.execute("GET", self._store.key(f"once:{name}")))
 
-    async def take(self, kind: str, text: str) -> bytes | None:
+    async def take(self, kind: str, text: str, *, is_followed: bool = False) -> bytes | None:
         """
         Give the body, and use it up: of several at once one gets it, and all others None.
 
-        It is confirmed before it is given, so that no failover brings it back.
+        It is confirmed before it is given, so that no failover brings it back; with *is_followed* by the durable write
+        that follows, as `gateway.store.Store.run` has it.
         """
         name, nonce = _name(text), self._new_nonce()
         kept = await self._store.run(
-            self._take, [self._store.key(f"once:{name}")], nonce, KNOWN_AGAIN_MILLISECONDS, durable=True
-        )
+            self._take, [self._store.key(f"once:{name}")], nonce, KNOWN_AGAIN_MILLISECONDS,
+            durable=True, is_followed=is_followed,
+        )  # fmt: skip
         return self._open(kind, name, kept)
 
     def _open(self, kind: str, name: str, kept: bytes | None) -> bytes | None:

@@ -61,9 +61,15 @@ class Passkeys:
         await self._once.put(REGISTRATION, challenge, user.user_id.encode(), CHALLENGE_SECONDS)
         return creation_options(self._party, challenge, _user_handle(user.user_id), user.email, user.name, known)
 
-    async def register(self, user_id: str, answer: NewCredential, name: str, *, only_first: bool) -> UsedPasskey:
+    async def register(
+        self, user_id: str, answer: NewCredential, name: str, *, only_first: bool, is_followed: bool = False
+    ) -> UsedPasskey:
         """
         Add the passkey that a browser has made.
+
+        Args:
+            only_first: Refuse it when the user has a factor already.
+            is_followed: By a durable write, before anybody is told.
 
         Raises:
             SecondFactorInvalid: It was not made as `begin` has asked, or that is used or over; the user has this very
@@ -77,11 +83,11 @@ class Passkeys:
         credential, counter = check_registration(self._party, answer, challenge, name)
         if any(other.credential_id == credential.credential_id for _, other in await self._known(user_id)):
             raise SecondFactorInvalid("known-already")
-        if await self._once.take(REGISTRATION, challenge) is None:
+        if await self._once.take(REGISTRATION, challenge, is_followed=True) is None:
             raise SecondFactorInvalid("challenge")
         kept = await self._kept.add(
             user_id, Kind.PASSKEY, new_factor_id(), msgspec.msgpack.encode(credential), self._clock(), number=counter,
-            only_first=only_first,
+            only_first=only_first, is_followed=is_followed,
         )  # fmt: skip
         return UsedPasskey(user_id, kept, credential.is_backup_eligible, counter_went_back=False)
 

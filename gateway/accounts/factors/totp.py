@@ -141,9 +141,15 @@ class Totp:
         secret = enrolment.secret
         return NewTotp(factor_id, spell_secret(secret), otpauth_uri(secret, self._issuer_name, email))
 
-    async def confirm(self, user_id: str, factor_id: str, code: str, name: str, *, only_first: bool) -> Kept:
+    async def confirm(
+        self, user_id: str, factor_id: str, code: str, name: str, *, only_first: bool, is_followed: bool = False
+    ) -> Kept:
         """
         Add the factor, now that its owner has shown that his app has the secret. This code does not log in any more.
+
+        Args:
+            only_first: Refuse it when the user has a factor already.
+            is_followed: By a durable write, before anybody is told.
 
         Raises:
             SecondFactorInvalid: The code is wrong, which uses nothing up; or there is nothing to confirm, or not for
@@ -157,10 +163,12 @@ class Totp:
         step = matching_step(enrolment.secret, said, now) if said else None
         if step is None:
             raise SecondFactorInvalid("wrong-code")
-        if await self._once.take(ENROLMENT, factor_id) is None:
+        if await self._once.take(ENROLMENT, factor_id, is_followed=True) is None:
             raise SecondFactorInvalid("enrolment-over")
         body = msgspec.msgpack.encode(TotpBody(name, enrolment.secret))
-        return await self._kept.add(user_id, Kind.TOTP, factor_id, body, now, number=step, only_first=only_first)
+        return await self._kept.add(
+            user_id, Kind.TOTP, factor_id, body, now, number=step, only_first=only_first, is_followed=is_followed
+        )
 
     async def use(self, user_id: str, code: str) -> Kept:
         """

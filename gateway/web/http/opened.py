@@ -145,11 +145,12 @@ async def finish_opening(
     gateway = request.state["gateway"]
     for family_id in opened.gave_way:
         tell(SESSIONS_REVOKED, request, "too-many", sub=user.user_id, sid=family_id)
-    await gateway.end_families(user.user_id, opened.unannounced, "too-many")
-    for user_id, family_id in earlier:
-        if await gateway.families.exists(user_id, family_id):
-            told = partial(tell, SESSIONS_REVOKED, request, "replaced", sub=user_id, sid=family_id)
-            await gateway.end_families(user_id, (family_id,), "replaced", told)
+    async with gateway.store.confirmed_together():
+        await gateway.end_families(user.user_id, opened.unannounced, "too-many")
+        for user_id, family_id in earlier:
+            if await gateway.families.exists(user_id, family_id):
+                told = partial(tell, SESSIONS_REVOKED, request, "replaced", sub=user_id, sid=family_id)
+                await gateway.end_families(user_id, (family_id,), "replaced", told)
     tell(LOGIN_SUCCEEDED, request, reason, sub=user.user_id, sid=opened.family_id)
     gateway.metrics.count(LOGINS, "succeeded", reason if reason in SECOND_STEPS else PASSWORD)
 

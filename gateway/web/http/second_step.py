@@ -152,14 +152,15 @@ async def _complete(
             wanted, most_seconds = Wanted(login.delivery, login.remember), login.most_seconds
         else:
             most_seconds = wanted.most_seconds(gateway.settings)
-        async with _guess(request, user if is_guess else None):
-            proved = await prove()
-            _tell_of(request, proved)
-            opened = await _open(request, proved, address, most_seconds)
-    user = proved.user
-    if proved.pending.purpose == "enrolment":
-        await note_change(request, user.user_id, proved.kind, opened.family_id)
-    await finish_opening(request, user, opened, earlier, proved.kind)
+        async with gateway.store.confirmed_together():
+            async with _guess(request, user if is_guess else None):
+                proved = await prove()
+                _tell_of(request, proved)
+                opened = await _open(request, proved, address, most_seconds)
+            user = proved.user
+            if proved.pending.purpose == "enrolment":
+                await note_change(request, user.user_id, proved.kind, opened.family_id)
+            await finish_opening(request, user, opened, earlier, proved.kind)
     device_id = login.device_id
     if login.purpose == "passkey":
         device_id = gateway.guessing.device_of(user.user_id, user.password_version, known_by)

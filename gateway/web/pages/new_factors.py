@@ -53,17 +53,18 @@ async def show_new_app(request: GatewayRequest, visitor: Presence) -> Response:
 async def add_app(request: GatewayRequest, visitor: Presence) -> Response:
     """Make it a factor, or show it again with what is wrong."""
     form, user = await read_body(request, AppForm), await user_who_may_change(request, visitor)
-    try:
-        await confirm_own_totp(request, visitor, form.id, form.code, form.name)
-    except (SecondFactorInvalid, MalformedRequest) as error:
+    async with request.state["gateway"].store.confirmed_together():  # with the recovery codes that may follow
         try:
-            app = app_to_set_up(await request.state["gateway"].factors.look_totp(user, form.id), form.name)
-        except SecondFactorInvalid:
-            if isinstance(error, MalformedRequest):
-                return await show_again(request, error, "problem", form.name)
-            return see_other(request, f"{FACTORS_PATH}/app")
-        return await show_again(request, error, "factor_app", form.name, app=app)
-    return await _added(request, visitor, "app-added")
+            await confirm_own_totp(request, visitor, form.id, form.code, form.name)
+        except (SecondFactorInvalid, MalformedRequest) as error:
+            try:
+                app = app_to_set_up(await request.state["gateway"].factors.look_totp(user, form.id), form.name)
+            except SecondFactorInvalid:
+                if isinstance(error, MalformedRequest):
+                    return await show_again(request, error, "problem", form.name)
+                return see_other(request, f"{FACTORS_PATH}/app")
+            return await show_again(request, error, "factor_app", form.name, app=app)
+        return await _added(request, visitor, "app-added")
 
 
 @for_young_logins("passkey")
@@ -80,13 +81,14 @@ async def add_passkey_by_form(request: GatewayRequest, visitor: Presence) -> Res
     """Make it a factor, or show the form again with what is wrong."""
     form = await read_body(request, PasskeyForm)
     answer = read_answer(form.credential, NewCredential)
-    try:
-        await add_own_passkey(request, visitor, answer, form.name)
-    except (SecondFactorInvalid, MalformedRequest) as error:
-        options = options_text(await begin_own_passkey(request, visitor))
-        wrong = {"reason": "passkey_failed"} if isinstance(error, SecondFactorInvalid) else {}
-        return await show_again(request, error, "factor_passkey", form.name, **wrong, options=options)
-    return await _added(request, visitor, "passkey-added")
+    async with request.state["gateway"].store.confirmed_together():  # with the recovery codes that may follow
+        try:
+            await add_own_passkey(request, visitor, answer, form.name)
+        except (SecondFactorInvalid, MalformedRequest) as error:
+            options = options_text(await begin_own_passkey(request, visitor))
+            wrong = {"reason": "passkey_failed"} if isinstance(error, SecondFactorInvalid) else {}
+            return await show_again(request, error, "factor_passkey", form.name, **wrong, options=options)
+        return await _added(request, visitor, "passkey-added")
 
 
 async def _added(request: GatewayRequest, visitor: Presence, done: str) -> Response:

@@ -362,7 +362,8 @@ class Life(RuleBasedStateMachine):
 def test_every_life_goes_as_the_model_says(
     own_redis: Callable[..., RedisServer], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world = World(own_redis())
+    # With `everysec` a kill may lose what was answered in the last moments.
+    world = World(own_redis("--appendfsync", "always"))
     machine = type("LifeOfThisTest", (Life,), {"world": world})
     try:
         run_state_machine_as_test(

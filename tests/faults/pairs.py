@@ -23,10 +23,13 @@ class Pair:
         return RedisServer(self.directory / f"redis-{self._count}", *QUICK_SYNC, "--appendfsync", "always")
 
     def _follow(self) -> tuple[RedisServer, TurningProxy]:
-        """Start a replica of the master, and wait until it has all."""
+        """Start a replica of the master, and wait until it has all, and says so at once."""
         replica, link = self._server().start(), TurningProxy(self.master)
         replica.command("REPLICAOF", "127.0.0.1", str(link.port))
         wait_until(lambda: b"state=online" in self.master.command("INFO", "replication"), what="the replica")
+        with self.master.client() as client:
+            client.publish("the", "first")  # it may take a second, until what is written is sent on
+            assert client.execute_command("WAIT", 1, 5000) == 1
         return replica, link
 
     def promote(self) -> None:

@@ -62,6 +62,7 @@ from gateway.tokens import (
     ApplicationTokens,
     IdentityHeaders,
     Keyring,
+    KnownCredentials,
     SizeBounds,
     StatusClaims,
     StatusLists,
@@ -209,6 +210,7 @@ async def open_gateway(settings: Settings, clock: Clock = system_clock) -> Async
                 for audience in settings.audiences
             }
             | {settings.audience: verified_tokens},
+            known_credentials=KnownCredentials(),
             identity_headers=IdentityHeaders(settings.identity_headers),
             audit=audit,
             request_ids=RequestIds(keychain, clock),

@@ -16,7 +16,14 @@ from gateway.sessions import Presences, RefreshFamilies, Revocations, SessionCoo
 from gateway.settings import Network, Settings
 from gateway.store import ServerLook, Store
 from gateway.telemetry import SESSIONS_ENDED, AuditTrail, Metrics, OnceAMinute, RequestIds
-from gateway.tokens import AccessTokenMinter, ApplicationTokens, IdentityHeaders, Keyring, StatusLists
+from gateway.tokens import (
+    AccessTokenMinter,
+    ApplicationTokens,
+    IdentityHeaders,
+    Keyring,
+    KnownCredentials,
+    StatusLists,
+)
 from gateway.verifier import VerifiedTokens
 
 UNFINISHED = "unfinished"
@@ -52,6 +59,7 @@ class Gateway:
     application_tokens: ApplicationTokens
     verified_tokens: VerifiedTokens
     verified_by_audience: Mapping[str, VerifiedTokens]
+    known_credentials: KnownCredentials
     identity_headers: IdentityHeaders
     audit: AuditTrail
     request_ids: RequestIds

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -77,6 +78,40 @@ async def test_the_loop_is_woken_once_for_all_that_is_done_when_it_looks(
         assert all_done.wait(WITHIN_SECONDS)  # the loop is busy with this meanwhile
         await asyncio.gather(first, last, *tasks)
     assert 1 <= len(wakings) <= 2  # the last piece may end when the loop looks already
+
+
+@pytest.mark.parametrize(("most_held_seconds", "least", "most"), [(60.0, 1, 1), (0.0, 2, MANY)])
+async def test_results_are_held_back_while_more_is_asked_for_and_no_longer_than_they_may(
+    thread: SigningThread, monkeypatch: pytest.MonkeyPatch, most_held_seconds: float, least: int, most: int
+) -> None:
+    monkeypatch.setattr("gateway.tokens.signing_thread.MOST_HELD_SECONDS", most_held_seconds)
+    held, first = await holding(thread)
+    came_together: list[list[int]] = [[]]
+
+    async def ask(number: int) -> None:
+        await thread.do(lambda: time.sleep(0.001))
+        came_together[-1].append(number)
+        loop.call_soon(came_together.append, [])
+
+    loop = asyncio.get_running_loop()
+    tasks = [asyncio.create_task(ask(number)) for number in range(20)]
+    await asyncio.sleep(0)
+    held.may_end.set()
+    async with asyncio.timeout(WITHIN_SECONDS):
+        await asyncio.gather(first, *tasks)
+        assert await thread.do(lambda: "alone") == "alone"  # nobody else asks: it is not held
+    assert least <= sum(bool(together) for together in came_together) <= most
+
+
+async def test_what_is_held_back_when_it_is_closed_is_handed_over(
+    thread: SigningThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.tokens.signing_thread.MOST_HELD_SECONDS", 60.0)
+    held, first = await holding(thread)
+    thread.close()
+    held.may_end.set()
+    async with asyncio.timeout(WITHIN_SECONDS):
+        assert await first == "held"
 
 
 async def test_who_is_cancelled_leaves_the_others_their_results(thread: SigningThread) -> None:

@@ -131,6 +131,23 @@ def test_what_is_denied_is_denied_and_the_connection_goes_on(gateway: GatewayPro
             assert answers.next()[0] == expected
 
 
+@pytest.mark.parametrize("path", PATHS[:2])
+def test_who_was_let_through_again_and_again_is_not_once_his_session_has_ended(
+    gateway: GatewayProcess, path: str
+) -> None:
+    with gateway.client() as client, connect(gateway) as connection:
+        access_token = gateway.login(gateway.add_user(), client)["access_token"]
+        answers, sent = Answers(connection), request(path, f"Bearer {access_token}")
+        for _ in range(3):
+            connection.sendall(sent)
+            assert answers.next()[0] == 200
+        ended = client.post("/auth/logout-all", headers={"Authorization": f"Bearer {access_token}"})
+        assert ended.status_code == 200
+        for _ in range(2):
+            connection.sendall(sent)
+            assert answers.next()[0] == 401
+
+
 def test_a_token_as_a_cookie_is_found_in_whichever_field_it_came_and_refused_when_it_came_twice(
     gateway: GatewayProcess, bearer: str
 ) -> None:

@@ -23,7 +23,7 @@ from gateway.machines import PERSONAL_TOKEN_PREFIX, PersonalToken
 from gateway.sessions import BY_PERSONAL_TOKEN, Presence, SessionCookie
 from gateway.settings import Settings
 from gateway.state import Gateway, GatewayRequest
-from gateway.tokens import RawHeaders
+from gateway.tokens import Known, RawHeaders
 from gateway.verifier import AccessClaims, AccessTokenError, ClaimsRejected, ExpiredToken, presented
 from gateway.web.http.cookies import cookie_in, session_cookie_name
 from gateway.web.http.cross_site import refuse_cross_site
@@ -99,11 +99,33 @@ def verify(token: str, gateway: Gateway, now: int, audience: str | None = None) 
         claims = verified.verify(token, gateway.keyring.keys.verification, now=now)
     except AccessTokenError as error:
         raise AccessTokenInvalid(_cause(error), **_facts(error, gateway.settings)) from error
-    # Without a login, as what was made for a personal token, it counts from when it was made.
-    since = claims.auth_time or claims.iat
-    if revocations.has_ended(claims.sub, claims.sid, since, claims.jti):
+    if _has_ended(claims, gateway):
         raise AccessTokenInvalid("revoked", sub=claims.sub)
     return claims
+
+
+def find_known(scope: Scope, gateway: Gateway, now: int) -> Known | None:
+    """Give what is known of an `Authorization` that was good before and is still; None where it has to be read."""
+    fields = scope.get("gateway.fields")
+    if fields is None or b"cookie" in fields:
+        return None
+    known = gateway.known_credentials.find(fields.get(b"authorization", b""), gateway.keyring.keys.verification, now)
+    if known is None or not gateway.revocations.may_be_asked or _has_ended(known.claims, gateway):
+        return None
+    return known
+
+
+def note_known(scope: Scope, gateway: Gateway, claims: AccessClaims, lines: bytes) -> None:
+    """Know the `Authorization` of a request from now on, where nothing else came with it that says who asks."""
+    fields = scope.get("gateway.fields")
+    if fields is not None and b"cookie" not in fields:
+        gateway.known_credentials.remember(fields[b"authorization"], claims, lines)
+
+
+def _has_ended(claims: AccessClaims, gateway: Gateway) -> bool:
+    # Without a login, as what was made for a personal token, it counts from when it was made.
+    since = claims.auth_time or claims.iat
+    return gateway.revocations.has_ended(claims.sub, claims.sid, since, claims.jti)
 
 
 def _cause(error: AccessTokenError) -> str:

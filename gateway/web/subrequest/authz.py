@@ -33,9 +33,11 @@ from gateway.web.http import (
     Caller,
     cookies_of_others,
     find_credentials,
+    find_known,
     find_owner,
     find_presence,
     find_session,
+    note_known,
     request_id_of,
     verify,
 )
@@ -113,7 +115,12 @@ class Authz:
         """Give the 200 (`gateway.state.QuickAnswer`), or raise why it is none; None where it takes more than memory."""
         gateway: Gateway = scope["state"]["gateway"]
         query, now = scope["query_string"], gateway.clock()
-        found = self._find(scope, gateway, now)
+        if (known := find_known(scope, gateway, now)) is not None:
+            if not query:
+                return 200, known.lines
+            found: AccessClaims | PersonalToken | SessionCookie = known.claims
+        else:
+            found = self._find(scope, gateway, now)
         if isinstance(found, AccessClaims):
             caller: Caller | None = found
         elif isinstance(found, SessionCookie):
@@ -123,6 +130,8 @@ class Authz:
         if caller is None:
             return None
         key, headers = _key_of(caller), gateway.identity_headers
+        if known is None and isinstance(found, AccessClaims):
+            note_known(scope, gateway, found, headers.lines_of(key, found))
         if not query:
             return 200, headers.lines_of(key, caller)
         if (lines := headers.remembered(key, query, caller, now)) is None:

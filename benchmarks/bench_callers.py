@@ -37,7 +37,7 @@ ROUNDS, SECONDS, WARM_UP_SECONDS = chosen((5, 1.0, 1.0), (1, 0.2, 0.2))
 NEW_OF_A_ROUND = chosen(10_000, 2000)
 CALLERS_OF_AUDIENCES = chosen(4000, 1500)
 AUDIENCES = [f"https://app{number}.example.com" for number in range(ROUNDS)]
-TARGETS = {"15a": 0.9, "15b": 0.8, "15c": 0.7, "15d": 0.7, "15e": 0.55}
+TARGETS = {"15a": 0.9, "15b": 0.8, "15c": 0.45, "15d": 0.45, "15e": 0.55}
 
 
 class Stand:

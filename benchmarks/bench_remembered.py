@@ -22,6 +22,7 @@ from gateway.sessions.presence import MAX_REMEMBERED as MAX_PRESENCES
 from gateway.state import Gateway
 from gateway.tokens.application_tokens import MAX_REMEMBERED as MAX_APPLICATION_TOKENS
 from gateway.tokens.identity_headers import MAX_REMEMBERED as MAX_HEADERS
+from gateway.tokens.known_credentials import MAX_REMEMBERED as MAX_CREDENTIALS
 from tests.harness import GatewayProcess, RedisServer, free_port, in_gateway, wait_until
 
 PATH = "/api/authz/auth-request"
@@ -35,6 +36,7 @@ MIB = 1024**2
 
 # What docs/capacity.md tells: how many of each at most, and bytes of one.
 TOKEN, HEADERS = (MAX_REMEMBERED_TOKENS, 2560), (MAX_HEADERS, 1280)
+CREDENTIALS = (MAX_CREDENTIALS, 1280)
 PRESENCE, APPLICATION_TOKEN, LINES = (MAX_PRESENCES, 1536), (MAX_APPLICATION_TOKENS, 1280), (MAX_HEADERS, 1536)
 ENDED = (2**63, 384)
 
@@ -133,7 +135,7 @@ def kinds(filler: Filler) -> tuple[Kind, ...]:
         ask(gateway, lines, query)  # what is handed out again is remembered as it stands in the answer
 
     return (
-        Kind("16a", "memory of access tokens", (TOKEN, HEADERS), sizes, show_tokens),
+        Kind("16a", "memory of access tokens", (TOKEN, CREDENTIALS, HEADERS), sizes, show_tokens),
         Kind("16b", "memory of browser sessions", (PRESENCE, HEADERS), sizes, show_sessions),
         Kind("16c", "memory of personal tokens", (PRESENCE, HEADERS), sizes, show_personal_tokens),
         Kind(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from gateway.verifier import AccessClaims, VerificationKey
 from gateway.verifier.verify import MAX_TOKEN_CHARACTERS
 
-MAX_KNOWN = 16_384
+MAX_REMEMBERED = 16_384
 BEARER = b"Bearer "
 
 
@@ -25,7 +25,7 @@ class KnownCredentials:
     asked by the caller, each time too. The one remembered longest makes room.
     """
 
-    def __init__(self, max_known: int = MAX_KNOWN) -> None:
+    def __init__(self, max_known: int = MAX_REMEMBERED) -> None:
         self._max_known = max_known
         self._keys: Mapping[str, VerificationKey] = {}
         self._known: dict[bytes, Known] = {}

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -82,6 +83,30 @@ async def test_what_nobody_has_asked_for_ends_the_connection(own_redis: MakeRedi
         await round_of_callers(store, told, 2, is_echoed=False)
         assert (told.answered, told.violations) == (2, [])
         assert relay.connections == 2
+        await store.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "connections"),
+    [
+        (b"-BUSY Redis is busy running a script.\r\n", 1),
+        (b"-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n", 1),
+        (b"-NOPERM this user has no permissions to run the 'echo' command\r\n", 1),
+        (b"-NOPERM this user has no permissions to access one of the keys used as arguments\r\n", 2),
+        (b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n", 2),
+        (b"-ERR value is not an integer or out of range\r\n", 2),
+    ],
+)
+async def test_an_error_in_the_place_of_a_mark_is_another_ones_unless_it_is_said_to_all(
+    own_redis: MakeRedis, error: bytes, connections: int
+) -> None:
+    async with Relay().before(own_redis()) as relay:
+        store, told = Store(f"redis://127.0.0.1:{relay.port}/0", "gw:"), Told()
+        await fill(store, 2)
+        relay.arm(lambda octets, _: [re.sub(rb"\$[0-9]+\r\n[0-9]+\r\n\Z", error, octets)], 0)
+        await round_of_callers(store, told, 2, is_echoed=False)
+        assert (told.answered, told.violations, relay.struck) == (2, [], 1)
+        assert relay.connections == connections
         await store.close()
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from gateway.accounts.passwords import LONGEST_WAIT_SECONDS, Passwords, Turns
+from gateway.accounts.passwords import LONGEST_WAIT_SECONDS, Comebacks, Passwords, Turns
 from gateway.cores import usable_cores
 from gateway.derived_keys import KeyChain
 from gateway.errors import InvalidCredentials, Overloaded
@@ -165,6 +165,10 @@ async def test_logins_get_their_share_of_a_host_that_is_busy_with_other_things()
     assert longest_seconds <= LEGITIMATE_WITHIN_SECONDS
 
 
+def some_refusal() -> Overloaded:
+    return Overloaded(2)
+
+
 async def waiting(turns: Turns, served: list[str], *address_keys: str) -> list[asyncio.Task[None]]:
     """Let one wait for each address key, in this order, and note who is served."""
 
@@ -183,7 +187,7 @@ async def test_addresses_take_turns_and_each_keeps_its_own_order() -> None:
 
     Shows ASVS 15.4.4.
     """
-    turns, served = Turns(1), list[str]()
+    turns, served = Turns(1, some_refusal), list[str]()
     await turns.wait("busy", 0)
     tasks = await waiting(turns, served, "a", "a", "a", "a", "b", "c", "b")
     assert [turns.ahead_of(key) for key in ("a", "b", "c", "new")] == [7, 6, 5, 3]
@@ -195,7 +199,7 @@ async def test_addresses_take_turns_and_each_keeps_its_own_order() -> None:
 
 
 async def test_who_has_waited_for_too_long_is_told_so_and_leaves_the_line() -> None:
-    turns = Turns(1)
+    turns = Turns(1, some_refusal)
     await turns.wait("busy", 0)
     with pytest.raises(Overloaded):
         await turns.wait("a", 0.01)
@@ -205,7 +209,7 @@ async def test_who_has_waited_for_too_long_is_told_so_and_leaves_the_line() -> N
 
 
 async def test_a_slot_that_comes_with_the_cancellation_is_not_lost() -> None:
-    turns = Turns(1)
+    turns = Turns(1, some_refusal)
     await turns.wait("busy", 0)
     (task,) = await waiting(turns, [], "a")
     turns.give_back()
@@ -216,7 +220,7 @@ async def test_a_slot_that_comes_with_the_cancellation_is_not_lost() -> None:
 
 
 async def test_whatever_comes_and_goes_no_slot_is_lost_and_none_is_given_twice() -> None:
-    chance, turns, at_work, most_at_work = random.Random(7), Turns(3), 0, 0
+    chance, turns, at_work, most_at_work = random.Random(7), Turns(3, some_refusal), 0, 0
 
     async def visit(address_key: str) -> None:
         nonlocal at_work, most_at_work
@@ -263,6 +267,40 @@ async def test_one_address_fills_its_own_line_alone() -> None:
     print(f"the other address waited {waited:.3f} s; {unserved} of the flood's had come before it and waited on")
     assert unserved >= 20
     assert {type(outcome) for outcome in outcomes} == {InvalidCredentials, Overloaded}
+
+
+def test_one_who_is_refused_alone_comes_again_in_two_to_four_seconds() -> None:
+    clock = [0.0]
+    comebacks, told = Comebacks(lambda: clock[0]), set[int]()
+    for _ in range(500):
+        clock[0] += 20
+        told.add(comebacks.seconds_for_one(0.1))
+    assert told == {2, 3, 4}
+
+
+def test_a_flood_that_does_not_care_puts_nobody_off_for_more_than_ten_seconds() -> None:
+    comebacks = Comebacks(lambda: 0.0)
+    told = [comebacks.seconds_for_one(0.1) for _ in range(10_000)]
+    assert max(told) <= 10
+
+
+@pytest.mark.parametrize(("crowd", "most_refusals"), [(50, 1.5), (200, 3.0), (1000, 15.0)])
+def test_a_crowd_comes_about_as_fast_as_it_can_be_served(crowd: int, most_refusals: float) -> None:
+    """F17. Who is served comes again at once. Told 2 to 4 s, of 200 for each that is served 5.7 would be refused."""
+    clock = [0.0]
+    comebacks, due, served, refused = Comebacks(lambda: clock[0]), [number / 200 for number in range(crowd)], 0, 0
+    for tick in range(600):
+        clock[0] = tick / 10
+        coming = [number for number in range(crowd) if due[number] <= clock[0]]
+        for place, number in enumerate(coming):
+            if place == 0:
+                served += 1
+            else:
+                refused += 1
+                due[number] = clock[0] + comebacks.seconds_for_one(0.1)
+    print(f"a crowd of {crowd}: {served} served and {refused} refused within a minute")
+    assert served >= 590
+    assert refused <= most_refusals * served
 
 
 async def test_a_caller_who_leaves_keeps_the_slot_until_the_thread_is_done() -> None:

@@ -12,6 +12,7 @@ import asyncio
 import base64
 import hmac
 import logging
+import math
 import random
 import re
 import secrets
@@ -33,7 +34,8 @@ from gateway.errors import InvalidCredentials, Overloaded
 LETTERS_AND_DIGITS = string.ascii_letters + string.digits
 GENERATED_PASSWORD_CHARACTERS = 24
 LONGEST_WAIT_SECONDS = 2.0
-RETRY_AFTER_SECONDS = (2, 4)
+RETRY_AFTER_SECONDS = (2, 8)
+SPREAD_SECONDS = 2
 CHEAPEST_COST = 4
 R = TypeVar("R")
 _PEPPERED = re.compile(
@@ -72,7 +74,8 @@ class Passwords:
         self._monotonic = monotonic
         self._note_hash = note_hash
         self._threads = PoliteThreads(threads, "password")
-        self._turns = Turns(threads)
+        self._turns = Turns(threads, self._overloaded)
+        self._comebacks = Comebacks(monotonic)
         self._seconds_per_hash = 0.2 * 2.0 ** (cost - 12)
 
     async def hash(self, password: str, address_key: str = "") -> str:
@@ -107,7 +110,7 @@ class Passwords:
     def refuse_when_full(self, address_key: str) -> None:
         """Raise `Overloaded` when one more from this address would wait for too long; before Redis is asked."""
         if self._turns.ahead_of(address_key) * self._seconds_per_hash / self._turns.slots > LONGEST_WAIT_SECONDS:
-            raise Overloaded(_some_seconds())
+            raise self._overloaded()
 
     @property
     def waiting(self) -> int:
@@ -122,6 +125,9 @@ class Passwords:
     def close(self) -> None:
         """Let the threads end; hashes that have not begun are dropped."""
         self._threads.close()
+
+    def _overloaded(self) -> Overloaded:
+        return Overloaded(self._comebacks.seconds_for_one(self._seconds_per_hash / self._turns.slots))
 
     def _comparison(self, password: str, stored: str) -> Callable[[], bool]:
         normalised = _normalised(password)
@@ -176,10 +182,14 @@ class Turns:
     A number of slots, and who waits for one: addresses in turns, each address's own in the order of their coming.
 
     So a thousand who wait at one address are in the way of another by one turn.
+
+    Args:
+        overloaded: Gives what is raised for one who has waited too long.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, overloaded: Callable[[], Overloaded]) -> None:
         self.slots = slots
+        self._overloaded = overloaded
         self._free = slots
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
@@ -217,7 +227,7 @@ class Turns:
                 if not line:
                     del self._waiting[address_key]
             if isinstance(error, TimeoutError):
-                raise Overloaded(_some_seconds()) from error
+                raise self._overloaded() from error
             raise
 
     def give_back(self) -> None:
@@ -233,8 +243,24 @@ class Turns:
         self._free += 1
 
 
-def _some_seconds() -> int:
-    return random.randint(*RETRY_AFTER_SECONDS)  # noqa: S311 - no secret
+class Comebacks:
+    """
+    Tells those who are refused when to come again: as if each who was told before took his turn when he was told.
+
+    So a crowd comes again about as fast as it can be served, and not all of it every few seconds. At random by
+    `SPREAD_SECONDS`, so that it does not come at one moment; a flood that does not care what it is told puts others off
+    by no more than the last of `RETRY_AFTER_SECONDS` and these.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._last_told = -math.inf
+
+    def seconds_for_one(self, seconds_of_a_turn: float) -> int:
+        """Give when one more should come, in seconds from now."""
+        now, (least, most) = self._monotonic(), RETRY_AFTER_SECONDS
+        self._last_told = min(max(self._last_told, now + least) + seconds_of_a_turn, now + most)
+        return int(self._last_told - now + random.uniform(0, SPREAD_SECONDS))  # noqa: S311 - no secret
 
 
 def _normalised(password: str) -> bytes:

@@ -219,11 +219,6 @@ class Turns:
             line.look(is_spare=line is not self._lines[0])
 
 
-def _is_said_to_all(reply: Any) -> bool:
-    """Tell whether a reply is an error that a mark may meet in its own place: that of a server which serves nobody."""
-    return isinstance(reply, ResponseError) and (fault_of(reply).is_of_everybody or "'echo'" in str(reply))
-
-
 def _packed(command: Command) -> bytes:
     name, *words = command
     return pack_command((*str(name).split(), *words))  # type: ignore[arg-type,no-any-return]
@@ -367,7 +362,7 @@ class _Line:
             raise InvalidResponse("a reply that nobody waits for")
         call = self._calls[0]
         if isinstance(call, _Mark):
-            if reply != call.number and not _is_said_to_all(reply):
+            if reply != call.number and not self._is_said_to_all(reply):
                 raise InvalidResponse("replies came out of order")
             self._calls.popleft()
             self._give()
@@ -376,6 +371,14 @@ class _Line:
         if len(call.replies) == call.count:
             self._calls.popleft()
             self._held.append(call)
+
+    def _is_said_to_all(self, reply: Any) -> bool:
+        """Tell whether an error may stand in the place of a mark: of who serves nobody, or said it to every call."""
+        if not isinstance(reply, ResponseError):
+            return False
+        replies = [earlier for call in self._held for earlier in call.replies]
+        is_alone = all(isinstance(earlier, ResponseError) and str(earlier) == str(reply) for earlier in replies)
+        return is_alone or fault_of(reply).is_of_everybody or "'echo'" in str(reply)
 
     def _give(self) -> None:
         held, self._held = self._held, []

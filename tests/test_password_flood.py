@@ -286,7 +286,7 @@ def test_a_flood_that_does_not_care_puts_nobody_off_for_more_than_ten_seconds() 
 
 @pytest.mark.parametrize(("crowd", "most_refusals"), [(50, 1.5), (200, 3.0), (1000, 15.0)])
 def test_a_crowd_comes_about_as_fast_as_it_can_be_served(crowd: int, most_refusals: float) -> None:
-    """F17. Who is served comes again at once. Told 2 to 4 s, of 200 for each that is served 5.7 would be refused."""
+    """F17. Who is served comes again at once. Told 2 to 4 s, 6.7 of 200 were refused for each that was served."""
     clock = [0.0]
     comebacks, due, served, refused = Comebacks(lambda: clock[0]), [number / 200 for number in range(crowd)], 0, 0
     for tick in range(600):

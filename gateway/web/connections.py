@@ -175,21 +175,22 @@ class BoundedProtocol(HttpToolsProtocol):
             self._feed(data)
 
     def _feed(self, data: bytes) -> None:
-        """Give the parser pieces, none of them of two requests; hold the rest while an answer is owed."""
+        """Give the parser pieces, none of them of two requests; hold the rest while an answer is owed; send answers."""
         begin = pieces = 0
         while True:
             end = self._end_of_piece(data, begin)
             self._feed_piece(data[begin:end] if end - begin < len(data) else data)
             begin, pieces = end, pieces + 1
             if begin == len(data) or self._is_ended or self._is_closing():
-                return
+                break
             is_owed = self._is_owed
             if is_owed or pieces == MAX_PIECES_OF_A_TURN:
                 self._unfed = data[begin:]
                 self.flow.pause_reading()
                 if not is_owed:
                     self._go_on_soon()
-                return
+                break
+        self._outgoing.flush()
 
     def _end_of_piece(self, data: bytes, begin: int) -> int:
         """
@@ -412,7 +413,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if answer is None:
             return False
         status, rest = answer
-        self._outgoing.write(STATUS_LINE[status] + self._date() + rest)
+        self._outgoing.gather(STATUS_LINE[status] + self._date() + rest)
         self._is_answered = True
         quick.answers[status].observe(time.monotonic() - begun)
         return True
@@ -454,7 +455,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if cycle.disconnected:
             return
         closing = b"" if cycle.keep_alive else b"connection: close\r\n"
-        self.transport.write(STATUS_LINE[status] + self._date() + closing + rest)
+        self._outgoing.gather(STATUS_LINE[status] + self._date() + closing + rest)
+        self._outgoing.flush()
         cycle.response_started = cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
@@ -571,8 +573,26 @@ class _GatheringTransport(asyncio.Transport):
     """
     Sends what is written within one turn of the event loop by one system call.
 
-    uvicorn writes head and body of an answer apart, which costs a call and wakes the client once more. At the end of a
-    turn all connections write one after another, which takes less CPU than to write after each read.
+    uvicorn writes head and body of an answer apart, which costs a call and wakes the client once more. What is answered
+    as a whole is sent by who gathered it, before any task goes on.
+    """
+
+    def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
+        super().__init__(transport)
+        self._protocol = weakref.ref(protocol)
+
+    def resume_reading(self) -> None:
+        protocol = self._protocol()
+        if protocol is not None and not protocol.is_held:
+            super().resume_reading()
+
+
+class _GatheringTransport(asyncio.Transport):
+    """
+    Sends what is written within one turn of the event loop by one system call.
+
+    uvicorn writes head and body of an answer apart, which costs a call and wakes the client once more. What is a whole
+    answer at once waits for nothing: uvloop sends it when it has read what there is, and before any task goes on.
     """
 
     def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
@@ -584,6 +604,10 @@ class _GatheringTransport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._written:
             self._loop.call_soon(self.flush)
+        self._written.append(data)
+
+    def gather(self, data: bytes) -> None:
+        """Keep what *flush* is going to send, which the caller sees to."""
         self._written.append(data)
 
     def write_eof(self) -> None:

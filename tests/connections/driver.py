@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from gateway.cli.serve import server_config
@@ -86,9 +86,9 @@ class Watched(BoundedProtocol):
 class Driver:
     """Opens connections to the gateway's protocol one after another; use it within a running loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, application: ASGIApp = echo) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._config = server_config(echo, keep_alive_seconds=75)
+        self._config = server_config(application, keep_alive_seconds=75)
         self._config.load()
         self._state = ServerState()
         self._app_state: dict[str, Any] = {"quick_answers": {b"GET " + QUICK: quick}}
@@ -110,12 +110,9 @@ class Driver:
 
         At the end the server's side is aborted, or the client hangs up.
         """
-        with socket.create_connection(self._listener.getsockname()) as client:
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            client.setblocking(False)
-            accepted, _ = self._listener.accept()
-            loop = asyncio.get_running_loop()
-            transport, protocol = await loop.connect_accepted_socket(self._protocol, accepted)
+        with contextlib.ExitStack() as opened:
+            client, protocol = await self.connect()
+            opened.enter_context(client)
             for number, piece in enumerate(filter(None, pieces)):
                 with contextlib.suppress(OSError):
                     client.sendall(piece)
@@ -126,10 +123,19 @@ class Driver:
             if hangs_up:
                 client.close()
             else:
-                transport.abort()
+                protocol.transport.abort()
             while protocol in self._state.connections:  # noqa: ASYNC110 - no event tells of it
                 await asyncio.sleep(0)
         return received, is_closed
+
+    async def connect(self) -> tuple[socket.socket, Watched]:
+        """Give a client's end, which does not block, and the connection at the other."""
+        client = socket.create_connection(self._listener.getsockname())
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.setblocking(False)
+        accepted, _ = self._listener.accept()
+        _, protocol = await asyncio.get_running_loop().connect_accepted_socket(self._protocol, accepted)
+        return client, protocol
 
     def _protocol(self) -> Watched:
         ways = {"direct_answers": dict.fromkeys(DIRECT, direct)} if len(self.made) % 2 else {}

@@ -20,12 +20,14 @@ from tests.conftest import quick_environment
 from tests.harness import GatewayProcess, RedisServer, free_port, run_command, wait_until
 from tests.interop.languages import DOTNET, GO, JAVA, NODE, PHP, PYTHON, RUST, Language, prepare, run_environment
 from tests.interop.pages import AUTH, blocks, put_in
+from tests.verifier.issuing import JWKS, Issuer
 from tests.verifier.mint import claims, compact, header, part, private_key
 
 ROOT = Path(__file__).parents[2]
 PAGE = "verifying.md"
 PORT = "9000"
 START_SECONDS = 60.0
+NO_KEYS = b'{"keys": []}'
 STARTED_BY = {
     "python": [sys.executable],
     "uvicorn": [sys.executable, "-m", "uvicorn"],
@@ -210,6 +212,25 @@ def test_the_service_answers_503_and_not_401_when_it_cannot_get_the_keys(
     answer = start_service(service, away).ask(compact(header(), claims(iss=away, aud=away, iat=now, exp=now + 600)))
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("service", [s for s in SERVICES if s.language is not DOTNET], ids=str)
+def test_the_service_answers_503_and_not_401_when_what_it_gets_is_no_set_of_keys(
+    service: Service, start_service: StartService
+) -> None:
+    """RFC 9110, section 15.6.4."""
+    with contextlib.closing(Issuer()) as issuer:
+        running, now = start_service(service, issuer.origin), system_clock()
+        token = compact(header(), claims(iss=issuer.origin, aud=issuer.origin, iat=now, exp=now + 600))
+        said = {}
+        for trouble, status, body in (("an error", 500, b""), ("a page", 200, b"<p>Hello"), ("no keys", 200, NO_KEYS)):
+            issuer.status, issuer.bodies[JWKS] = status, body
+            said[trouble] = running.ask(token).status_code
+        issuer.pause.clear()
+        said["silence"] = running.ask(token).status_code
+        waited_in_vain = len(issuer.answered) < issuer.asked.total()
+    assert said == dict.fromkeys(said, 503)
+    assert waited_in_vain, "it would have waited for ever"
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ def locked_versions() -> dict[str, set[str]]:
             for version in re.findall(r"spring-security-[\w-]+</artifactId>\s*<version>([^<]+)", pom)
         ),
         *re.findall(r'^(\w+) = \{ version = "=([\d.]+)"', cargo, re.MULTILINE),
+        *re.findall(r'"firebase/([\w-]+)": "([\d.]+)"', (interop / "php" / "composer.json").read_text()),
     ]
     locked: dict[str, set[str]] = {}
     for name, version in found:
@@ -107,7 +108,7 @@ def test_the_programs_were_run_with_the_versions_that_are_locked() -> None:
         for row in rows if not row[2].startswith("nobody")
         for name, version in re.findall(r"([A-Za-z][\w -]*?) (\d+\.[\d.]+\d)", row[1])
     }  # fmt: skip
-    assert len(said) == 10
+    assert len(said) == 11
     assert {name: version for name, version in said.items() if version not in locked[name]} == {}
 
 

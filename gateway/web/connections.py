@@ -578,24 +578,6 @@ class _GatheringTransport(asyncio.Transport):
     """
 
     def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
-        super().__init__(transport)
-        self._protocol = weakref.ref(protocol)
-
-    def resume_reading(self) -> None:
-        protocol = self._protocol()
-        if protocol is not None and not protocol.is_held:
-            super().resume_reading()
-
-
-class _GatheringTransport(asyncio.Transport):
-    """
-    Sends what is written within one turn of the event loop by one system call.
-
-    uvicorn writes head and body of an answer apart, which costs a call and wakes the client once more. What is a whole
-    answer at once waits for nothing: uvloop sends it when it has read what there is, and before any task goes on.
-    """
-
-    def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
         self._transport = transport
         self._loop = protocol.loop
         self._protocol = weakref.ref(protocol)

@@ -6,8 +6,8 @@ number, and no reply is given to anybody before the mark behind it has come back
 comes twice, or late, is found out first. Whatever is odd about a connection ends it at once, and with it every call on
 it: a mark that is not the right one, a reply that cannot be read or that nobody waits for, a push, an end. Each call is
 told, or sent again by who made it where that is safe. Connections are redis-py's own: it looks up the master, says
-hello, shows the password, and reads. Commands are packed by hiredis, which takes a seventh of the
-time that Python takes for it.
+hello, shows the password, and reads. Commands are packed by hiredis, which takes a seventh of the time that Python
+takes for it.
 
 A server that is slow has more than one line for so long: nobody has to queue behind an answer that does not come.
 

@@ -110,9 +110,8 @@ class Driver:
 
         At the end the server's side is aborted, or the client hangs up.
         """
-        with contextlib.ExitStack() as opened:
-            client, protocol = await self.connect()
-            opened.enter_context(client)
+        client, protocol = await self.connect()
+        with client:
             for number, piece in enumerate(filter(None, pieces)):
                 with contextlib.suppress(OSError):
                     client.sendall(piece)

@@ -1,19 +1,22 @@
 """
 Row 14: two workers against one, at subrequests and at refreshes. Where the machine has two cores for the workers and
-two more for the load it is their rate that counts; where it has not, both workers share the core of the one, and it is
-the CPU of a request that counts: what a worker has to do must not become more for there being another one. Two workers
-have twice the connections, so that each has as many as the one alone.
+two more for the load it is their rate that counts (14a, 14b). Where it has not, it is the CPU of a request: what a
+worker has to do must not become more for there being another one. Then it is measured with both workers on the core of
+the one (14a, 14b), and with nothing bound, so that workers and load share two cores (14c, 14d). Two workers have twice
+the connections, so that each has as many as the one alone.
 """
 
 import os
 import statistics
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.clients import Refreshes, drive
 from benchmarks.filling import Filler, hash_password
 from benchmarks.measuring import IS_BRIEF, Row, chosen, in_turn, median_ratio, publish
-from benchmarks.processes import pinned, server_cores
+from benchmarks.processes import cpu_seconds, load_cores, pinned, server_cores
 from benchmarks.servers import bearing, gateway_at, mint, pid_of, redis_at, request_file, workplace
 from benchmarks.wrk import Sample, press
 from tests.harness import GatewayProcess
@@ -28,21 +31,39 @@ TIMES = {"subrequest": 1.9, "refresh": 1.8}
 
 CORES = sorted(os.sched_getaffinity(0))
 HAVE_CORES_OF_THEIR_OWN = len(CORES) >= 2 * WORKERS
-WORKERS_CORES = set(CORES[:WORKERS]) if HAVE_CORES_OF_THEIR_OWN else server_cores()
+KINDS = ("subrequest", "refresh")
 
 
-def row_of(number: str, name: str, two: list[Sample], one: list[Sample]) -> Row:
+@dataclass(frozen=True)
+class Cores:
+    """Where the workers run, where the load does, and how rows call it."""
+
+    workers: set[int]
+    load: set[int]
+    name: str
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """What two workers and one came to, and which part of the two's CPU was the busier one's."""
+
+    two: list[Sample]
+    one: list[Sample]
+    busier_shares: list[float]
+
+
+def row_of(number: str, name: str, where: str, rounds: Rounds) -> Row:
     """Give the row of one kind of request: by rates, or by CPU."""
-    rates = [[sample.rate for sample in samples] for samples in (two, one)]
-    cpu_us = [[sample.cpu_us for sample in samples] for samples in (two, one)]
+    both = (rounds.two, rounds.one)
+    rates, cpu_us = ([[getattr(s, figure) for s in samples] for samples in both] for figure in ("rate", "cpu_us"))
     rate, cpu = ([statistics.median(values) for values in pair] for pair in (rates, cpu_us))
     details = {
-        "cores_of_the_workers": len(WORKERS_CORES),
         "requests_per_second": rate,
         "cpu_us_per_request": cpu,
-        "p50_ms": [statistics.median(sample.p50_ms for sample in samples) for samples in (two, one)],
-        "p99_ms": [statistics.median(sample.p99_ms for sample in samples) for samples in (two, one)],
-        "cpu_seconds": [sum(sample.cpu_seconds for sample in samples) for samples in (two, one)],
+        "p50_ms": [statistics.median(sample.p50_ms for sample in samples) for samples in both],
+        "p99_ms": [statistics.median(sample.p99_ms for sample in samples) for samples in both],
+        "cpu_seconds": [sum(sample.cpu_seconds for sample in samples) for samples in both],
+        "busier_share": statistics.median(rounds.busier_shares),
     }
     if HAVE_CORES_OF_THEIR_OWN:
         return Row(
@@ -56,7 +77,7 @@ def row_of(number: str, name: str, two: list[Sample], one: list[Sample]) -> Row:
         )
     return Row(
         number,
-        f"{name}, CPU with two workers on one core",
+        f"{name}, CPU with two workers{where}",
         f"{cpu[0]:.1f} µs",
         f"one worker {cpu[1]:.1f} µs",
         median_ratio(cpu_us[1], cpu_us[0]),
@@ -65,16 +86,20 @@ def row_of(number: str, name: str, two: list[Sample], one: list[Sample]) -> Row:
     )
 
 
-def main() -> None:
-    means = "by rate: each worker has a core" if HAVE_CORES_OF_THEIR_OWN else "by CPU: the workers share a core"
-    print(f"{len(CORES)} cores, so two workers are compared {means}")
-    # The load and Redis keep away from all cores of the workers.
+def worker_cpu_seconds(gateway: GatewayProcess) -> list[float]:
+    """Give what each process that a gateway has started has used of CPUs so far."""
+    pid = pid_of(gateway)
+    return [cpu_seconds(int(child)) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def measure(cores: Cores) -> dict[str, Rounds]:
+    """Give what two workers and one come to, by the kind of request."""
     with (
-        pinned(set(CORES) - (WORKERS_CORES - {CORES[0]})),
+        pinned(cores.load | server_cores()),
         workplace() as folder,
         redis_at(folder) as redis,
-        gateway_at(redis, WORKERS_CORES, workers=1, access_token_ttl_seconds=3600) as alone,
-        gateway_at(redis, WORKERS_CORES, workers=WORKERS, access_token_ttl_seconds=3600) as together,
+        gateway_at(redis, cores.workers, workers=1, access_token_ttl_seconds=3600) as alone,
+        gateway_at(redis, cores.workers, workers=WORKERS, access_token_ttl_seconds=3600) as together,
     ):
         both = (together, alone)
         connections = {alone.port: CONNECTIONS_OF_A_WORKER, together.port: WORKERS * CONNECTIONS_OF_A_WORKER}
@@ -91,6 +116,7 @@ def main() -> None:
                 requests=requests[gateway.port],
                 connections=connections[gateway.port],
                 refusals=refusals,
+                cores=cores.load,
             )
 
         while ask(together, WARM_UP_SECONDS, refusals=True).refused:
@@ -106,20 +132,48 @@ def main() -> None:
 
         def refresh(gateway: GatewayProcess, seconds: float = SECONDS) -> Sample:
             port = gateway.port
-            count = connections[port]
-            return drive(port, families[port], pid_of(gateway), seconds=seconds, connections=count, asks_again=IS_BRIEF)
+            return drive(
+                port,
+                families[port],
+                pid_of(gateway),
+                seconds=seconds,
+                connections=connections[port],
+                cores=cores.load,
+                asks_again=IS_BRIEF,
+            )
 
-        kinds: tuple[tuple[str, str, Callable[..., Sample]], ...] = (
-            ("14a", "subrequest", ask),
-            ("14b", "refresh", refresh),
-        )
-        rows = []
-        for number, name, load in kinds:
+        def load_two(load: Callable[..., Sample], busier_shares: list[float]) -> Sample:
+            before = worker_cpu_seconds(together)
+            sample = load(together)
+            used = [now - then for now, then in zip(worker_cpu_seconds(together), before, strict=True)]
+            busier_shares.append(max(used) / (sum(used) or 1))
+            return sample
+
+        measured = dict[str, Rounds]()
+        for name, load in zip(KINDS, (ask, refresh), strict=True):
             for gateway in both:
                 load(gateway, WARM_UP_SECONDS)
-            two, one = in_turn(lambda: load(together), lambda: load(alone), ROUNDS)  # noqa: B023 - used at once
-            rows.append(row_of(number, name, two, one))
-    publish("workers", rows)
+            shares: list[float] = []
+            two, one = in_turn(partial(load_two, load, shares), partial(load, alone), ROUNDS)
+            measured[name] = Rounds(two, one, shares)
+    return measured
+
+
+def main() -> None:
+    if HAVE_CORES_OF_THEIR_OWN:
+        arrangements = [Cores(set(CORES[:WORKERS]), set(CORES[WORKERS:]), "")]
+    else:
+        arrangements = [Cores(server_cores(), load_cores(), " on one core"), Cores(set(CORES), set(CORES), "")]
+    print(f"{len(CORES)} cores, so two workers are compared by {'rate' if HAVE_CORES_OF_THEIR_OWN else 'CPU'}")
+    numbers = iter(("14a", "14b", "14c", "14d"))
+    publish(
+        "workers",
+        [
+            row_of(next(numbers), name, cores.name, rounds)
+            for cores in arrangements
+            for name, rounds in measure(cores).items()
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ def press(
     requests: Path | None = None,
     refusals: bool = False,
     connections: int = CONNECTIONS,
+    cores: set[int] | None = None,
 ) -> Sample:
     """
     Ask over and over for a while on connections that are kept, and give what came of it.
@@ -54,11 +55,12 @@ def press(
         pids: The processes whose CPU is counted.
         requests: A file for wrk.lua; without it each request is a GET of *url*.
         refusals: Whether some of the answers may be 4xx.
+        cores: Where wrk runs; beside the server under test unless told otherwise.
     """
     command = [need("wrk", "wrk"), "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
     command += ["-s", str(FOLDER / "wrk.lua"), url, *(["--", str(requests)] if requests else [])]
     before, load_before = sum(cpu_seconds(pid) for pid in pids), resource.getrusage(resource.RUSAGE_CHILDREN)
-    with pinned(load_cores()), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as wrk:
+    with pinned(cores or load_cores()), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as wrk:
         if seconds < 1:  # it takes whole seconds alone, and ends in order when interrupted
             time.sleep(seconds)
             wrk.send_signal(signal.SIGINT)
@@ -70,7 +72,7 @@ def press(
     load_seconds = load.ru_utime + load.ru_stime - load_before.ru_utime - load_before.ru_stime
     sample = Sample(cpu_seconds=used, load_core_share=load_seconds / told["seconds"], **told)
     if sample.requests == 0 and seconds < 1:  # a machine that is busy with other things
-        return press(url, 2.0, *pids, requests=requests, refusals=refusals, connections=connections)
+        return press(url, 2.0, *pids, requests=requests, refusals=refusals, connections=connections, cores=cores)
     assert sample.requests > 0, output
     assert refusals or sample.refused == 0, output
     return sample

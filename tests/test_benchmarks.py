@@ -34,7 +34,7 @@ ROWS = {
     "status_lists": ["13a", "13b", "13c", "13d"],
     "store": ["17a", "17b", "17c", "17d"],
     "verifier": ["6a", "6b", "6c"],
-    "workers": ["14a", "14b"],
+    "workers": ["14a", "14b", "14c", "14d"],
 }
 
 

@@ -25,6 +25,7 @@ from gateway.cli.check import doubtful_settings
 from gateway.cli.connection import checked_gateway, with_redis
 from gateway.cli.core_dumps import forbid_core_dumps
 from gateway.cli.service_manager import Server, ServiceManager, Supervisor
+from gateway.cli.workers import Shares, WorkerLoop
 from gateway.errors import StartupError
 from gateway.orphans import ending_with
 from gateway.settings import Settings
@@ -148,12 +149,14 @@ def _log_start(facts: dict[str, str | int], warnings: list[str]) -> None:
         logger.warning("found at the start", extra={"fields": {"warning": warning}})
 
 
-def server_config(app: ASGIApp | Callable[..., ASGIApp], *, keep_alive_seconds: int, **options: Any) -> uvicorn.Config:
+def server_config(
+    app: ASGIApp | Callable[..., ASGIApp], *, keep_alive_seconds: int, loop: str = "uvloop", **options: Any
+) -> uvicorn.Config:
     """Give the configuration of uvicorn: parser and loop named, and what it would tell or believe by itself off."""
     return uvicorn.Config(
         app,
         http=BoundedProtocol,
-        loop="uvloop",
+        loop=loop,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -171,26 +174,32 @@ def server_config(app: ASGIApp | Callable[..., ASGIApp], *, keep_alive_seconds: 
 def _run(settings: Settings, listener: socket.socket, reports: socket.socket | None) -> None:
     raise_file_limit()
     manager = ServiceManager.of(environ(), time.monotonic)
-    config = server_config(
-        functools.partial(_app_of_process, settings, reports),
-        keep_alive_seconds=settings.keep_alive_seconds,
-        factory=True,
-        workers=settings.workers,
-    )
+    build = functools.partial(_app_of_process, settings, reports)
     if settings.workers > 1:
-        supervisor = Supervisor(config, [listener], manager)
+        shares = Shares()
+        config = server_config(
+            functools.partial(build, shares),
+            keep_alive_seconds=settings.keep_alive_seconds,
+            loop="gateway.cli.workers:WorkerLoop",
+            factory=True,
+            workers=settings.workers,
+        )
+        supervisor = Supervisor(config, [listener], manager, shares)
         supervisor.run()
         if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
             raise StartupError("a worker did not start: the log says why")
         return
+    config = server_config(build, keep_alive_seconds=settings.keep_alive_seconds, factory=True)
     server = Server(config, manager)
     server.run(sockets=[listener])
     if not server.started:
         raise StartupError("the server did not start: the log says why")
 
 
-def _app_of_process(settings: Settings, reports: socket.socket | None) -> ASGIApp:
+def _app_of_process(settings: Settings, reports: socket.socket | None, shares: Shares | None = None) -> ASGIApp:
     """Build the application in the process that serves it; a worker ends with the process that started it."""
+    if isinstance(loop := asyncio.get_running_loop(), WorkerLoop):
+        loop.shares = shares
     telemetry.configure(settings.log_format, settings.log_level)
     telemetry.log_what_python_tells()
     forbid_core_dumps()  # a worker is a program of its own, started anew

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from gateway.cli.workers import Shares
+
 TELLS_LIFE_PER_WATCHDOG = 3  # so that one that is late, or lost, ends nothing
 ANSWERS_WITHIN_SECONDS = 1
 
@@ -88,15 +90,19 @@ class Server(uvicorn.Server):
 class Supervisor(Multiprocess):
     """The process that starts the workers, and others for those that hang: it tells for all of them."""
 
-    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], manager: ServiceManager) -> None:
+    def __init__(
+        self, config: uvicorn.Config, sockets: list[socket.socket], manager: ServiceManager, shares: Shares
+    ) -> None:
         super().__init__(config, sockets)
         self._manager = manager
+        self._shares = shares
         self._is_ready = False
 
     def keep_subprocess_alive(self) -> None:
         """Look after the workers; tell that it lives and, as soon as all of them answer requests, that it is ready."""
         self._manager.lives()
         super().keep_subprocess_alive()
+        self._shares.keep([process.pid for process in self.processes if process.pid is not None])
         if not self._is_ready and all(process.is_ready(ANSWERS_WITHIN_SECONDS) for process in self.processes):
             self._is_ready = True
             self._manager.is_ready()

@@ -1,7 +1,6 @@
 """The thread that signs, and the queue of what it is asked for."""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,7 +9,7 @@ from threading import Thread
 from typing import Any, NamedTuple, TypeVar
 
 Result = TypeVar("Result")
-MOST_HELD_SECONDS = 0.002
+MOST_HELD = 8
 
 
 class SigningThread:
@@ -18,8 +17,9 @@ class SigningThread:
     Does pieces of work, of some milliseconds at most, one after another on a thread of its own, for one event loop.
 
     The thread begins with the first of them. It wakes the loop once for all that is done when the loop comes to look,
-    and not once for each; and while there is more to do it holds results back for up to `MOST_HELD_SECONDS`. Each time
-    that the two threads change places costs some microseconds, and what comes back together goes on together.
+    and not once for each; and while there is more to do it holds results back, `MOST_HELD` at most. Each time that the
+    two threads change places costs some microseconds, and what comes back together goes on together. They are counted
+    and not timed, since time passes also while others have the core.
     """
 
     def __init__(self) -> None:
@@ -54,13 +54,10 @@ class SigningThread:
         return await answer
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        held_since = 0.0
         while (asked := self._asked.get()) is not None:
-            if not self._done:
-                held_since = time.monotonic()
             if not asked.answer.cancelled():
                 self._done.append(_do(asked))
-            if self._asked.empty() or time.monotonic() - held_since >= MOST_HELD_SECONDS:
+            if self._asked.empty() or len(self._done) >= MOST_HELD:
                 self._wake(loop)
         self._wake(loop)
 

@@ -80,11 +80,11 @@ async def test_the_loop_is_woken_once_for_all_that_is_done_when_it_looks(
     assert 1 <= len(wakings) <= 2  # the last piece may end when the loop looks already
 
 
-@pytest.mark.parametrize(("most_held_seconds", "least", "most"), [(60.0, 1, 1), (0.0, 2, MANY)])
-async def test_results_are_held_back_while_more_is_asked_for_and_no_longer_than_they_may(
-    thread: SigningThread, monkeypatch: pytest.MonkeyPatch, most_held_seconds: float, least: int, most: int
+@pytest.mark.parametrize(("most_held", "least", "most"), [(MANY, 1, 1), (1, 2, MANY)])
+async def test_results_are_held_back_while_more_is_asked_for_and_no_more_than_may_be(
+    thread: SigningThread, monkeypatch: pytest.MonkeyPatch, most_held: int, least: int, most: int
 ) -> None:
-    monkeypatch.setattr("gateway.tokens.signing_thread.MOST_HELD_SECONDS", most_held_seconds)
+    monkeypatch.setattr("gateway.tokens.signing_thread.MOST_HELD", most_held)
     held, first = await holding(thread)
     came_together: list[list[int]] = [[]]
 
@@ -106,7 +106,7 @@ async def test_results_are_held_back_while_more_is_asked_for_and_no_longer_than_
 async def test_what_is_held_back_when_it_is_closed_is_handed_over(
     thread: SigningThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.tokens.signing_thread.MOST_HELD_SECONDS", 60.0)
+    monkeypatch.setattr("gateway.tokens.signing_thread.MOST_HELD", MANY)
     held, first = await holding(thread)
     thread.close()
     held.may_end.set()

@@ -1,0 +1,139 @@
+"""Workers that share a listener: the next connection is for one that has no more than the others."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Collection
+from multiprocessing.sharedctypes import RawArray
+from typing import Any
+
+import uvloop
+
+PLACES = 128
+MORE_BY = 2
+GIVES_WAY_TIMES = 32
+FULL_PAUSE_SECONDS = 0.1
+
+logger = logging.getLogger("gateway")
+
+
+class Shares:
+    """
+    How many connections each worker has open, in memory that the workers share.
+
+    The place of a worker is given by its process id. Two at one place is not likely, and makes them less even at worst.
+    """
+
+    def __init__(self) -> None:
+        self._counts = RawArray("i", PLACES)  # one more than are open; 0: nobody is here
+
+    def tell(self, pid: int, connections: int) -> None:
+        """Tell how many a worker has open now."""
+        self._counts[pid % PLACES] = connections + 1
+
+    def fewest(self) -> int:
+        """Give how many that one has open that has fewest, of those that have told."""
+        return min(filter(None, self._counts[:]), default=1) - 1
+
+    def keep(self, pids: Collection[int]) -> None:
+        """Forget all workers but these, so that nobody gives way to one that is gone."""
+        kept = {pid % PLACES for pid in pids}
+        for place, count in enumerate(self._counts[:]):
+            if count and place not in kept:
+                self._counts[place] = 0
+
+
+class WorkerLoop(uvloop.Loop):
+    """
+    The event loop of a worker.
+
+    Left to itself, the first worker that wakes up takes all that is there, and at rest it is always the same one: a
+    proxy's connections, which are kept, may then all be one worker's, and the others stand idle.
+    """
+
+    shares: Shares | None = None
+
+    async def create_server(  # type: ignore[override]
+        self,
+        protocol_factory: Callable[[], Any],
+        *arguments: Any,
+        sock: socket.socket | None = None,
+        **options: Any,
+    ) -> "asyncio.AbstractServer | SharedListener":
+        """Serve on a listener; on one that is shared, where `shares` are given."""
+        if self.shares is None or sock is None:
+            return await super().create_server(protocol_factory, *arguments, sock=sock, **options)
+        return SharedListener(self, sock, protocol_factory, self.shares, os.getpid())
+
+
+class SharedListener:
+    """
+    Takes connections one at a time, and gives way to a worker that has fewer: for some turns of the loop, by when one
+    that is not busy, stopped or ended has taken them.
+
+    Args:
+        loop: It is read, and connections are served, on this one.
+        listener: The socket, which other processes accept from too.
+        make_protocol: Makes uvicorn's protocol of one connection.
+        pid: Of this process.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listener: socket.socket,
+        make_protocol: Callable[[], Any],
+        shares: Shares,
+        pid: int,
+    ) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._make_protocol = make_protocol
+        self._shares = shares
+        self._pid = pid
+        self._open: Collection[object] = ()
+        self._arriving: set[asyncio.Task[object]] = set()
+        self._gave_way_times = 0
+        self._is_closed = False
+        listener.setblocking(False)
+        shares.tell(pid, 0)
+        loop.add_reader(listener, self._take_one)
+
+    def close(self) -> None:
+        """Take no more."""
+        self._is_closed = True
+        self._loop.remove_reader(self._listener)
+
+    async def wait_closed(self) -> None:
+        """Return at once: the connections are the server's."""
+
+    def _take_one(self) -> None:
+        mine = len(self._open) + len(self._arriving)
+        self._shares.tell(self._pid, mine)
+        if mine > self._shares.fewest() + MORE_BY and self._gave_way_times < GIVES_WAY_TIMES:
+            self._gave_way_times += 1
+            os.sched_yield()  # the other one may wait for this core
+            return
+        self._gave_way_times = 0
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return  # another worker has taken it, or it is gone
+        except OSError as error:  # no file, or no memory, is left: it waits in the kernel
+            logger.error("a connection has to wait", extra={"fields": {"error": str(error)}})
+            self._loop.remove_reader(self._listener)
+            self._loop.call_later(FULL_PAUSE_SECONDS, self._go_on)
+            return
+        connection.setblocking(False)
+        arriving = self._loop.create_task(self._serve(connection))
+        self._arriving.add(arriving)
+        arriving.add_done_callback(self._arriving.discard)
+
+    def _go_on(self) -> None:
+        if not self._is_closed:
+            self._loop.add_reader(self._listener, self._take_one)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        _, protocol = await self._loop.connect_accepted_socket(self._make_protocol, connection)
+        self._open = protocol.connections

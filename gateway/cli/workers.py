@@ -12,7 +12,8 @@ import uvloop
 
 PLACES = 128
 MORE_BY = 2
-GIVES_WAY_TIMES = 32
+HEAD_START_SECONDS = 0.001
+TAKEN_WHEN_LATE = 64
 FULL_PAUSE_SECONDS = 0.1
 
 logger = logging.getLogger("gateway")
@@ -31,6 +32,10 @@ class Shares:
     def tell(self, pid: int, connections: int) -> None:
         """Tell how many a worker has open now."""
         self._counts[pid % PLACES] = connections + 1
+
+    def leave(self, pid: int) -> None:
+        """Forget a worker that takes no more."""
+        self._counts[pid % PLACES] = 0
 
     def fewest(self) -> int:
         """Give how many that one has open that has fewest, of those that have told."""
@@ -69,13 +74,14 @@ class WorkerLoop(uvloop.Loop):
 
 class SharedListener:
     """
-    Takes connections one at a time, and gives way to a worker that has fewer: for some turns of the loop, by when one
-    that is not busy, stopped or ended has taken them.
+    Takes connections one at a time, and gives way to a worker that has fewer. One that is not busy, stopped or ended
+    has taken them within microseconds; after `HEAD_START_SECONDS` nobody is given way to any more.
 
     Args:
         loop: It is read, and connections are served, on this one.
         listener: The socket, which other processes accept from too.
         make_protocol: Makes uvicorn's protocol of one connection.
+        shares: What all of them have.
         pid: Of this process.
     """
 
@@ -94,45 +100,60 @@ class SharedListener:
         self._pid = pid
         self._open: Collection[object] = ()
         self._arriving: set[asyncio.Task[object]] = set()
-        self._gave_way_times = 0
+        self._latest: asyncio.TimerHandle | None = None
         self._is_closed = False
         listener.setblocking(False)
         shares.tell(pid, 0)
-        loop.add_reader(listener, self._take_one)
+        loop.add_reader(listener, self._take_or_give_way)
 
     def close(self) -> None:
         """Take no more."""
         self._is_closed = True
         self._loop.remove_reader(self._listener)
+        self._shares.leave(self._pid)
 
     async def wait_closed(self) -> None:
         """Return at once: the connections are the server's."""
 
-    def _take_one(self) -> None:
+    def _take_or_give_way(self) -> None:
         mine = len(self._open) + len(self._arriving)
         self._shares.tell(self._pid, mine)
-        if mine > self._shares.fewest() + MORE_BY and self._gave_way_times < GIVES_WAY_TIMES:
-            self._gave_way_times += 1
-            os.sched_yield()  # the other one may wait for this core
+        if mine <= self._shares.fewest() + MORE_BY:
+            self._take()
             return
-        self._gave_way_times = 0
+        if self._latest is None:
+            self._latest = self._loop.call_later(HEAD_START_SECONDS, self._take_what_is_there)
+        os.sched_yield()  # the other one may wait for this core
+
+    def _take_what_is_there(self) -> None:
+        self._latest = None
+        for _ in range(TAKEN_WHEN_LATE):
+            if self._is_closed or not self._take():
+                break
+
+    def _take(self) -> bool:
+        """Take one connection, if there is one."""
+        if self._latest is not None:
+            self._latest.cancel()
+            self._latest = None
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return  # another worker has taken it, or it is gone
+            return False  # another worker has taken it, or it is gone
         except OSError as error:  # no file, or no memory, is left: it waits in the kernel
             logger.error("a connection has to wait", extra={"fields": {"error": str(error)}})
             self._loop.remove_reader(self._listener)
             self._loop.call_later(FULL_PAUSE_SECONDS, self._go_on)
-            return
+            return False
         connection.setblocking(False)
         arriving = self._loop.create_task(self._serve(connection))
         self._arriving.add(arriving)
         arriving.add_done_callback(self._arriving.discard)
+        return True
 
     def _go_on(self) -> None:
         if not self._is_closed:
-            self._loop.add_reader(self._listener, self._take_one)
+            self._loop.add_reader(self._listener, self._take_or_give_way)
 
     async def _serve(self, connection: socket.socket) -> None:
         _, protocol = await self._loop.connect_accepted_socket(self._make_protocol, connection)

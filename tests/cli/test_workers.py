@@ -16,7 +16,7 @@ import uvloop
 
 from gateway.cli.serve import server_config
 from gateway.cli.service_manager import ServiceManager, Supervisor
-from gateway.cli.workers import GIVES_WAY_TIMES, MORE_BY, SharedListener, Shares
+from gateway.cli.workers import MORE_BY, SharedListener, Shares
 from tests.cli.processes import is_running, kill, workers
 from tests.harness import UNUSED_TLS, GatewayProcess, wait_until
 
@@ -167,6 +167,15 @@ def test_the_supervisor_forgets_workers_that_are_gone(monkeypatch: pytest.Monkey
     assert shares.fewest() == 3
 
 
+class Ended(asyncio.Protocol):
+    """A connection that is ended as soon as it is served."""
+
+    connections = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
 class Doubled:
     """A listener, or the loop that reads it, where each is asked for a thing or two."""
 
@@ -188,8 +197,12 @@ class Doubled:
     def is_read(self) -> bool:
         return self._reads
 
-    def call_later(self, seconds: float, call: Callable[[], object]) -> None:
+    def call_later(self, seconds: float, call: Callable[[], object]) -> object:
         self.later.append(call)
+        return self
+
+    def cancel(self) -> None:
+        self.later.clear()
 
     def accept(self) -> tuple[socket.socket, object]:
         self.accepted += 1
@@ -200,19 +213,38 @@ def listening(doubled: Doubled, shares: Shares) -> SharedListener:
     return SharedListener(doubled, doubled, lambda: None, shares, 1001)  # type: ignore[arg-type]
 
 
-def test_it_gives_way_to_one_with_fewer_so_often_and_no_more() -> None:
+def test_it_gives_way_to_one_with_fewer_until_it_is_late() -> None:
     shares, doubled = Shares(), Doubled(errno.EAGAIN, errno.EAGAIN)
     listener = listening(doubled, shares)
     listener._open = range(MORE_BY + 1)
     shares.tell(1002, 0)
-    for _ in range(GIVES_WAY_TIMES):
+    for _ in range(1000):
         doubled.take()
     assert doubled.accepted == 0
-    doubled.take()
+    assert len(doubled.later) == 1
+    doubled.later.pop()()
     assert doubled.accepted == 1
     shares.tell(1002, 1)
     doubled.take()
     assert doubled.accepted == 2
+
+
+def test_when_it_is_late_it_takes_all_that_wait() -> None:
+    """Otherwise, with one worker that hangs, each connection would wait for a head start of its own."""
+    loop = uvloop.new_event_loop()
+    with closing(loop), closing(socket.create_server(("127.0.0.1", 0))) as listener, ExitStack() as opened:
+        shares = Shares()
+        shared = SharedListener(loop, listener, Ended, shares, 1001)
+        shared._open = range(MORE_BY + 1)
+        shares.tell(1002, 0)
+        for _ in range(CONNECTIONS):
+            opened.enter_context(closing(socket.create_connection(listener.getsockname())))
+        shared._take_what_is_there()
+        assert len(shared._arriving) == CONNECTIONS
+        loop.run_until_complete(asyncio.gather(*shared._arriving))
+        loop.run_until_complete(asyncio.sleep(TURN_SECONDS))
+        shared.close()
+        assert shares.fewest() == 0
 
 
 def test_without_a_file_left_it_waits_a_moment_and_goes_on() -> None:
@@ -229,23 +261,7 @@ def test_without_a_file_left_it_waits_a_moment_and_goes_on() -> None:
 
 
 def test_what_cannot_be_served_is_no_error_of_the_loop() -> None:
-    """The other side is gone before the connection is served: nothing is left behind."""
-
-    class Ended:
-        connections: tuple[object, ...] = ()
-
-        def connection_made(self, transport: object) -> None:
-            pass
-
-        def connection_lost(self, error: Exception | None) -> None:
-            pass
-
-        def eof_received(self) -> None:
-            pass
-
-        def data_received(self, data: bytes) -> None:
-            pass
-
+    """The other side is gone before the connection is served."""
     told: list[object] = []
     loop = uvloop.new_event_loop()
     loop.set_exception_handler(lambda loop, context: told.append(context))

@@ -216,6 +216,7 @@ def test_it_ends_after_its_time_unless_it_is_remembered(make_gateway: Make) -> N
         assert client.get("/api/authz/auth-request", headers=long).status_code == 200
 
 
+@pytest.mark.one_server("counts what it is asked")
 def test_fifty_first_requests_at_once_cost_one_look(make_gateway: Make, own_redis: Callable[..., RedisServer]) -> None:
     server = own_redis()
     gateway = make_gateway(redis_url=server.url)

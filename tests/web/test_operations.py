@@ -70,6 +70,7 @@ def looks_at(server: RedisServer) -> int:
     return int(statistics["cmdstat_info"]["calls"]) + 1
 
 
+@pytest.mark.one_server("counts what it is asked")
 def test_however_many_ask_readyz_redis_is_looked_at_once_a_second(
     own_redis: Callable[..., RedisServer], make_gateway: Callable[..., GatewayProcess]
 ) -> None:

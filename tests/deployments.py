@@ -20,6 +20,14 @@ WHOLE_WITHIN_SECONDS = 20.0
 COMMANDS_WITHOUT_A_KEY = {"CONFIG", "DBSIZE", "FLUSHALL", "INFO", "PING", "SCRIPT"}
 
 
+def client_at(url: str) -> Any:
+    """Give a client of redis-py for the Redis that a gateway of the tests is told of; close it."""
+    if ON_CLUSTER:
+        host, _, port = url.partition("://")[2].partition(",")[0].rpartition(":")
+        return redis.RedisCluster(host=host, port=int(port), socket_timeout=5)
+    return redis.Redis.from_url(url, socket_timeout=5)
+
+
 class WholeCluster(RedisServer):
     """A cluster of masters without replicas that is started, killed, stopped and asked as one server is."""
 

@@ -14,7 +14,7 @@ PLACES = 128
 MORE_BY = 2
 HEAD_START_SECONDS = 0.001
 TAKEN_WHEN_LATE = 64
-FULL_PAUSE_SECONDS = 0.1
+FULL_PAUSE_SECONDS = 1.0
 
 logger = logging.getLogger("gateway")
 

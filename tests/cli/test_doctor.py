@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
 from gateway.cli.doctor import person
 from gateway.cli.doctor.asking import Place
@@ -24,6 +23,7 @@ from tests.certificates import Certificates, make_certificates
 from tests.cli.commands import Outcome, assert_refused, here, in_process
 from tests.cli.doctored import Answer, Asked, Nginx, OddFront, passed_on
 from tests.conftest import quick_environment
+from tests.deployments import client_at
 from tests.harness import GatewayProcess, RedisServer, command_line, free_port, wait_until
 from tests.proxies.conftest import installed
 from tests.proxies.echo import EchoApplication
@@ -131,7 +131,7 @@ def known_password(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def assert_nobody_is_left(env: dict[str, str]) -> None:
     """See that the person whom the doctor played is gone, with his address and his sessions."""
-    with redis.Redis.from_url(env["GATEWAY_REDIS_URL"]) as client:
+    with client_at(env["GATEWAY_REDIS_URL"]) as client:
         prefix = env["GATEWAY_REDIS_KEY_PREFIX"]
         left = [key for kind in ("user", "email", "families") for key in client.keys(f"{prefix}{kind}:*")]
         events = [entry for _, entry in client.xrange(f"{prefix}audit")]
@@ -240,7 +240,7 @@ def test_its_person_is_told_of_in_the_audit(settled: Callable[..., World], nginx
     world = settled()
     nginx(world)
     assert see_doctor(world, world.url).status == 0
-    with redis.Redis.from_url(world.gateway.env["GATEWAY_REDIS_URL"]) as client:
+    with client_at(world.gateway.env["GATEWAY_REDIS_URL"]) as client:
         entries = [entry for _, entry in client.xrange(f"{world.gateway.env['GATEWAY_REDIS_KEY_PREFIX']}audit")]
     told = {entry[b"event"]: entry.get(b"reason", b"") for entry in entries if b"kid" not in entry}
     assert told == {b"user_added": b"doctor", b"login_succeeded": b"", b"user_removed": b"doctor"}
@@ -816,7 +816,7 @@ def test_a_person_who_could_not_be_removed_is_named(
     env = world.gateway.env | {"GATEWAY_REDIS_URL": server.url}
 
     def handle(asked: Asked) -> Answer:
-        if asked.method == "POST" and server.process is not None and server.process.poll() is None:
+        if asked.method == "POST" and server.answers():
             server.kill()
         return 401, [], b""
 

@@ -45,6 +45,7 @@ CONNECTS = {
     "cli/serve.py": "listens",
     "cli/check.py": "asks the gateway itself whether it is ready",
     "cli/service_manager.py": "systemd, by the Unix socket that it names",
+    "cli/workers.py": "takes connections from the listener that workers share",
     "cli/doctor/asking.py": "asks the address that the operator gives",
     "cli/doctor/forger.py": "the same",
     "store/clients.py": "Redis",

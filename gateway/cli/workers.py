@@ -2,15 +2,18 @@
 
 import asyncio
 import logging
+import mmap
 import os
 import socket
 from collections.abc import Callable, Collection
-from multiprocessing.sharedctypes import RawArray
+from multiprocessing.reduction import DupFd
+from tempfile import TemporaryFile
 from typing import Any
 
 import uvloop
 
 PLACES = 128
+COUNT_BYTES = 4
 MORE_BY = 2
 HEAD_START_SECONDS = 0.001
 TAKEN_WHEN_LATE = 64
@@ -24,10 +27,20 @@ class Shares:
     How many connections each worker has open, in memory that the workers share.
 
     The place of a worker is given by its process id. Two at one place is not likely, and makes them less even at worst.
+    The memory is a file without a name and, on Linux, without a file system: all of them may be read-only.
+
+    Args:
+        file: That of another process; a new one where there is none.
     """
 
-    def __init__(self) -> None:
-        self._counts = RawArray("i", PLACES)  # one more than are open; 0: nobody is here
+    def __init__(self, file: int | None = None) -> None:
+        self._file = _new_file() if file is None else file
+        # One more than are open; 0: nobody is here.
+        self._counts = memoryview(mmap.mmap(self._file, PLACES * COUNT_BYTES)).cast("i")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Give what another process makes the same of, when it is started with it."""
+        return _shares_of, (DupFd(self._file),)
 
     def tell(self, pid: int, connections: int) -> None:
         """Tell how many a worker has open now."""
@@ -39,14 +52,28 @@ class Shares:
 
     def fewest(self) -> int:
         """Give how many that one has open that has fewest, of those that have told."""
-        return min(filter(None, self._counts[:]), default=1) - 1
+        return min(filter(None, self._counts), default=1) - 1
 
     def keep(self, pids: Collection[int]) -> None:
         """Forget all workers but these, so that nobody gives way to one that is gone."""
         kept = {pid % PLACES for pid in pids}
-        for place, count in enumerate(self._counts[:]):
+        for place, count in enumerate(self._counts):
             if count and place not in kept:
                 self._counts[place] = 0
+
+
+def _new_file() -> int:
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("shares")
+    else:
+        with TemporaryFile() as temporary:
+            file = os.dup(temporary.fileno())
+    os.ftruncate(file, PLACES * COUNT_BYTES)
+    return file
+
+
+def _shares_of(file: Any) -> Shares:
+    return Shares(file.detach())
 
 
 class WorkerLoop(uvloop.Loop):

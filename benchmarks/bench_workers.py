@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.clients import Refreshes, drive
 from benchmarks.filling import Filler, hash_password
 from benchmarks.measuring import IS_BRIEF, Row, chosen, in_turn, median_ratio, publish
-from benchmarks.processes import cpu_seconds, load_cores, pinned, server_cores
+from benchmarks.processes import cpu_seconds, load_cores, pinned, server_cores, waits
 from benchmarks.servers import bearing, gateway_at, mint, pid_of, redis_at, request_file, workplace
 from benchmarks.wrk import Sample, press
 from tests.harness import GatewayProcess
@@ -31,6 +31,7 @@ TIMES = {"subrequest": 1.9, "refresh": 1.8}
 
 CORES = sorted(os.sched_getaffinity(0))
 HAVE_CORES_OF_THEIR_OWN = len(CORES) >= 2 * WORKERS
+THREADS_OF_THE_LOAD = WORKERS if HAVE_CORES_OF_THEIR_OWN else 1  # one of wrk's has enough of 1.4 workers
 KINDS = ("subrequest", "refresh")
 
 
@@ -45,10 +46,12 @@ class Cores:
 
 @dataclass(frozen=True)
 class Rounds:
-    """What two workers and one came to, and which part of the two's CPU was the busier one's."""
+    """What two workers and one came to, how often they slept, and which part of the two's CPU was the busier one's."""
 
     two: list[Sample]
     one: list[Sample]
+    two_slept: list[float]
+    one_slept: list[float]
     busier_shares: list[float]
 
 
@@ -63,6 +66,7 @@ def row_of(number: str, name: str, where: str, rounds: Rounds) -> Row:
         "p50_ms": [statistics.median(sample.p50_ms for sample in samples) for samples in both],
         "p99_ms": [statistics.median(sample.p99_ms for sample in samples) for samples in both],
         "cpu_seconds": [sum(sample.cpu_seconds for sample in samples) for samples in both],
+        "sleeps_per_1000_requests": [statistics.median(slept) for slept in (rounds.two_slept, rounds.one_slept)],
         "busier_share": statistics.median(rounds.busier_shares),
     }
     if HAVE_CORES_OF_THEIR_OWN:
@@ -117,6 +121,7 @@ def measure(cores: Cores) -> dict[str, Rounds]:
                 connections=connections[gateway.port],
                 refusals=refusals,
                 cores=cores.load,
+                threads=THREADS_OF_THE_LOAD,
             )
 
         while ask(together, WARM_UP_SECONDS, refusals=True).refused:
@@ -142,9 +147,15 @@ def measure(cores: Cores) -> dict[str, Rounds]:
                 asks_again=IS_BRIEF,
             )
 
-        def load_two(load: Callable[..., Sample], busier_shares: list[float]) -> Sample:
+        def counted(load: Callable[..., Sample], gateway: GatewayProcess, slept: list[float]) -> Sample:
+            before = waits(pid_of(gateway))
+            sample = load(gateway)
+            slept.append((waits(pid_of(gateway)) - before) / sample.requests * 1000)
+            return sample
+
+        def load_two(load: Callable[..., Sample], slept: list[float], busier_shares: list[float]) -> Sample:
             before = worker_cpu_seconds(together)
-            sample = load(together)
+            sample = counted(load, together, slept)
             used = [now - then for now, then in zip(worker_cpu_seconds(together), before, strict=True)]
             busier_shares.append(max(used) / (sum(used) or 1))
             return sample
@@ -153,9 +164,11 @@ def measure(cores: Cores) -> dict[str, Rounds]:
         for name, load in zip(KINDS, (ask, refresh), strict=True):
             for gateway in both:
                 load(gateway, WARM_UP_SECONDS)
-            shares: list[float] = []
-            two, one = in_turn(partial(load_two, load, shares), partial(load, alone), ROUNDS)
-            measured[name] = Rounds(two, one, shares)
+            two_slept, one_slept, shares = list[float](), list[float](), list[float]()
+            two, one = in_turn(
+                partial(load_two, load, two_slept, shares), partial(counted, load, alone, one_slept), ROUNDS
+            )
+            measured[name] = Rounds(two, one, two_slept, one_slept, shares)
     return measured
 
 

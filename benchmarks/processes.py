@@ -23,6 +23,15 @@ def cpu_seconds(pid: int) -> float:
     return used
 
 
+def waits(pid: int) -> int:
+    """Give how often the threads of a process and of its living children have gone to sleep so far."""
+    count = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        count += int((task / "status").read_text().partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+        count += sum(waits(int(child)) for child in (task / "children").read_text().split())
+    return count
+
+
 def _used_by_all() -> float:
     """Give what all CPUs have done so far, in seconds; with what the host took away."""
     user, nice, system, _, _, irq, softirq, steal = (int(n) for n in Path("/proc/stat").read_text().split()[1:9])

@@ -1,4 +1,4 @@
-"""Load by wrk, one thread on the core of the load."""
+"""Load by wrk, on the core of the load."""
 
 import json
 import resource
@@ -47,6 +47,7 @@ def press(
     refusals: bool = False,
     connections: int = CONNECTIONS,
     cores: set[int] | None = None,
+    threads: int = 1,
 ) -> Sample:
     """
     Ask over and over for a while on connections that are kept, and give what came of it.
@@ -56,9 +57,10 @@ def press(
         requests: A file for wrk.lua; without it each request is a GET of *url*.
         refusals: Whether some of the answers may be 4xx.
         cores: Where wrk runs; beside the server under test unless told otherwise.
+        threads: Of wrk.
     """
-    command = [need("wrk", "wrk"), "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
-    command += ["-s", str(FOLDER / "wrk.lua"), url, *(["--", str(requests)] if requests else [])]
+    command = [need("wrk", "wrk"), f"-t{threads}", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
+    command += ["--timeout", "10s", "-s", str(FOLDER / "wrk.lua"), url, *(["--", str(requests)] if requests else [])]
     before, load_before = sum(cpu_seconds(pid) for pid in pids), resource.getrusage(resource.RUSAGE_CHILDREN)
     with pinned(cores or load_cores()), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as wrk:
         if seconds < 1:  # it takes whole seconds alone, and ends in order when interrupted
@@ -72,7 +74,16 @@ def press(
     load_seconds = load.ru_utime + load.ru_stime - load_before.ru_utime - load_before.ru_stime
     sample = Sample(cpu_seconds=used, load_core_share=load_seconds / told["seconds"], **told)
     if sample.requests == 0 and seconds < 1:  # a machine that is busy with other things
-        return press(url, 2.0, *pids, requests=requests, refusals=refusals, connections=connections, cores=cores)
+        return press(
+            url,
+            2.0,
+            *pids,
+            requests=requests,
+            refusals=refusals,
+            connections=connections,
+            cores=cores,
+            threads=threads,
+        )
     assert sample.requests > 0, output
     assert refusals or sample.refused == 0, output
     return sample

@@ -28,7 +28,7 @@ from tests.harness import SECRET, GatewayProcess, in_gateway
 LIST_POSITIONS = 2**20
 MADE_AGAIN_AFTER_SECONDS = 5
 ENDED = chosen((0, 1000, 100_000), (0, 100, 1000))
-LISTS, ROUNDS, PROBE_SECONDS = chosen((40, 3, 15.0), (2, 1, 0.3))
+LISTS, ROUNDS, PROBE_SECONDS = chosen((400, 3, 15.0), (2, 1, 0.3))
 AT_ONCE = 500
 PAUSE_SECONDS = 0.2
 MOST_OF_A_CORE, MOST_OF_ELSEWHERE = 0.01, 1.5

@@ -74,7 +74,7 @@ MANY_TOKENS = MAX_REMEMBERED_TOKENS * 9 // 8
 DISTURBED = 0.25  # of a processor, taken by other programs while something is measured
 # A server that warms up is loaded until Java's compiler has seen each work often enough (Tier4CompileThreshold), and
 # two loads in a row have not taken less processor time by this share.
-WARM_REQUESTS, FASTER, STEADY_LOADS, MAX_LOADS = 15_000, 0.05, 2, 30
+WARM_REQUESTS, FASTER, STEADY_LOADS, MAX_LOADS = 50_000, 0.05, 2, 30
 
 Measured = dict[str, list[dict[str, float]]]
 

@@ -43,10 +43,12 @@ def test_prometheus_scrapes_with_a_personal_token_and_as_a_machine_client(
 
     def targets() -> dict[str, str]:
         try:
-            answer = httpx2.get(f"http://127.0.0.1:{port}/api/v1/targets").json()
+            answer = httpx2.get(f"http://127.0.0.1:{port}/api/v1/targets")
         except httpx2.TransportError:
             return {}
-        return {target["labels"]["job"]: target["health"] for target in answer["data"]["activeTargets"]}
+        if answer.status_code == 503:  # it is starting
+            return {}
+        return {target["labels"]["job"]: target["health"] for target in answer.json()["data"]["activeTargets"]}
 
     try:
         wait_until(

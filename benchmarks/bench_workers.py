@@ -31,7 +31,7 @@ TIMES = {"subrequest": 1.9, "refresh": 1.8}
 
 CORES = sorted(os.sched_getaffinity(0))
 HAVE_CORES_OF_THEIR_OWN = len(CORES) >= 2 * WORKERS
-THREADS_OF_THE_LOAD = WORKERS if HAVE_CORES_OF_THEIR_OWN else 1  # one of wrk's has enough of 1.4 workers
+THREADS_OF_THE_LOAD = WORKERS if HAVE_CORES_OF_THEIR_OWN else 1  # one of wrk keeps 1.4 workers busy
 KINDS = ("subrequest", "refresh")
 
 
